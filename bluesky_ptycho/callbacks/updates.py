@@ -1,0 +1,85 @@
+"""What a live run tells its sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..frames import Snapshot
+from ..geometry import Geometry
+from ..scan_plan import ScanPlan
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counters of a run at one moment.
+
+    `taken` counts scan points announced by events, `used` those the solver has, `rejected`
+    those flagged as bad; `lag` are points taken that are neither used nor rejected yet and `lag_s`
+    is the age of the oldest of them in seconds. `residual` is NaN before the first pass.
+    """
+
+    planned: int
+    taken: int = 0
+    used: int = 0
+    rejected: int = 0
+    lag: int = 0
+    lag_s: float = 0.0
+    iteration: int = 0
+    residual: float = float("nan")
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Update:
+    """One message to the sinks of a run.
+
+    Parameters
+    ----------
+    kind : {"start", "progress", "snapshot", "final"}
+        A run sends one "start", any number of "progress" and "snapshot", and one "final".
+    start : mapping
+        Start document of the raw run.
+    plan, geometry : ScanPlan, Geometry
+        What will be measured; geometry of the solver's patterns.
+    settings : mapping
+        All settings of the reconstruction, as JSON can hold them.
+    progress : Progress
+    snapshot : Snapshot or None
+        With "snapshot", and with "final" if anything was measured.
+    stxm : ndarray (rows, cols) float32 or None
+        Low-resolution transmission map on the snapshot's canvas grid; with every snapshot.
+    exit_status, reason : str
+        With "final": "success", "abort" or "fail", and why.
+    rejected : mapping of int to str
+        Scan point → reason.
+    missing : tuple of int
+        With "final": planned or announced points that never reached the solver.
+    dark_corrected : bool
+        False if frames were used without a fitting dark.
+    messages : tuple of str
+        Warnings of the run so far.
+    """
+
+    kind: Literal["start", "progress", "snapshot", "final"]
+    start: Mapping[str, Any]
+    plan: ScanPlan
+    geometry: Geometry
+    settings: Mapping[str, Any]
+    progress: Progress
+    snapshot: Snapshot | None = None
+    stxm: NDArray[np.float32] | None = None
+    exit_status: str = ""
+    reason: str = ""
+    rejected: Mapping[int, str] = field(default_factory=dict)
+    missing: tuple[int, ...] = ()
+    dark_corrected: bool = True
+    messages: tuple[str, ...] = ()
+
+
+Sink = Callable[[Update], None]
+"""A sink is any callable that takes an :class:`Update`; it runs in the analysis thread."""

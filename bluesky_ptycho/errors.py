@@ -1,0 +1,28 @@
+"""Errors that a user can act on.
+
+Every error that is the user's to mend derives from :class:`PtychoError`; the command line
+prints it as one line and leaves with status 2.
+"""
+
+
+class PtychoError(Exception):
+    """A problem the user can mend; the message names field, value and expectation."""
+
+
+class SettingsError(PtychoError, ValueError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class MetadataError(PtychoError, ValueError):
+    """A document or file lacks a field, or a field holds a value that cannot be used."""
+
+
+class PreflightError(PtychoError, RuntimeError):
+    """A scan was refused before the shutter opened."""
+
+
+class NotFoundError(PtychoError, KeyError):
+    """A file, a run or a registered name does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""

@@ -1,0 +1,135 @@
+"""The immutable types that travel between reading, preprocessing and solving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import Canvas, Geometry
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What a detector is told before it takes the frames of one stream.
+
+    Plans hand it to ``bps.prepare(detector, acquisition)``. With ``stream=None`` nothing is
+    opened: a simulated camera renders the frames ahead, a real one ignores it. With a stream
+    name the detector closes the file of the stream before and opens the next one.
+
+    Parameters
+    ----------
+    stream : str or None
+        "primary", "dark" or None (rehearsal).
+    n_events : int
+        Events (scan points or dark points) to come.
+    exposures_s : tuple of float
+        One frame is taken for each, in this order, at every event.
+    positions : ndarray (n_events, 2) float64 or None
+        Planned positions ``(y, x)`` in the motors' own units; None for darks.
+    label : str
+        Used in file names (already sanitised: ``00012_goldballs``).
+    """
+
+    stream: str | None
+    n_events: int
+    exposures_s: tuple[float, ...]
+    positions: NDArray[np.float64] | None = None
+    label: str = "scan"
+
+
+@dataclass(frozen=True)
+class CleanFrames:
+    """Frames after preprocessing.
+
+    Parameters
+    ----------
+    photons : ndarray (n, ny, nx) float32
+        Photons per pixel, zero frequency at ``[ny // 2, nx // 2]``.
+    mask : ndarray (n, ny, nx) bool
+        True where the pixel is valid.
+    rejected : mapping of int to str
+        Row in this chunk → reason, for frames that must not reach the solver.
+    dark_corrected : bool
+        False where no fitting dark model was there.
+    """
+
+    photons: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    rejected: Mapping[int, str]
+    dark_corrected: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames for the solver.
+
+    Parameters
+    ----------
+    seq_nums : ndarray (n,) int64
+        Index of the scan point (the frame index each event carries / frames per point).
+    positions_m : ndarray (n, 2) float64
+        Stage positions ``(y, x)`` of the beam axis in m.
+    amplitude : ndarray (n, ny, nx) float32
+        Square root of the photons per pixel (negative photons count as 0).
+    mask : ndarray (n, ny, nx) bool or (ny, nx) bool
+        True where the pixel is valid.
+    """
+
+    seq_nums: NDArray[np.int64]
+    positions_m: NDArray[np.float64]
+    amplitude: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+    @property
+    def n(self) -> int:
+        """Number of frames."""
+        return len(self.seq_nums)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy, in host memory, of what the solver knows at one moment.
+
+    Parameters
+    ----------
+    object : ndarray (rows, cols) complex64
+        Object transmission on `canvas`.
+    probe : ndarray (modes, ny, nx) complex64
+        Probe modes, strongest first; Σ|probe|² is in photons.
+    canvas, geometry : Canvas, Geometry
+        Grid of the object; far-field geometry.
+    coverage : ndarray (rows, cols) float32
+        Illumination Σ|probe|² that each object pixel has received.
+    seq_nums : ndarray (n,) int64
+        Frames used, sorted.
+    positions_m : ndarray (n, 2) float64
+        Positions of those frames as used.
+    residuals : ndarray (k,) float64
+        R = Σ(√I − |Ψ|)² / ΣI after each pass (running value of the pass).
+    residual : float
+        R of this very state over all frames and valid pixels; NaN where it was not computed.
+    iteration : int
+        Passes over the frames made so far.
+    frc : mapping or None
+        ``{"frequency_per_m", "correlation", "half_bit_m", "one_seventh_m"}`` of two half data sets;
+        the resolutions are half pitches in m, NaN where the curve doesn't cross.
+    settings : mapping
+        Settings that made it.
+    """
+
+    object: NDArray[np.complex64]
+    probe: NDArray[np.complex64]
+    canvas: Canvas
+    geometry: Geometry
+    coverage: NDArray[np.float32]
+    seq_nums: NDArray[np.int64]
+    positions_m: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    residual: float
+    iteration: int
+    frc: Mapping[str, Any] | None
+    settings: Mapping[str, Any]

@@ -1,0 +1,197 @@
+"""Geometry of a measurement and the array conventions of the whole package.
+
+Conventions, stated here once
+-----------------------------
+* Arrays are indexed ``[y, x]``; tuples that describe two axes are ``(y, x)``.
+* Object, probe and STXM arrays are in *stage coordinates*: the row grows with the stage's
+  +y, the column with its +x, and the pixel at ``(y, x)`` is the point that the beam meets
+  when the stage reads ``(y, x)``. Drawn with ``origin=DISPLAY_ORIGIN`` x points to the
+  right and y up.
+* A diffraction pattern that leaves preprocessing has zero frequency at
+  ``[ny // 2, nx // 2]`` and its rows and columns run along +q_y and +q_x, so that
+  ``pattern = |fftshift(fft2(probe * object_window))|**2``.
+* The beam axis passes through pixel ``[ny // 2, nx // 2]`` of the probe.
+* Lengths are metres, energies electronvolts, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import MetadataError
+
+DISPLAY_ORIGIN: Literal["lower"] = "lower"
+"""``origin`` for ``imshow``: row 0 is the lowest stage y."""
+
+ENERGY_TIMES_WAVELENGTH_EV_M = 1.239841984332e-6
+"""h c / e in eV m (CODATA 2018)."""
+
+JOULE_PER_EV = 1.602176634e-19
+"""The elementary charge (exact, SI 2019)."""
+
+METRES_PER_UNIT = {
+    "m": 1.0,
+    "mm": 1e-3,
+    "um": 1e-6,
+    "µm": 1e-6,
+    "μm": 1e-6,
+    "micron": 1e-6,
+    "microns": 1e-6,
+    "nm": 1e-9,
+}
+"""Length units that motors and documents may use."""
+
+
+def metres_per_unit(units: Any, field: str) -> float:
+    """Return the length of one `units` in metres.
+
+    Raises
+    ------
+    MetadataError
+        If `units` is missing or is not a unit of length; `field` names its owner.
+    """
+    try:
+        return METRES_PER_UNIT[units]
+    except (KeyError, TypeError):
+        known = ", ".join(METRES_PER_UNIT)
+        raise MetadataError(f"units of {field} are {units!r}; expected one of {known}") from None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Far-field geometry of the patterns that the solver sees.
+
+    Parameters
+    ----------
+    energy_ev : float
+        Photon energy in eV.
+    distance_m : float
+        Sample to detector distance in m.
+    pixel_m : tuple of float
+        Pitch ``(y, x)`` in m of a pixel of the (binned) diffraction pattern.
+    shape : tuple of int
+        Shape ``(ny, nx)`` of a diffraction pattern, and so of the probe.
+
+    Raises
+    ------
+    MetadataError
+        If a value is not positive and finite.
+    """
+
+    energy_ev: float
+    distance_m: float
+    pixel_m: tuple[float, float]
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        checked = {"energy_ev": self.energy_ev, "distance_m": self.distance_m}
+        checked |= {f"pixel_m[{i}]": v for i, v in enumerate(self.pixel_m)}
+        checked |= {f"shape[{i}]": v for i, v in enumerate(self.shape)}
+        for name, value in checked.items():
+            if not (np.isfinite(value) and value > 0):
+                raise MetadataError(f"Geometry.{name} is {value}; expected a positive number")
+
+    @property
+    def wavelength_m(self) -> float:
+        """Wavelength in m."""
+        return ENERGY_TIMES_WAVELENGTH_EV_M / self.energy_ev
+
+    @property
+    def object_pixel_m(self) -> tuple[float, float]:
+        """Object pixel ``(y, x)`` in m: wavelength * distance / (N * pixel)."""
+        scale = self.wavelength_m * self.distance_m
+        ny, nx = self.shape
+        return scale / (ny * self.pixel_m[0]), scale / (nx * self.pixel_m[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return {
+            "energy_ev": self.energy_ev,
+            "distance_m": self.distance_m,
+            "pixel_m": list(self.pixel_m),
+            "shape": list(self.shape),
+        }
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The pixel grid of an object in stage coordinates.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    origin_m : tuple of float
+        Stage coordinates ``(y, x)`` in m of the centre of pixel ``[0, 0]``.
+    pixel_m : tuple of float
+        Pixel pitch ``(y, x)`` in m.
+    window : tuple of int
+        Shape of the probe window that moves over the canvas.
+    """
+
+    shape: tuple[int, int]
+    origin_m: tuple[float, float]
+    pixel_m: tuple[float, float]
+    window: tuple[int, int]
+
+    @classmethod
+    def for_extent(cls, extent_m: tuple[float, float, float, float], geometry: Geometry, margin_px: int = 8) -> Self:
+        """Return the canvas on which every window within `extent_m` fits.
+
+        Parameters
+        ----------
+        extent_m : tuple of float
+            ``(y_min, y_max, x_min, x_max)`` of the positions of the beam axis, in m.
+        geometry : Geometry
+            Gives the pixel and the window.
+        margin_px : int
+            Extra pixels on each side, for readback noise and position refinement.
+        """
+        y_min, y_max, x_min, x_max = extent_m
+        pixel = geometry.object_pixel_m
+        spans = (y_max - y_min, x_max - x_min)
+        rows, cols = (
+            int(np.ceil(s / p)) + n + 2 * margin_px for s, p, n in zip(spans, pixel, geometry.shape, strict=True)
+        )
+        origin = tuple(
+            low - (n // 2 + margin_px) * p for low, n, p in zip((y_min, x_min), geometry.shape, pixel, strict=True)
+        )
+        return cls((rows, cols), (origin[0], origin[1]), pixel, geometry.shape)
+
+    def corners_px(self, positions_m: ArrayLike) -> NDArray[np.float64]:
+        """Return where the window's pixel ``[0, 0]`` lies, in pixels.
+
+        Parameters
+        ----------
+        positions_m : array_like, (n, 2)
+            Stage positions ``(y, x)`` of the beam axis, in m.
+
+        Returns
+        -------
+        ndarray, (n, 2) float64
+            Row and column; fractional parts are subpixel shifts.
+        """
+        positions = np.asarray(positions_m, dtype=np.float64).reshape(-1, 2)
+        half = np.array([self.window[0] // 2, self.window[1] // 2])
+        return (positions - np.asarray(self.origin_m)) / np.asarray(self.pixel_m) - half
+
+    def contains(self, positions_m: ArrayLike) -> NDArray[np.bool_]:
+        """Tell for each position, ``(n,) bool``, whether its window lies on the canvas."""
+        corners = self.corners_px(positions_m)
+        upper = np.array([self.shape[0] - self.window[0], self.shape[1] - self.window[1]])
+        return np.asarray(np.all((corners >= 0) & (corners <= upper), axis=1))
+
+    def coordinates_m(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the stage y of each row and x of each column, in m."""
+        y0, x0 = self.origin_m
+        return y0 + self.pixel_m[0] * np.arange(self.shape[0]), x0 + self.pixel_m[1] * np.arange(self.shape[1])
+
+    def extent_m(self) -> tuple[float, float, float, float]:
+        """Return ``(left, right, bottom, top)`` in m, as ``imshow`` takes it."""
+        y, x = self.coordinates_m()
+        dy, dx = self.pixel_m
+        return float(x[0] - dx / 2), float(x[-1] + dx / 2), float(y[0] - dy / 2), float(y[-1] + dy / 2)

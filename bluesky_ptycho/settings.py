@@ -1,0 +1,133 @@
+"""Frozen settings: validated when made, recorded in every result.
+
+A settings class is a frozen dataclass that derives from :class:`Settings` and declares its
+fields with :func:`setting`, so that range, choices, unit and meaning stand in one place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Self
+
+from .errors import SettingsError
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+    unit: str = "",
+) -> Any:
+    """Declare a field of a :class:`Settings` class.
+
+    Parameters
+    ----------
+    default
+        Default value (immutable).
+    doc : str
+        What the setting does, in one sentence.
+    low, high : float, optional
+        Inclusive bounds of a number.
+    choices : tuple, optional
+        Allowed values.
+    unit : str, optional
+        Unit of the value ("s", "photon").
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of all settings classes.
+
+    Raises
+    ------
+    SettingsError
+        On an unknown name, a wrong type, a number out of range or an unknown choice. The
+        message names the field, the value and what was expected.
+    """
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _checked(f"{type(self).__name__}.{field.name}", getattr(self, field.name), hints[field.name], field)
+            object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Make settings from names and values; unknown names are refused."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise SettingsError(f"{cls.__name__} has no setting {name!r}; known: {', '.join(known)}")
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with `changes`, validated like a new object."""
+        return type(self).from_mapping({**self._fields(), **changes})
+
+    def _fields(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return names and values as JSON can hold them."""
+        return {name: _plain(value) for name, value in self._fields().items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any]) -> Any:
+    """Return `value` as the type that `hint` asks for, or raise :class:`SettingsError`."""
+    value = _as_type(name, value, hint)
+    low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
+    if value is None:
+        return value
+    for number in value if isinstance(value, tuple) else (value,):
+        if choices is not None and number not in choices:
+            raise SettingsError(f"{name} is {number!r}; expected one of {', '.join(map(repr, choices))}")
+        if isinstance(number, float) and not math.isfinite(number):
+            raise SettingsError(f"{name} is {number}; expected a finite number")
+        if (low is not None and number < low) or (high is not None and number > high):
+            expected = f"{'' if low is None else f'{low} <= '}value{'' if high is None else f' <= {high}'}"
+            unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
+            raise SettingsError(f"{name} is {number}{unit}; expected {expected}")
+    return value
+
+
+def _as_type(name: str, value: Any, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return _as_type(name, value, next(a for a in arguments if a is not type(None)))
+    if origin is tuple and isinstance(value, (tuple, list)):
+        inner = arguments[0] if arguments else Any
+        return tuple(_as_type(name, v, inner) for v in value)
+    if isinstance(hint, type) and issubclass(hint, Settings) and isinstance(value, Mapping):
+        return hint.from_mapping(value)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint is Any or (
+        isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    ):
+        return value
+    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
+    raise SettingsError(f"{name} is {value!r} ({type(value).__name__}); expected {wanted}")
