@@ -1,0 +1,212 @@
+"""The callback that turns the documents of a scan into an image while it runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from event_model import NoFiller, RunRouter
+
+from ..errors import PtychoError
+from ..scan_plan import ScanPlan
+from .analysis import Analysis
+from .dark_store import Darks, DarkStore
+from .document_keys import read_plan
+from .intake import Intake
+from .live_settings import LiveSettings
+from .outcome import Outcome
+from .results import ResultRun
+from .updates import Progress, Sink
+
+logger = logging.getLogger("bluesky_ptycho")
+
+KEPT_OUTCOMES = 20
+"""Outcomes that a session remembers; older ones are in the catalog."""
+
+
+class ResultCatalog(Protocol):
+    """What :class:`LivePtycho` needs of a catalog."""
+
+    results_dir: Any
+
+    def result_writer(self) -> Callable[[str, Mapping[str, Any]], None]:
+        """Return a callable that stores the documents of a result run."""
+
+    def find_darks(self, uid: str) -> Any:
+        """Return dark models of an earlier run, or None."""
+
+
+class LivePtycho:
+    """Reconstruct every ptychography scan whose documents come by.
+
+    Subscribe it to a RunEngine, give it to one plan, or replay a stored run through it: the
+    result is the same. Runs that carry no scan plan of ours, and result runs, are left alone.
+    Nothing that goes wrong in here reaches the RunEngine.
+
+    Parameters
+    ----------
+    settings : LiveSettings, optional
+    catalog : Catalog, optional
+        Where results are stored as runs of their own.
+    sinks : iterable of callable, optional
+        Each is called with every :class:`~bluesky_ptycho.callbacks.updates.Update` of every
+        run, in the analysis thread.
+    accept : callable, optional
+        ``accept(start, plan) -> bool`` narrows the runs that are taken.
+
+    Examples
+    --------
+    >>> live = LivePtycho(catalog=catalog)                                    # doctest: +SKIP
+    >>> RE.subscribe(live)                                                    # doctest: +SKIP
+    >>> RE(ptycho_scan(fccd, stage.y, stage.x, width=2, height=2, step=0.1, exposure=0.1))  # doctest: +SKIP
+    >>> live.wait().snapshot.object                                           # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        settings: LiveSettings | None = None,
+        *,
+        catalog: ResultCatalog | None = None,
+        sinks: Iterable[Sink] = (),
+        accept: Callable[[Mapping[str, Any], ScanPlan], bool] | None = None,
+    ) -> None:
+        self.settings = settings or LiveSettings()
+        self.sinks = list(sinks)
+        self._catalog = catalog
+        self._accept = accept
+        self._dark_store = DarkStore(self._find_darks)
+        self._running: OrderedDict[str, Analysis] = OrderedDict()
+        self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
+        self._lock = threading.RLock()
+        self._router = RunRouter([self._factory], filler_class=NoFiller)
+        self._closed = False
+        self.token: Any = None
+
+    # -- documents ----------------------------------------------------------------------------
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a document; never raises."""
+        try:
+            with self._lock:
+                if not self._closed:
+                    self._router(name, doc)
+        except Exception as error:
+            logger.error("live ptychography missed a %s document: %s: %s", name, type(error).__name__, error)
+
+    def _factory(self, name: str, start: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        """Make the pipeline of one run, or none where the run is not ours or cannot be analysed."""
+        try:
+            plan = read_plan(start)
+            if plan is None or (self._accept is not None and not self._accept(start, plan)):
+                return [], []
+            intake = Intake(start, plan)
+            analysis = Analysis(intake, self.settings, self._run_sinks(), self._dark_store, self._done)
+        except PtychoError as error:
+            logger.warning("scan %s is not reconstructed live: %s", start.get("scan_id", "?"), error)
+            return [], []
+        self._running[start["uid"]] = analysis
+        analysis.start()
+        return [intake], []
+
+    def _run_sinks(self) -> list[Sink]:
+        if self._catalog is None:
+            return list(self.sinks)
+        stored = ResultRun(self._catalog.result_writer(), self._catalog.results_dir)
+        return [*self.sinks, stored]
+
+    def _find_darks(self, uid: str) -> Darks | None:
+        find = getattr(self._catalog, "find_darks", None)
+        return None if find is None else find(uid)
+
+    def _done(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._outcomes[outcome.raw_uid] = outcome
+            while len(self._outcomes) > KEPT_OUTCOMES:
+                self._outcomes.popitem(last=False)
+            self._running.pop(outcome.raw_uid, None)
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Outcome | None:
+        """Wait until every run seen so far is done; return the newest outcome.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Raises
+        ------
+        TimeoutError
+            If an analysis is still working after `timeout`.
+        PtychoError
+            If the newest analysis failed; its cause is chained.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            running = list(self._running.values())
+        for analysis in running:
+            analysis.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if analysis.is_alive():
+                raise TimeoutError(f"{analysis.name} is still working after {timeout} s: {self.status()}")
+        outcome = self.result
+        if outcome is not None and outcome.error is not None:
+            raise PtychoError(f"the analysis of run {outcome.raw_uid} failed: {outcome.error}") from outcome.error
+        return outcome
+
+    @property
+    def result(self) -> Outcome | None:
+        """Outcome of the run that was finished last; None before the first."""
+        with self._lock:
+            return next(reversed(self._outcomes.values()), None)
+
+    def outcome(self, raw_uid: str) -> Outcome | None:
+        """Return the outcome of a raw run, None while it is not done."""
+        with self._lock:
+            return self._outcomes.get(raw_uid)
+
+    def progress(self) -> Progress | None:
+        """Return the counters of the newest run; None before the first."""
+        with self._lock:
+            analysis = next(reversed(self._running.values()), None)
+        if analysis is not None:
+            return analysis.progress()
+        return None if self.result is None else self.result.progress
+
+    def status(self) -> str:
+        """Say in a sentence what is going on."""
+        progress = self.progress()
+        if progress is None:
+            return "no ptychography scan seen yet"
+        with self._lock:
+            state = "reconstructing" if self._running else "done"
+        return (
+            f"{state}: {progress.taken}/{progress.planned} points taken, {progress.used} used, "
+            f"{progress.rejected} rejected, {progress.lag} waiting ({progress.lag_s:.1f} s); "
+            f"iteration {progress.iteration}, residual {progress.residual:.4g}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<LivePtycho {self.status()}>"
+
+    def close(self, timeout: float | None = 60.0) -> None:
+        """Take no more documents, and wait for what is under way."""
+        with self._lock:
+            self._closed = True
+            running = list(self._running.values())
+        for analysis in running:
+            if analysis.is_alive():
+                analysis.join(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,41 @@
+"""Settings of a live reconstruction: preprocessing, solver and hand-over in one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..preprocess import PreprocessSettings
+from ..recon import SolverSettings
+from ..settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class LiveSettings(Settings):
+    """How a run is analysed while it is measured; recorded whole in the result run."""
+
+    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
+    solver: SolverSettings = field(default_factory=SolverSettings)
+    backend: str = setting("auto", "Array backend of the solver.", choices=("auto", "numpy", "cupy"))
+    chunk: int = setting(16, "Scan points read and preprocessed at once.", low=1, high=4096)
+    progress_interval_s: float = setting(1.0, "Time between progress messages.", low=0.05, unit="s")
+    snapshot_interval_s: float = setting(3.0, "Time between snapshots for the sinks.", low=0.05, unit="s")
+    patience_s: float = setting(10.0, "How long to wait for announced rows to appear in the file.", low=0.0, unit="s")
+    frc: bool = setting(True, "Whether the final result carries the FRC of two half data sets.")
+
+    def with_changes(self, **changes: Any) -> LiveSettings:
+        """Return a copy where dotted names (``"solver.modes"``) reach into the parts."""
+        own: dict[str, Any] = {}
+        parts: dict[str, dict[str, Any]] = {}
+        for name, value in changes.items():
+            part, _, inner = name.partition(".")
+            if inner:
+                parts.setdefault(part, {})[inner] = value
+            else:
+                own[name] = value
+        for part, inner_changes in parts.items():
+            current = getattr(self, part, None)
+            if not isinstance(current, Settings):
+                return self.replace(**{part: inner_changes})  # refused with the list of known names
+            own[part] = current.replace(**inner_changes)
+        return self.replace(**own)

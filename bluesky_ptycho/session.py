@@ -1,0 +1,75 @@
+"""Wire live ptychography into a Bluesky session that exists already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import MetadataError
+from .scan_plan import ScanPlan
+
+if TYPE_CHECKING:
+    from .callbacks import LivePtycho, LiveSettings, Sink
+
+
+def attach(
+    RE: Any,
+    catalog: Any = None,
+    *,
+    detector: Any = None,
+    axes: Iterable[Any] | None = None,
+    settings: LiveSettings | None = None,
+    sinks: Iterable[Sink] = (),
+) -> LivePtycho:
+    """Subscribe a live reconstruction to a RunEngine in one line.
+
+    Parameters
+    ----------
+    RE : RunEngine
+        The session's own.
+    catalog : Catalog, tiled client, str, Path or None
+        Where the results go. Raw runs are stored by whatever the session uses already.
+    detector : device or str, optional
+        Only scans with this detector are taken.
+    axes : sequence of device or str, optional
+        Only scans along these axes ``(y, x)`` are taken.
+    settings : LiveSettings, optional
+    sinks : iterable of callable, optional
+        As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
+
+    Returns
+    -------
+    LivePtycho
+        The callback; ``live.wait()`` and ``live.result`` give the outcome. Its attribute
+        ``token`` unsubscribes it: ``RE.unsubscribe(live.token)``.
+
+    Raises
+    ------
+    MetadataError
+        If `axes` are not two.
+    """
+    from .callbacks import LivePtycho
+    from .catalog import Catalog, open_catalog
+
+    if isinstance(catalog, (str, Path)):
+        catalog = open_catalog(catalog)
+    elif catalog is not None and not isinstance(catalog, Catalog):
+        catalog = Catalog.wrap(catalog)
+    detector_name = None if detector is None else _name(detector)
+    axis_names = None if axes is None else tuple(_name(axis) for axis in axes)
+    if axis_names is not None and len(axis_names) != 2:
+        raise MetadataError(f"attach: axes are {axis_names}; expected two, (y, x)")
+
+    def accept(start: Mapping[str, Any], plan: ScanPlan) -> bool:
+        if detector_name is not None and (plan.detector is None or plan.detector.name != detector_name):
+            return False
+        return axis_names is None or axis_names == (plan.axes["y"].key, plan.axes["x"].key)
+
+    live = LivePtycho(settings, catalog=catalog, sinks=sinks, accept=accept)
+    live.token = RE.subscribe(live)
+    return live
+
+
+def _name(device: Any) -> str:
+    return device if isinstance(device, str) else str(device.name)
