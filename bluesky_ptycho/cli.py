@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
-from .errors import PtychoError
+from .errors import NotFoundError, PtychoError
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -118,9 +118,20 @@ def _reconstruct(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from .demo import run_replay
+    from .callbacks import LivePtycho
+    from .callbacks.progress_bar import ProgressBar
+    from .catalog import open_catalog
+    from .output import write_output
+    from .replay import replay
 
-    return run_replay(options.uid, options.catalog, options.output)
+    with open_catalog(options.catalog) as catalog, LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live:
+        uid = replay(options.uid, catalog, live)
+        live.wait()
+        outcome = live.outcome(uid)
+        if outcome is None:
+            raise NotFoundError(f"run {uid} carries no ptychography scan that could be reconstructed")
+        write_output(options.output, outcome)
+    return 0 if outcome.update.exit_status == "success" else 1
 
 
 def _runs(options: argparse.Namespace) -> int:

@@ -1,0 +1,144 @@
+"""The demonstration: a simulated beamline, a scan, its live reconstruction, a catalog on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .callbacks import LivePtycho, Outcome
+from .callbacks.progress_bar import ProgressBar
+from .catalog import Catalog, open_catalog, remember_catalog
+from .errors import PtychoError, SettingsError
+from .frames import Snapshot
+from .output import write_output
+from .recon.metrics import object_nrmse
+
+FINISH_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Options of :func:`run_demo`; lengths in µm, rates in Hz."""
+
+    shape: tuple[int, int] = (20, 20)
+    frame_rate: float = 10.0
+    photons: float = 1e6
+    step: float = 0.08
+    trajectory: str = "spiral"
+    sample: str = "goldballs"
+    fly: bool = False
+    output: Path = Path("ptycho_demo")
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frame_rate > 200:
+            raise SettingsError(f"--frame-rate is {self.frame_rate}; expected at most 200 (the camera's top rate)")
+        if min(self.shape) < 2:
+            raise SettingsError(f"--shape is {self.shape}; expected at least 2 2")
+
+
+class ScanClock:
+    """Seconds from the start to the stop document of the last run."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        self._started = 0.0
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Take a document."""
+        if name == "start":
+            self._started = doc["time"]
+        elif name == "stop":
+            self.seconds = doc["time"] - self._started
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Scan, reconstruct live and write everything to ``options.output``; return the exit status."""
+    _say("loading bluesky and opening the catalog ...")
+    from bluesky import RunEngine
+    from bluesky.utils import RunEngineInterrupted
+
+    from .sim import make_beamline
+
+    directory = options.output / "catalog"
+    run_engine = RunEngine()
+    clock = ScanClock()
+    with open_catalog(directory) as catalog:
+        remember_catalog(directory)
+        _continue_scan_ids(run_engine, catalog)
+        beamline = make_beamline(
+            catalog.frames_dir,
+            md=run_engine.md,
+            sample=options.sample,
+            photons=options.photons,
+            frame_rate=options.frame_rate,
+            seed=options.seed,
+        )
+        with beamline, LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live:
+            run_engine.subscribe(catalog.raw_writer())
+            run_engine.subscribe(live)
+            run_engine.subscribe(clock)
+            try:
+                run_engine(_scan(beamline, options))
+            except RunEngineInterrupted:
+                _say("interrupted: the scan is aborted, what was measured is kept")
+                run_engine.abort("interrupted by the user")
+            outcome = live.wait(FINISH_TIMEOUT_S)
+            if outcome is None:
+                raise PtychoError("the scan was not reconstructed; see the messages above")
+            return _conclude(outcome, clock, options, beamline)
+
+
+def _continue_scan_ids(run_engine: Any, catalog: Catalog) -> None:
+    """Let scan_id go on counting where the catalog's last scan stopped."""
+    if len(catalog.raw):
+        run_engine.md["scan_id"] = int(catalog[-1].metadata["start"].get("scan_id", 0))
+
+
+def _scan(beamline: Any, options: DemoOptions) -> Any:
+    from .plans import ptycho_fly_scan, ptycho_scan
+
+    ny, nx = options.shape
+    plan = ptycho_fly_scan if options.fly else ptycho_scan
+    return plan(
+        beamline.fccd,
+        beamline.stage.y,
+        beamline.stage.x,
+        width=nx * options.step,
+        height=ny * options.step,
+        step=options.step,
+        n_points=ny * nx,
+        exposure=1.0 / options.frame_rate,
+        trajectory=options.trajectory,
+        sample_name=Path(options.sample).stem,
+    )
+
+
+def _conclude(outcome: Outcome, clock: ScanClock, options: DemoOptions, beamline: Any) -> int:
+    snapshot = outcome.snapshot
+    nrmse = truth = None
+    if snapshot is not None:
+        truth = beamline.truth(snapshot.canvas)
+        write_truth(options.output / "truth.h5", truth, snapshot)
+        nrmse = object_nrmse(snapshot.object, truth, snapshot.canvas, snapshot.positions_m)
+    write_output(options.output, outcome, scan_seconds=clock.seconds, object_nrmse=nrmse)
+    return 0 if outcome.update.exit_status == "success" else 1
+
+
+def write_truth(path: Path, truth: np.ndarray, snapshot: Snapshot) -> None:
+    """Write the known object on the canvas of a result: data set ``object``, complex64."""
+    canvas = snapshot.canvas
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("object", data=truth.astype(np.complex64))
+        data.attrs["pixel_size_m"] = canvas.pixel_m[0]
+        data.attrs["pixel_size_yx_m"] = canvas.pixel_m
+        data.attrs["origin_yx_m"] = canvas.origin_m
+
+
+def _say(message: str) -> None:
+    print(message, flush=True)  # noqa: T201

@@ -1,0 +1,59 @@
+"""Write what a command leaves behind: summary.json, result.cxi, reconstruction.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .callbacks import Outcome
+from .figure import save_reconstruction_png
+from .io.cxi import write_result_cxi
+from .summary import Summary
+
+
+def write_output(
+    directory: Path,
+    outcome: Outcome,
+    *,
+    scan_seconds: float | None = None,
+    object_nrmse: float | None = None,
+) -> Summary:
+    """Write the outcome of a live or replayed run to `directory` and say where it is.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if absent.
+    outcome : Outcome
+        What the live callback gave.
+    scan_seconds : float, optional
+        Duration of the scan itself.
+    object_nrmse : float, optional
+        Error against a known object.
+
+    Returns
+    -------
+    Summary
+        What was written to ``summary.json``.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    update, snapshot = outcome.update, outcome.snapshot
+    frc = snapshot.frc if snapshot is not None else None
+    summary = Summary(
+        raw_uid=outcome.raw_uid,
+        result_uid=outcome.result_uid,
+        n_frames=update.progress.taken,
+        scan_seconds=scan_seconds,
+        seconds_after_last_frame=outcome.seconds_after_last_frame,
+        iterations=update.progress.iteration,
+        residual=None if snapshot is None else snapshot.residual,
+        object_nrmse=object_nrmse,
+        frc_resolution_m=None if frc is None else frc["half_bit_m"],
+        frames_lost=update.progress.taken - update.progress.used - update.progress.rejected,
+    )
+    if snapshot is not None:
+        title = f"scan {update.start.get('scan_id', '')} {update.start.get('sample_name', '')}"
+        write_result_cxi(directory / "result.cxi", snapshot)
+        save_reconstruction_png(directory / "reconstruction.png", snapshot, stxm=update.stxm, title=title)
+    summary.write(directory / "summary.json")
+    print(f"{update.exit_status}: {directory}/ holds {', '.join(sorted(p.name for p in directory.iterdir()))}")  # noqa: T201
+    return summary
