@@ -187,11 +187,35 @@ class Canvas:
 
     def coordinates_m(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the stage y of each row and x of each column, in m."""
-        y0, x0 = self.origin_m
-        return y0 + self.pixel_m[0] * np.arange(self.shape[0]), x0 + self.pixel_m[1] * np.arange(self.shape[1])
+        y, x = (
+            o + p * np.arange(n, dtype=np.float64)
+            for o, p, n in zip(self.origin_m, self.pixel_m, self.shape, strict=True)
+        )
+        return y, x
 
     def extent_m(self) -> tuple[float, float, float, float]:
         """Return ``(left, right, bottom, top)`` in m, as ``imshow`` takes it."""
         y, x = self.coordinates_m()
         dy, dx = self.pixel_m
         return float(x[0] - dx / 2), float(x[-1] + dx / 2), float(y[0] - dy / 2), float(y[-1] + dy / 2)
+
+    def scanned_box(self, positions_m: ArrayLike) -> tuple[slice, slice]:
+        """Return the rows and columns between the outermost positions of the beam axis.
+
+        Within them the object is illuminated from all sides, so images are judged there.
+
+        Parameters
+        ----------
+        positions_m : array_like, (n, 2)
+            Stage positions ``(y, x)`` of the beam axis, in m; n > 0.
+
+        Returns
+        -------
+        tuple of slice
+            Clipped to the canvas, at least one pixel along each axis.
+        """
+        centres = self.corners_px(positions_m) + np.array([n // 2 for n in self.window])
+        low, high = np.rint(centres.min(axis=0)).astype(int), np.rint(centres.max(axis=0)).astype(int)
+        low = np.clip(low, 0, np.array(self.shape) - 1)
+        high = np.clip(high, low + 1, self.shape)
+        return slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
