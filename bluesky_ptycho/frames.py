@@ -31,7 +31,7 @@ class Acquisition:
     positions : ndarray (n_events, 2) float64 or None
         Planned positions ``(y, x)`` in the motors' own units; None for darks.
     label : str
-        Used in file names (already sanitised: ``00012_goldballs``).
+        Sample name; `paths.ScanPaths.file(stream, label)` makes the file name of it.
     """
 
     stream: str | None
