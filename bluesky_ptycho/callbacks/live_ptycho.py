@@ -32,7 +32,9 @@ KEPT_OUTCOMES = 20
 class ResultCatalog(Protocol):
     """What :class:`LivePtycho` needs of a catalog."""
 
-    results_dir: Any
+    @property
+    def results_dir(self) -> Any:
+        """Directory of the result runs' HDF5 files."""
 
     def result_writer(self) -> Callable[[str, Mapping[str, Any]], None]:
         """Return a callable that stores the documents of a result run."""

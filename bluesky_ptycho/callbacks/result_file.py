@@ -1,0 +1,83 @@
+"""The arrays of a reconstruction and the HDF5 file that holds them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .updates import Update
+
+GROUP = "/entry"
+_CHUNK = 1024
+"""Longest side of an HDF5 chunk, so that a part of a large object can be read alone."""
+
+
+def result_arrays(update: Update) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a final update by name; empty without a snapshot.
+
+    ``object`` (rows, cols) and ``probe`` (modes, ny, nx) are complex64; ``coverage`` and
+    ``stxm`` are maps on the object's grid; ``positions`` (n, 2) are ``(y, x)`` in m of the
+    scan points ``seq_nums`` (n,); ``residual_history`` has one value a pass; and
+    ``frc_frequency_per_m`` with ``frc_correlation`` are the curve of Fourier ring correlation.
+    What is not there or has no elements is left out.
+    """
+    snapshot = update.snapshot
+    if snapshot is None:
+        return {}
+    frc = snapshot.frc or {}
+    found: dict[str, Any] = {
+        "object": (snapshot.object, np.complex64),
+        "probe": (snapshot.probe, np.complex64),
+        "coverage": (snapshot.coverage, np.float32),
+        "stxm": (update.stxm, np.float32),
+        "positions": (snapshot.positions_m, np.float64),
+        "seq_nums": (snapshot.seq_nums, np.int64),
+        "residual_history": (snapshot.residuals, np.float64),
+        "frc_frequency_per_m": (frc.get("frequency_per_m"), np.float64),
+        "frc_correlation": (frc.get("correlation"), np.float64),
+    }
+    arrays = {name: np.asarray(value, dtype) for name, (value, dtype) in found.items() if value is not None}
+    return {name: array for name, array in arrays.items() if array.size}
+
+
+def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the chunk of a stored array ``(1, *shape)``."""
+    return (1, *(min(n, _CHUNK) for n in shape))
+
+
+def write_result_file(path: Path, arrays: Mapping[str, NDArray[Any]], update: Update) -> None:
+    """Write `arrays` to `path` at once: beside first, then renamed.
+
+    Each data set is stored as ``(1, *shape)``, one row for one event, as the catalog expects.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; no partial file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with h5py.File(aside, "w") as file:
+            group = file.create_group(GROUP)
+            for name, array in arrays.items():
+                group.create_dataset(name, data=array[np.newaxis], chunks=chunk_shape(array.shape))
+            if update.snapshot is not None:
+                for name, value in canvas_fields(update).items():
+                    group["object"].attrs[name] = value
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def canvas_fields(update: Update) -> dict[str, list[float]]:
+    """Return where the object's pixels lie: pitch and stage position of pixel [0, 0], ``(y, x)`` in m."""
+    assert update.snapshot is not None
+    canvas = update.snapshot.canvas
+    return {"pixel_size_m": [float(v) for v in canvas.pixel_m], "origin_m": [float(v) for v in canvas.origin_m]}

@@ -1,0 +1,263 @@
+"""Store a reconstruction as a run of its own, beside the scan it came from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .. import __version__
+from .document_keys import ANALYSIS
+from .result_file import GROUP, canvas_fields, chunk_shape, result_arrays, write_result_file
+from .updates import Progress, Update
+
+SUMMARY_KEY = "ptychography"
+"""Key of the result's stop document that holds its few figures, so that a list of runs needs no tables."""
+
+CARRIED = ("sample_name", "scan_id", "data_session", "proposal", "cycle", "tiled_access_tags")
+"""Keys of the raw run's start document that the result run repeats, so that it is found alike."""
+
+_PACKAGES = ("numpy", "scipy", "numba", "h5py", "bluesky", "ophyd", "event-model", "tiled", "bluesky-tiled-plugins")
+_SOURCE = "bluesky_ptycho"
+
+_UNITS = {
+    "positions": "m",
+    "frc_frequency_per_m": "1/m",
+    "frc_resolution_m": "m",
+    "frc_one_seventh_m": "m",
+    "lag_s": "s",
+    "elapsed_s": "s",
+}
+
+
+class ResultRun:
+    """A sink that composes the result run of one reconstruction after the other.
+
+    The start document carries ``analysis="ptychography"``, ``raw_uid`` (also as
+    ``original_run_uid``), ``settings`` and ``versions``. Stream ``progress`` has the counters as
+    they went. Stream ``primary`` has one event: figures as scalars, and the arrays of
+    :func:`~bluesky_ptycho.callbacks.result_file.result_arrays` as external HDF5 data, each with
+    a leading axis of length 1. Without a snapshot there is no ``primary``. The stop
+    document repeats exit status and reason, with the figures under ``ptychography``.
+
+    Parameters
+    ----------
+    writer : callable
+        Takes ``(name, document)``; ``Catalog.result_writer()`` gives one.
+    directory : path
+        Where the HDF5 file goes; the catalog must be able to read it.
+
+    Attributes
+    ----------
+    result_uid : str or None
+        Uid of the newest result run.
+    path : Path or None
+        HDF5 file of the newest result that has one.
+    """
+
+    name = "result run"
+
+    def __init__(self, writer: Callable[[str, Mapping[str, Any]], None], directory: str | Path) -> None:
+        self._writer = writer
+        self._directory = Path(directory).expanduser().resolve()
+        self._run: Any = None
+        self._progress: Any = None
+        self._last: Progress | None = None
+        self.result_uid: str | None = None
+        self.path: Path | None = None
+
+    def __call__(self, update: Update) -> None:
+        """Take an update; the first one opens the run, "final" closes it.
+
+        Raises
+        ------
+        OSError
+            If the HDF5 file cannot be written; the run is closed as failed first.
+        """
+        if self._run is None:
+            self._open(update)
+        self._add_progress(update.progress)
+        if update.kind == "final":
+            self._close(update)
+
+    def _open(self, update: Update) -> None:
+        from event_model import compose_run
+
+        self._run = compose_run(metadata=start_metadata(update))
+        self.result_uid, self.path, self._last = self._run.start_doc["uid"], None, None
+        self._writer("start", self._run.start_doc)
+        self._progress = self._run.compose_descriptor(name="progress", data_keys=_scalar_keys(_counters(Progress(0))))
+        self._writer("descriptor", self._progress.descriptor_doc)
+
+    def _add_progress(self, progress: Progress) -> None:
+        if progress != self._last:
+            self._last = progress
+            self._event(self._progress, _counters(progress))
+
+    def _event(self, descriptor: Any, data: dict[str, Any]) -> None:
+        now = time.time()
+        self._writer("event", descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, now), time=now))
+
+    def _close(self, update: Update) -> None:
+        failure: OSError | None = None
+        try:
+            self._add_result(update)
+        except OSError as error:
+            failure = error
+            reason = f"the result could not be written: {error}"
+            update = replace(update, snapshot=None, exit_status="fail", reason=reason)
+        self._stop(update)
+        if failure is not None:
+            raise failure
+
+    def _stop(self, update: Update) -> None:
+        from event_model import DocumentNames, schema_validators
+
+        status = update.exit_status if update.exit_status in ("success", "abort", "fail") else "fail"
+        stop = dict(self._run.compose_stop(exit_status=status, reason=update.reason))
+        stop[SUMMARY_KEY] = _summary(update)
+        schema_validators[DocumentNames.stop].validate(stop)
+        self._run = self._progress = None
+        self._writer("stop", stop)
+
+    def _add_result(self, update: Update) -> None:
+        arrays = result_arrays(update)
+        if not arrays:
+            return
+        start = self._run.start_doc
+        path = self._directory / f"{int(start.get('scan_id') or 0):05d}_{start['uid']}.h5"
+        write_result_file(path, arrays, update)
+        self.path = path
+        figures = _figures(update)
+        external = {name: _array_key(name, array.shape, array.dtype.str) for name, array in arrays.items()}
+        primary = self._run.compose_descriptor(
+            name="primary",
+            data_keys={**_scalar_keys(figures), **external},
+            configuration={"canvas": _configuration(update)},
+            object_keys={_SOURCE: [*figures, *external]},
+        )
+        self._writer("descriptor", primary.descriptor_doc)
+        for name, array in arrays.items():
+            resource = self._run.compose_stream_resource(
+                mimetype="application/x-hdf5",
+                uri=f"file://localhost{quote(str(path))}",
+                data_key=name,
+                parameters={"dataset": f"{GROUP}/{name}", "chunk_shape": list(chunk_shape(array.shape)), "swmr": False},
+            )
+            self._writer("stream_resource", resource.stream_resource_doc)
+            datum = resource.compose_stream_datum(
+                indices={"start": 0, "stop": 1},
+                seq_nums={"start": 1, "stop": 2},
+                descriptor=primary.descriptor_doc,
+            )
+            self._writer("stream_datum", datum)
+        self._event(primary, figures)
+
+
+def start_metadata(update: Update) -> dict[str, Any]:
+    """Return what a result run's start document says beyond uid and time."""
+    start = update.start
+    return {
+        "analysis": ANALYSIS,
+        "purpose": "processed",
+        "raw_uid": start["uid"],
+        "original_run_uid": start["uid"],
+        "settings": dict(update.settings),
+        "geometry": update.geometry.to_dict(),
+        "versions": _versions(),
+        **{key: start[key] for key in CARRIED if start.get(key) is not None},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"bluesky_ptycho": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _counters(progress: Progress) -> dict[str, int | float]:
+    return {
+        "frames_planned": int(progress.planned),
+        "frames_taken": int(progress.taken),
+        "frames_used": int(progress.used),
+        "frames_rejected": int(progress.rejected),
+        "lag": int(progress.lag),
+        "lag_s": float(progress.lag_s),
+        "iteration": int(progress.iteration),
+        "residual": float(progress.residual),
+        "elapsed_s": float(progress.elapsed_s),
+    }
+
+
+def _figures(update: Update) -> dict[str, int | float]:
+    """Return the scalars of the final result; NaN where one is not known."""
+    snapshot = update.snapshot
+    assert snapshot is not None
+    frc = snapshot.frc or {}
+    return {
+        "iteration": int(snapshot.iteration),
+        "residual": float(snapshot.residual),
+        "frc_resolution_m": float(frc.get("half_bit_m", math.nan)),
+        "frc_one_seventh_m": float(frc.get("one_seventh_m", math.nan)),
+        "frames_planned": int(update.progress.planned),
+        "frames_taken": int(update.progress.taken),
+        "frames_used": len(snapshot.seq_nums),
+        "frames_rejected": len(update.rejected),
+        "frames_missing": len(update.missing),
+        "dark_corrected": int(update.dark_corrected),
+    }
+
+
+def _summary(update: Update) -> dict[str, Any]:
+    if update.snapshot is None:
+        figures: dict[str, Any] = {"frames_taken": int(update.progress.taken), "frames_used": 0}
+    else:
+        # Metadata is JSON, which has no NaN.
+        figures = {k: None if math.isnan(v) else v for k, v in _figures(update).items()}
+    rejected = {str(point): reason for point, reason in update.rejected.items()}
+    missing = [int(point) for point in update.missing]
+    return {**figures, "rejected": rejected, "missing": missing, "messages": list(update.messages)}
+
+
+def _configuration(update: Update) -> dict[str, Any]:
+    fields, now = canvas_fields(update), time.time()
+    keys = {name: {"source": _SOURCE, "dtype": "array", "shape": [2], "units": "m"} for name in fields}
+    return {"data": fields, "timestamps": dict.fromkeys(fields, now), "data_keys": keys}
+
+
+def _scalar_keys(values: Mapping[str, int | float]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for name, value in values.items():
+        is_int = isinstance(value, int)
+        keys[name] = {
+            "source": _SOURCE,
+            "dtype": "integer" if is_int else "number",
+            "dtype_numpy": "<i8" if is_int else "<f8",
+            "shape": [],
+            **_units(name),
+        }
+    return keys
+
+
+def _array_key(name: str, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
+    return {
+        "source": _SOURCE,
+        "dtype": "array",
+        "dtype_numpy": dtype,
+        "shape": list(shape),
+        "external": "STREAM:",
+        **_units(name),
+    }
+
+
+def _units(name: str) -> dict[str, str]:
+    return {"units": _UNITS[name]} if name in _UNITS else {}

@@ -1,0 +1,25 @@
+"""The one place that knows tiled and databroker: open a catalog, find runs, write runs.
+
+A catalog holds two sibling containers, ``raw`` (scans) and ``processed`` (reconstructions),
+so that ``catalog[-1]`` stays the last scan. Importing this package is cheap; tiled is
+imported when a catalog is opened.
+"""
+
+from .access import Catalog, open_catalog
+from .assets import FramesAsset, dark_run, frames_uri
+from .listing import RunRow, format_runs, list_runs
+from .profiles import default_target, remember_catalog, write_profile
+
+__all__ = [
+    "Catalog",
+    "FramesAsset",
+    "RunRow",
+    "dark_run",
+    "default_target",
+    "format_runs",
+    "frames_uri",
+    "list_runs",
+    "open_catalog",
+    "remember_catalog",
+    "write_profile",
+]

@@ -1,0 +1,254 @@
+"""Open a catalog, or put one's own client in the place of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import NotFoundError, PtychoError
+from . import embedded
+from .embedded import PROCESSED, RAW
+from .lookup import find_run
+from .tree import beside, new_container_of_runs, plain_at, sibling
+
+DocumentCallable = Callable[[str, Mapping[str, Any]], None]
+
+
+def open_catalog(
+    target: str | Path | None = None,
+    *,
+    frames: Iterable[str | Path] = (),
+    results_dir: str | Path | None = None,
+    create: bool = True,
+) -> Catalog:
+    """Open a catalog of scans and reconstructions.
+
+    Parameters
+    ----------
+    target : path or str, optional
+        A directory (the catalog on disk inside this process), the ``http(s)://`` address of
+        a tiled server or of a container on one, or the name of a tiled/databroker profile (a directory
+        of that name goes first).
+        None takes
+        :func:`~bluesky_ptycho.catalog.default_target`.
+    frames : iterable of paths
+        Directories outside the catalog's own that hold frames; remembered in the catalog.
+        Only for a directory: a server decides itself what it reads.
+    results_dir : path, optional
+        Where the HDF5 files of reconstructions go. Default ``<directory>/results``; with a
+        server it has no default, and must be a directory that the server may read.
+    create : bool
+        Make the directory's catalog if there is none.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such directory, profile or default.
+    PtychoError
+        If the directory cannot be used or the server cannot be reached.
+    """
+    from .profiles import default_target, is_profile
+
+    text = default_target() if target is None else str(target)
+    results = None if results_dir is None else Path(results_dir).expanduser().resolve()
+    if text.startswith(("http://", "https://")):
+        return Catalog.wrap(_connect(text, uri=True), results_dir=results, name=text)
+    directory = Path(text).expanduser().resolve()
+    if not isinstance(target, Path) and not directory.is_dir() and "/" not in text and is_profile(text):
+        return Catalog.wrap(_connect(text, uri=False), results_dir=results, name=text)
+    if not create and not embedded.is_catalog(directory):
+        raise NotFoundError(f"catalog {text!r} is neither a directory with a catalog, an http address nor a profile")
+    if directory.exists() and not directory.is_dir():
+        raise PtychoError(f"catalog {text!r} is a file; expected a directory, an http address or a profile")
+    return _open_directory(directory, frames, results)
+
+
+class Catalog:
+    """Scans and their reconstructions; made by :func:`open_catalog` or :meth:`wrap`.
+
+    Parameters
+    ----------
+    raw : tiled client
+        Container of the scans.
+    results_dir : Path or None
+        Directory of the reconstructions' HDF5 files.
+    name : str
+        How messages call it.
+    backup_dir : Path or None
+        Where documents of runs go that the server refused.
+    """
+
+    def __init__(self, raw: Any, *, results_dir: Path | None, name: str, backup_dir: Path | None = None) -> None:
+        self.raw = raw
+        self.name = name
+        self.backup_dir = backup_dir
+        self._results_dir = results_dir
+        self._processed: Any = None
+
+    @classmethod
+    def wrap(cls, client: Any, *, results_dir: Path | str | None = None, name: str | None = None) -> Self:
+        """Return a catalog around a session's own client.
+
+        Parameters
+        ----------
+        client : Catalog or tiled client
+            A catalog is returned as it is. Else a container of Bluesky runs
+            (``databroker.from_profile(...)``), or one that has it as child ``raw``.
+            Reconstructions go beside it into ``processed``, or into a child ``processed``
+            where the client is the server's root.
+        results_dir : path, optional
+            See :func:`open_catalog`.
+
+        Raises
+        ------
+        PtychoError
+            If `client` is not a container of Bluesky runs.
+        """
+        if isinstance(client, cls):
+            return client
+        from bluesky_tiled_plugins import CatalogOfBlueskyRuns
+        from tiled.client.container import Container
+
+        if isinstance(client, Container) and not isinstance(client, CatalogOfBlueskyRuns) and RAW in client:
+            client = client[RAW]
+        if not isinstance(client, CatalogOfBlueskyRuns):
+            what = f"{type(client).__module__}.{type(client).__name__}"
+            raise PtychoError(f"catalog is a {what}; expected a tiled container of Bluesky runs")
+        results = None if results_dir is None else Path(results_dir)
+        return cls(client, results_dir=results, name=name or str(client.uri))
+
+    def __getitem__(self, key: int | str) -> Any:
+        """Return a run: by uid, its beginning, scan number, or -1 for the last scan.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such run, or several.
+        """
+        return find_run(self.raw, self.processed, key)
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __repr__(self) -> str:
+        return f"<Catalog {self.name}: {len(self.raw)} scans>"
+
+    @property
+    def processed(self) -> Any | None:
+        """Container of the reconstructions; None as long as there is none."""
+        if self._processed is None:
+            self._processed = sibling(self.raw, PROCESSED)
+        return self._processed
+
+    @property
+    def results_dir(self) -> Path:
+        """Directory of the reconstructions' HDF5 files."""
+        return self._results_dir or self._storage("results")
+
+    @property
+    def frames_dir(self) -> Path:
+        """Directory within the catalog where frames may go, if they have no other place."""
+        return self._storage("frames")
+
+    def _storage(self, part: str) -> Path:
+        roots = embedded.readable_roots(self.raw) or []
+        for root in roots:
+            if os.access(root, os.W_OK):
+                return root / part
+        raise PtychoError(
+            f"catalog {self.name} has no {part} directory of its own; give one that its server may read"
+            + (" as results_dir=" if part == "results" else "")
+        )
+
+    def require_readable(self, directory: str | Path) -> None:
+        """Refuse a directory whose files the catalog could register but never read.
+
+        Raises
+        ------
+        PtychoError
+            If the server runs in this process and may not read `directory`. What a server
+            elsewhere may read cannot be asked.
+        """
+        path = Path(directory).expanduser().resolve()
+        roots = embedded.readable_roots(self.raw)
+        if roots is not None and not any(path.is_relative_to(root.resolve()) for root in roots):
+            shown = ", ".join(map(str, roots))
+            raise PtychoError(
+                f"frames directory {path} cannot be read back by catalog {self.name}; "
+                f"expected a directory under {shown}, or open the catalog with frames=[...]"
+            )
+
+    def find_darks(self, uid: int | str) -> Any | None:
+        """Return the dark models of a run, one for each exposure; None if it has none or is unknown."""
+        from ..callbacks.dark_store import darks_of_documents
+
+        try:
+            run = self[uid]
+        except NotFoundError:
+            return None
+        return darks_of_documents(run.documents())
+
+    def raw_writer(self, **options: Any) -> DocumentCallable:
+        """Return a callable that stores scans; subscribe it first. Options: see `writer.run_writer`."""
+        from .writer import run_writer
+
+        return run_writer(self.raw, self.backup_dir, **options)
+
+    def result_writer(self, **options: Any) -> DocumentCallable:
+        """Return a callable that stores reconstructions; makes the container ``processed``.
+
+        Raises
+        ------
+        PtychoError
+            If the server does not let us write there, or may not read `results_dir`.
+        """
+        from .writer import run_writer
+
+        self.require_readable(self.results_dir)
+        if self.processed is None:
+            try:
+                new_container_of_runs(self.raw.context, beside(self.raw), PROCESSED)
+            except Exception as refused:
+                raise PtychoError(f"catalog {self.name} refuses a container {PROCESSED!r}: {refused}") from refused
+        return run_writer(self.processed, self.backup_dir, **options)
+
+    def close(self) -> None:
+        """End the in-process server or the connection; the clients cannot be used any more."""
+        self.raw.context.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _open_directory(directory: Path, frames: Iterable[str | Path], results: Path | None) -> Catalog:
+    outside = [*frames, *([] if results is None else [results])]
+    readable = embedded.prepare(directory, outside)
+    try:
+        context = embedded.open_app(embedded.server_config(directory, readable))
+    except Exception as failed:
+        raise PtychoError(f"catalog in {directory} cannot be opened: {failed}") from failed
+    root = plain_at(context, [])
+    for name in (RAW, PROCESSED):
+        if name not in root:
+            new_container_of_runs(context, [], name)
+    return Catalog(
+        root[RAW],
+        results_dir=results or directory / "results",
+        name=str(directory),
+        backup_dir=directory / "unwritten",
+    )
+
+
+def _connect(text: str, *, uri: bool) -> Any:
+    from tiled.client import from_profile, from_uri
+
+    try:
+        return from_uri(text) if uri else from_profile(text)
+    except Exception as failed:
+        what = "tiled server" if uri else "profile"
+        raise PtychoError(f"{what} {text!r} cannot be opened: {failed}") from failed

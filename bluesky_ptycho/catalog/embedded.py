@@ -1,0 +1,95 @@
+"""The catalog on disk: a tiled server that runs inside the process, no network.
+
+In the directory lie ``catalog.db`` (the tree), ``tables.db`` (event tables; SQLite, because
+DuckDB would lock out a second process), ``data/`` (arrays tiled writes itself), ``frames/``
+(the place for raw frames), ``results/`` (HDF5 of reconstructions), ``unwritten/`` (documents
+of runs that could not be stored) and ``frames.json`` (directories outside that hold frames
+and may be read).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import PtychoError
+
+RAW, PROCESSED = "raw", "processed"
+RUNS_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
+ROOT_SPEC = {"name": "BlueskyPtychoCatalog", "version": "1.0"}
+"""Spec of the root; with this package installed tiled opens it as ``client.scan_catalog``."""
+
+_FRAMES_FILE = "frames.json"
+
+
+def is_catalog(directory: Path) -> bool:
+    """Tell whether an embedded catalog lies in `directory`."""
+    return (directory / "catalog.db").is_file()
+
+
+def prepare(directory: Path, frames: Iterable[str | Path] = ()) -> list[Path]:
+    """Create what is missing in `directory`; return the directories whose frames may be read.
+
+    Raises
+    ------
+    PtychoError
+        If the directory cannot be made or written.
+    """
+    stored = directory / _FRAMES_FILE
+    try:
+        for part in ("data", "frames", "results"):
+            (directory / part).mkdir(parents=True, exist_ok=True)
+        known = json.loads(stored.read_text()) if stored.exists() else []
+        wanted = list(dict.fromkeys([*known, *(str(Path(f).expanduser().resolve()) for f in frames)]))
+        if wanted != known:
+            stored.write_text(json.dumps(wanted, indent=1) + "\n")
+    except (OSError, ValueError) as failed:
+        raise PtychoError(f"catalog directory {directory} cannot be used: {failed}") from failed
+    return [Path(path) for path in wanted]
+
+
+def server_config(directory: Path, frames: Iterable[Path]) -> dict[str, Any]:
+    """Return the tiled server configuration of the catalog in `directory`.
+
+    The same dictionary serves the catalog opened here and the profile for other processes.
+    """
+    return {
+        "catalog": {
+            "uri": f"sqlite:///{directory / 'catalog.db'}",
+            "init_if_not_exists": not is_catalog(directory),
+            "specs": [ROOT_SPEC],
+            "writable_storage": [str(directory / "data"), f"sqlite:///{directory / 'tables.db'}"],
+            "readable_storage": [str(directory), *map(str, frames)],
+        },
+        # Without this exporter BlueskyRun.documents() is answered by "406 Not Acceptable".
+        "media_types": {
+            "BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"},
+        },
+    }
+
+
+def open_app(config: dict[str, Any]) -> Any:
+    """Return the tiled context of an in-process server with `config`."""
+    with warnings.catch_warnings():
+        # Starlette warns on import that its test client will want another HTTP library.
+        warnings.simplefilter("ignore")
+        import starlette.testclient  # noqa: F401
+    from tiled.client.context import Context
+    from tiled.server.app import build_app_from_config
+
+    logging.getLogger("tiled.server.app").setLevel("WARNING")  # it announces its version at each start
+    return Context.from_app(build_app_from_config(config))
+
+
+def readable_roots(client: Any) -> list[Path] | None:
+    """Return the directories from which an in-process server serves files; None if it is elsewhere."""
+    app = getattr(client.context.http_client, "app", None)
+    tree = getattr(getattr(app, "state", None), "root_tree", None)
+    storages = getattr(getattr(tree, "context", None), "readable_storage", None)
+    if storages is None:
+        return None
+    return [Path(storage.path) for storage in storages.values() if hasattr(storage, "path")]

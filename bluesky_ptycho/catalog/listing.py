@@ -1,0 +1,115 @@
+"""Which runs there are."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..scan_plan import START_KEY
+from .lookup import runs
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run in a list.
+
+    Parameters
+    ----------
+    uid : str
+    scan_id : int or None
+    sample : str
+    time : float
+        Start, seconds since 1970.
+    frames : int
+        Scan points measured; for a reconstruction those it used.
+    status : str
+        "success", "abort" or "fail"; "open" without a stop document.
+    resolution_m : float
+        Half pitch by FRC in m; NaN for a scan or where unknown.
+    residual : float
+        NaN for a scan or where unknown.
+    reconstructions : tuple of RunRow
+        Of a scan, newest first.
+    """
+
+    uid: str
+    scan_id: int | None
+    sample: str
+    time: float
+    frames: int
+    status: str
+    resolution_m: float = math.nan
+    residual: float = math.nan
+    reconstructions: tuple[RunRow, ...] = ()
+
+
+def list_runs(catalog: Any, limit: int | None = None) -> list[RunRow]:
+    """Return the scans with their reconstructions, newest first.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    limit : int, optional
+        At most so many scans.
+    """
+    from ..callbacks.results import SUMMARY_KEY
+
+    of_scan: dict[str, list[RunRow]] = defaultdict(list)
+    for start, stop in _documents(catalog.processed, None):
+        figures = stop.get(SUMMARY_KEY, {})
+        row = RunRow(
+            **_common(start, stop),
+            frames=int(figures.get("frames_used", 0)),
+            resolution_m=_number(figures.get("frc_resolution_m")),
+            residual=_number(figures.get("residual")),
+        )
+        of_scan[start.get("raw_uid", "")].append(row)
+    rows = []
+    for start, stop in _documents(catalog.raw, limit):
+        stream = start.get(START_KEY, {}).get("streams", {}).get("frames", "primary")
+        frames = int((stop.get("num_events") or {}).get(stream, 0))
+        results = tuple(of_scan.get(start["uid"], ()))
+        rows.append(RunRow(**_common(start, stop), frames=frames, reconstructions=results))
+    return rows
+
+
+def format_runs(rows: Iterable[RunRow]) -> str:
+    """Return `rows` as a table for the terminal."""
+    lines = [("scan", "started", "sample", "frames", "resolution", "status", "uid")]
+    for row in rows:
+        scan = "-" if row.scan_id is None else str(row.scan_id)
+        when = datetime.fromtimestamp(row.time).strftime("%Y-%m-%d %H:%M")
+        lines.append((scan, when, row.sample, str(row.frames), "", row.status, row.uid[:8]))
+        for result in row.reconstructions:
+            when = datetime.fromtimestamp(result.time).strftime("%Y-%m-%d %H:%M")
+            nm = "-" if math.isnan(result.resolution_m) else f"{result.resolution_m * 1e9:.1f} nm"
+            lines.append(("", when, "  reconstruction", str(result.frames), nm, result.status, result.uid[:8]))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _documents(container: Any | None, limit: int | None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return start and stop of the runs in `container`, newest first."""
+    if container is None:
+        return []
+    found = runs(container).values()
+    metadata = (run.metadata for run in found[::-1][:limit])
+    return [(dict(m["start"]), dict(m.get("stop") or {})) for m in metadata]
+
+
+def _common(start: Mapping[str, Any], stop: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "uid": start["uid"],
+        "scan_id": start.get("scan_id"),
+        "sample": str(start.get("sample_name", "")),
+        "time": float(start["time"]),
+        "status": str(stop.get("exit_status", "open")),
+    }
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,110 @@
+"""Profiles, by which other processes find a catalog, and the catalog taken by default."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from ..errors import NotFoundError, PtychoError, SettingsError
+from . import embedded
+
+
+def write_profile(name: str, directory: str | Path, target: str | Path) -> Path:
+    """Write the tiled profile `name` for the catalog in `directory`.
+
+    Another process opens it with ``databroker.from_profile(name)`` (or tiled's), when `target` is
+    among the directories where tiled looks for profiles: set ``TILED_PROFILES=<target>``, or
+    give one that ``tiled profile paths`` lists. There ``[-1]`` is the last scan and ``[uid]``
+    finds scans and reconstructions alike. Without this package installed it opens as a plain
+    container with the children ``raw`` and ``processed``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the profile: letters, digits, "_", "-" and ".".
+    directory : path
+        Directory of the catalog; it is made if there is none.
+    target : path
+        Directory that gets ``<name>.yml``; made if missing. Nothing else is written.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    SettingsError
+        If the name cannot be a profile's.
+    PtychoError
+        If a directory cannot be used.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise SettingsError(f"profile name is {name!r}; expected letters, digits, '_', '-' and '.'")
+    place = Path(directory).expanduser().resolve()
+    if not embedded.is_catalog(place):
+        from .access import open_catalog
+
+        open_catalog(place).close()
+    config = embedded.server_config(place, embedded.prepare(place))
+    file = Path(target).expanduser() / f"{name}.yml"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # JSON is YAML too.
+        file.write_text(json.dumps({name: {"direct": config}}, indent=2) + "\n")
+    except OSError as failed:
+        raise PtychoError(f"profile {file} cannot be written: {failed}") from failed
+    return file
+
+
+def is_profile(name: str) -> bool:
+    """Tell whether tiled knows the profile `name`."""
+    from tiled.profiles import list_profiles
+
+    return name in list_profiles()
+
+
+def default_target() -> str:
+    """Return the catalog to take when none is named.
+
+    It is tiled's default profile (``tiled profile set-default NAME``), else the catalog of
+    the last command.
+
+    Raises
+    ------
+    NotFoundError
+        If there is neither.
+    """
+    from tiled.profiles import get_default_profile_name
+
+    if profile := get_default_profile_name():
+        return profile.strip()
+    try:
+        return _state_file().read_text().strip()
+    except OSError:
+        raise NotFoundError("no catalog was named, and there is no default profile and no earlier command") from None
+
+
+def remember_catalog(catalog: str | Path) -> None:
+    """Keep `catalog` as that of the last command.
+
+    Only commands that a user starts call this. One line is kept, in ``bluesky_ptycho/catalog``
+    under the user's state directory (``XDG_STATE_HOME``); where that cannot be written
+    nothing is kept.
+    """
+    text = str(catalog)
+    if not text.startswith(("http://", "https://")) and Path(text).expanduser().is_dir():
+        text = str(Path(text).expanduser().resolve())
+    file = _state_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    except OSError:
+        return
+
+
+def _state_file() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("bluesky_ptycho")) / "catalog"

@@ -1,0 +1,67 @@
+"""Send a stored run through a callback, as if it were measured now."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+
+def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, Any]], None]) -> str:
+    """Send the documents of a stored run through `callback`.
+
+    The order is start, descriptors, events, then the stream documents with merged ranges,
+    then stop; a callback must join frames to events by the frame index that each event carries,
+    never by arrival. A run that was never closed is ended with exit status "abort".
+
+    Parameters
+    ----------
+    uid : int or str
+        As for ``catalog[uid]``: uid, its beginning, a scan number, or -1 for the last scan.
+    catalog : Catalog or tiled client
+        Where the run lies.
+    callback : callable
+        Takes ``(name, document)``: a :class:`~bluesky_ptycho.callbacks.LivePtycho`, say.
+
+    Returns
+    -------
+    str
+        Uid of the run. A result made of it carries it as ``raw_uid``.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such run, or several.
+    """
+    from .catalog import Catalog
+
+    run = Catalog.wrap(catalog)[uid]
+    for name, doc in stored_documents(run):
+        callback(name, doc)
+    return str(run.start["uid"])
+
+
+def stored_documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ``(name, document)`` of a stored run as plain dictionaries, start to stop."""
+    for name, stored in run.documents():
+        doc = dict(stored)
+        if name == "start":
+            # The writer takes the access tags out of the document and puts them on the node.
+            tags = (run.item["attributes"].get("access_blob") or {}).get("tags")
+            doc |= {"tiled_access_tags": tags} if tags else {}
+        elif name == "stop" and not doc:
+            doc = _abort(run.start["uid"])
+        yield name, doc
+
+
+def _abort(run_start: str) -> dict[str, Any]:
+    reason = "the stored run was never closed"
+    return {
+        "uid": str(uuid.uuid4()),
+        "time": time.time(),
+        "run_start": run_start,
+        "exit_status": "abort",
+        "reason": reason,
+        "num_events": {},
+    }
