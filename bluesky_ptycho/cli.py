@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="bluesky-ptycho", description="Live ptychography inside Bluesky: a scan grows into an image in the catalog."
+        prog="bluesky-ptycho",
+        description="Live ptychography inside Bluesky: a scan grows into an image in the catalog.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -53,7 +54,9 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Simulate a beamline, scan, reconstruct live, and store everything in a catalog on disk.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.add_argument("--shape", nargs=2, type=_positive_int, default=(20, 20), metavar=("NY", "NX"), help="scan points")
+    demo.add_argument(
+        "--shape", nargs=2, type=_positive_int, default=(20, 20), metavar=("NY", "NX"), help="scan points"
+    )
     demo.add_argument("--frame-rate", type=_positive, default=10.0, metavar="HZ", help="frames a second, at most 200")
     demo.add_argument("--photons", type=_positive, default=1e6, metavar="N", help="photons a frame")
     demo.add_argument("--step", type=_positive, default=0.08, metavar="UM", help="distance of scan points in um")
@@ -73,7 +76,9 @@ def _add_reconstruct(commands: argparse._SubParsersAction[argparse.ArgumentParse
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     reconstruct.add_argument("file", type=Path, metavar="FILE.cxi")
-    reconstruct.add_argument("--iterations", type=_positive_int, default=100, metavar="N", help="passes over all frames")
+    reconstruct.add_argument(
+        "--iterations", type=_positive_int, default=100, metavar="N", help="passes over all frames"
+    )
     reconstruct.add_argument("--algorithm", metavar="NAME", help="algorithm of the solver (default: the solver's)")
     reconstruct.add_argument("--modes", type=_positive_int, metavar="K", help="probe modes (default: the solver's)")
     reconstruct.add_argument("--output", type=Path, default=Path("ptycho_reconstruction"), metavar="DIR")
@@ -87,7 +92,9 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
     replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
-    replay.add_argument("--catalog", metavar="DIR", help="directory, URI or profile (default: that of the last command)")
+    replay.add_argument(
+        "--catalog", metavar="DIR", help="directory, URI or profile (default: that of the last command)"
+    )
     replay.add_argument("--output", type=Path, default=Path("ptycho_replay"), metavar="DIR")
     replay.set_defaults(command=_replay)
 
@@ -124,7 +131,10 @@ def _replay(options: argparse.Namespace) -> int:
     from .output import write_output
     from .replay import replay
 
-    with open_catalog(options.catalog) as catalog, LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live:
+    with (
+        open_catalog(options.catalog, create=False) as catalog,
+        LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live,
+    ):
         uid = replay(options.uid, catalog, live)
         live.wait()
         outcome = live.outcome(uid)
@@ -137,7 +147,7 @@ def _replay(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> int:
     from .catalog import format_runs, list_runs, open_catalog
 
-    with open_catalog(options.catalog) as catalog:
+    with open_catalog(options.catalog, create=False) as catalog:
         print(format_runs(list_runs(catalog)))  # noqa: T201
     return 0
 

@@ -34,6 +34,18 @@ _UNITS = {
     "elapsed_s": "s",
 }
 
+_DIMS = {
+    "object": ["y", "x"],
+    "coverage": ["y", "x"],
+    "stxm": ["y", "x"],
+    "probe": ["mode", "probe_y", "probe_x"],
+    "positions": ["point", "axis"],
+    "seq_nums": ["point"],
+    "residual_history": ["pass"],
+    "frc_frequency_per_m": ["ring"],
+    "frc_correlation": ["ring"],
+}
+
 
 class ResultRun:
     """A sink that composes the result run of one reconstruction after the other.
@@ -254,6 +266,7 @@ def _array_key(name: str, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
         "dtype": "array",
         "dtype_numpy": dtype,
         "shape": list(shape),
+        "dims": _DIMS[name],
         "external": "STREAM:",
         **_units(name),
     }

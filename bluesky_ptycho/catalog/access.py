@@ -40,7 +40,7 @@ def open_catalog(
         Where the HDF5 files of reconstructions go. Default ``<directory>/results``; with a
         server it has no default, and must be a directory that the server may read.
     create : bool
-        Make the directory's catalog if there is none.
+        Make the directory's catalog if there is none (never that of the last command).
 
     Raises
     ------
@@ -54,11 +54,12 @@ def open_catalog(
     text = default_target() if target is None else str(target)
     results = None if results_dir is None else Path(results_dir).expanduser().resolve()
     if text.startswith(("http://", "https://")):
-        return Catalog.wrap(_connect(text, uri=True), results_dir=results, name=text)
+        # Without the query, which may hold a key.
+        return Catalog.wrap(_connect(text, uri=True), results_dir=results, name=text.partition("?")[0])
     directory = Path(text).expanduser().resolve()
     if not isinstance(target, Path) and not directory.is_dir() and "/" not in text and is_profile(text):
         return Catalog.wrap(_connect(text, uri=False), results_dir=results, name=text)
-    if not create and not embedded.is_catalog(directory):
+    if not (create and target is not None) and not embedded.is_catalog(directory):
         raise NotFoundError(f"catalog {text!r} is neither a directory with a catalog, an http address nor a profile")
     if directory.exists() and not directory.is_dir():
         raise PtychoError(f"catalog {text!r} is a file; expected a directory, an http address or a profile")
@@ -182,12 +183,12 @@ class Catalog:
 
     def find_darks(self, uid: int | str) -> Any | None:
         """Return the dark models of a run, one for each exposure; None if it has none or is unknown."""
-        from ..callbacks.dark_store import darks_of_documents
-
         try:
             run = self[uid]
         except NotFoundError:
             return None
+        from ..callbacks.dark_store import darks_of_documents
+
         return darks_of_documents(run.documents())
 
     def raw_writer(self, **options: Any) -> DocumentCallable:

@@ -1,0 +1,77 @@
+"""Options and fixtures for all tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import matplotlib as mpl
+import pytest
+
+from bluesky_ptycho.catalog import Catalog, open_catalog
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+pytest_plugins = ["pytester"]
+
+# A test that takes 0.2 s alone may take 2 s beside others; the run as a whole has its time-outs.
+hypothesis.settings.register_profile("bluesky_ptycho", deadline=None)
+hypothesis.settings.load_profile("bluesky_ptycho")
+
+mpl.use("Agg")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-data",
+        type=Path,
+        default=REAL_DATA,
+        metavar="DIR",
+        help="directory with measured data sets (default: ../shared/data beside the repository)",
+    )
+
+
+@pytest.fixture(scope="session")
+def real_data(pytestconfig: pytest.Config) -> Path:
+    """Directory with measured data; skips where there is none."""
+    directory = pytestconfig.getoption("--real-data")
+    if not directory.is_dir():
+        pytest.skip(f"no measured data: {directory} is not a directory (give one with --real-data DIR)")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def real_file(real_data: Path) -> Callable[[str], Path]:
+    """Return a function that gives the path of a measured data set, or skips."""
+
+    def find(name: str) -> Path:
+        path = real_data / name
+        if not path.is_file():
+            pytest.skip(f"no measured data: {path} does not exist (give its directory with --real-data DIR)")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def blank_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of an empty catalog, to be copied: making its data base takes seconds."""
+    directory = tmp_path_factory.mktemp("blank") / "catalog"
+    open_catalog(directory).close()
+    return directory
+
+
+@pytest.fixture
+def catalog_dir(tmp_path: Path, blank_catalog: Path) -> Path:
+    """Directory of an empty catalog of this test's own."""
+    return Path(shutil.copytree(blank_catalog, tmp_path / "catalog"))
+
+
+@pytest.fixture
+def catalog(catalog_dir: Path) -> Iterator[Catalog]:
+    """An empty catalog on disk, open."""
+    with open_catalog(catalog_dir) as opened:
+        yield opened
