@@ -13,6 +13,9 @@ from .embedded import PROCESSED, RAW
 from .lookup import find_run
 from .tree import beside, new_container_of_runs, plain_at, sibling
 
+CONNECT_TIMEOUT_S = 10.0
+"""Patience with a server that does not answer."""
+
 DocumentCallable = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -246,10 +249,16 @@ def _open_directory(directory: Path, frames: Iterable[str | Path], results: Path
 
 
 def _connect(text: str, *, uri: bool) -> Any:
+    import httpx
     from tiled.client import from_profile, from_uri
 
     try:
+        if uri:
+            # tiled's own client tries for half a minute before it says that nobody is there.
+            httpx.head(text, timeout=CONNECT_TIMEOUT_S)
         return from_uri(text) if uri else from_profile(text)
     except Exception as failed:
         what = "tiled server" if uri else "profile"
-        raise PtychoError(f"{what} {text!r} cannot be opened: {failed}") from failed
+        shown = text.partition("?")[0]
+        reason = " ".join(str(failed).split()) or type(failed).__name__
+        raise PtychoError(f"{what} {shown!r} cannot be opened: {reason}") from failed
