@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -41,8 +42,8 @@ assert catalog[-1].start["uid"] == raw_uid
 assert catalog[raw_uid].start["scan_id"] == 2 and catalog[2].start["uid"] == raw_uid
 result = catalog[result_uid]
 assert result.start["raw_uid"] == raw_uid
-assert len(catalog) == 2 and len(catalog["processed"]) == 1
-(found,) = catalog.processed.search(Key("start.raw_uid") == raw_uid).values()
+assert len(catalog) == 3 and len(catalog["processed"]) == 2
+(_, found) = catalog.processed.search(Key("start.raw_uid") == raw_uid).values()
 assert found.start["uid"] == result_uid
 array = result["primary"]["object"]
 assert array.dtype == np.complex64
@@ -84,36 +85,44 @@ def run_script(script, profiles, *arguments):
     return done.stdout.strip()
 
 
+@pytest.fixture(scope="module")
+def filled(blank_catalog, tmp_path_factory):
+    """A catalog that tests only read: three scans, and two results of the last one."""
+    directory = shutil.copytree(blank_catalog, tmp_path_factory.mktemp("filled") / "catalog")
+    with open_catalog(directory) as catalog:
+        for scan_id, more in ((1, {"n_darks": 0}), (1, {"close": False}), (2, {})):
+            last = store_scan(catalog, scan_id=scan_id, **more)
+        for seed in (0, 1):
+            store_result(catalog, last, small_snapshot(seed=seed))
+        yield catalog
+
+
 # -- look-up ------------------------------------------------------------------------------------
 
 
-def test_runs_are_found_by_uid_prefix_number_and_age(catalog):
-    first = store_scan(catalog, scan_id=1)
-    again = store_scan(catalog, scan_id=1)
-    last = store_scan(catalog, scan_id=2)
-    result = store_result(catalog, last)
+def test_runs_are_found_by_uid_prefix_number_and_age(filled):
+    first, again, last = (run.start["uid"] for run in filled.raw.values())
+    result = filled.processed[-1].start["uid"]
     for key, uid in {
-        first["uid"]: first["uid"],
-        first["uid"][:9]: first["uid"],
-        1: again["uid"],
-        "1": again["uid"],
-        np.int64(2): last["uid"],
-        -1: last["uid"],
-        "-1": last["uid"],
-        -3: first["uid"],
+        first: first,
+        first[:9]: first,
+        1: again,
+        "1": again,
+        np.int64(2): last,
+        -1: last,
+        "-1": last,
+        -3: first,
         result: result,
         result[:9]: result,
     }.items():
-        assert catalog[key].start["uid"] == uid, key
-    assert len(catalog) == 3
-    assert catalog.processed[-1].start["uid"] == result
+        assert filled[key].start["uid"] == uid, key
+        assert Catalog.wrap(filled.raw)[key].start["uid"] == uid
+    assert len(filled) == 3
 
 
-def test_a_run_that_is_not_there_is_one_clear_line(catalog):
-    store_scan(catalog, scan_id=1)
-    store_scan(catalog, scan_id=2)
+def test_a_run_that_is_not_there_is_one_clear_line(filled):
     for key, message in {
-        -3: "no scan -3: the catalog has 2 scans",
+        -4: "no scan -4: the catalog has 3 scans",
         9: "no scan has the number 9",
         "facade": "no run 'facade' in the catalog",
         str(uuid.UUID(int=1, version=4)): "no run '00000000",
@@ -121,7 +130,7 @@ def test_a_run_that_is_not_there_is_one_clear_line(catalog):
         "": "neither a uid",
     }.items():
         with pytest.raises(NotFoundError, match=message) as refused:
-            catalog[key]
+            filled[key]
         assert "\n" not in str(refused.value)
 
 
@@ -158,22 +167,19 @@ def test_each_stream_reads_the_frames_of_its_file(catalog, exposures):
         np.testing.assert_array_equal(run[stream]["cam_frame_index"].read(), np.arange(n) * k)
 
 
-def test_frames_that_are_not_there(catalog):
-    run = catalog[store_scan(catalog, n_darks=0)["uid"]]
+def test_frames_that_are_not_there(filled):
     with pytest.raises(NotFoundError, match="no frames 'cam_image' in a stream 'dark'"):
-        frames_uri(run, "dark")
-    result = catalog[store_result(catalog, run.start)]
+        frames_uri(filled[-3], "dark")
+    result = filled.processed[-1]
     with pytest.raises(NotFoundError, match="not measured with a scan plan"):
         frames_uri(result)
     assert frames_uri(result, key="object").dataset == "/entry/object"
 
 
-def test_the_run_that_has_the_darks(catalog):
-    with_darks = store_scan(catalog)
-    bare = store_scan(catalog, n_darks=0)
-    assert dark_run(catalog, with_darks["uid"]).start["uid"] == with_darks["uid"]
-    assert dark_run(catalog, bare["uid"]) is None
-    assert catalog.find_darks("facade") is None
+def test_the_run_that_has_the_darks(filled):
+    assert dark_run(filled, -1).start["uid"] == filled[-1].start["uid"]
+    assert dark_run(filled, -3) is None
+    assert filled.find_darks("facade") is None
 
 
 def test_a_frames_directory_that_could_not_be_read_back_is_refused(catalog, tmp_path):
@@ -265,19 +271,18 @@ def test_a_run_engine_writes_into_it(catalog):
 # -- lists --------------------------------------------------------------------------------------
 
 
-def test_the_list_shows_scans_with_their_reconstructions_newest_first(catalog):
-    first = store_scan(catalog, scan_id=1, close=False)
-    second = store_scan(catalog, scan_id=2)
-    older, newer = (store_result(catalog, second) for _ in range(2))
-    new, old = list_runs(catalog)
-    assert (new.uid, old.uid) == (second["uid"], first["uid"])
-    assert (new.frames, new.status, new.sample) == (6, "success", "gold")
-    assert old.status == "open" and old.reconstructions == ()
+def test_the_list_shows_scans_with_their_reconstructions_newest_first(filled):
+    rows = list_runs(filled)
+    new, middle, old = rows
+    assert [row.uid for row in rows] == [filled[key].start["uid"] for key in (-1, -2, -3)]
+    assert (new.frames, new.status, new.sample, middle.status) == (6, "success", "gold", "open")
+    assert old.reconstructions == middle.reconstructions == ()
+    older, newer = (run.start["uid"] for run in filled.processed.values())
     assert [row.uid for row in new.reconstructions] == [newer, older]
     assert new.reconstructions[0].resolution_m == 12e-9
-    assert list_runs(catalog, limit=1) == [new]
-    table = format_runs([new, old]).splitlines()
-    assert len(table) == 5
+    assert list_runs(filled, limit=1) == [new]
+    table = format_runs(rows).splitlines()
+    assert len(table) == 6
     assert table[1].split()[0] == "2" and "12.0 nm" in table[2] and newer[:8] in table[2]
     assert max(map(len, table)) <= 100
 
@@ -285,22 +290,14 @@ def test_the_list_shows_scans_with_their_reconstructions_newest_first(catalog):
 # -- other processes, profiles, servers -------------------------------------------------------------
 
 
-@pytest.fixture
-def two_scans(catalog, tmp_path):
-    """Uids of the last of two scans and of its reconstruction, and the file of its object."""
-    store_scan(catalog, scan_id=1)
-    raw = store_scan(catalog, scan_id=2)
-    snapshot = small_snapshot()
-    np.save(tmp_path / "object.npy", snapshot.object)
-    return raw["uid"], store_result(catalog, raw, snapshot), tmp_path / "object.npy"
-
-
-def test_another_process_finds_the_runs_by_profile_with_databroker_alone(catalog, two_scans, tmp_path):
-    file = write_profile("demo", catalog.name, tmp_path / "profiles")
+def test_another_process_finds_the_runs_by_profile_with_databroker_alone(filled, tmp_path):
+    file = write_profile("demo", filled.name, tmp_path / "profiles")
     assert file == tmp_path / "profiles" / "demo.yml"
+    np.save(tmp_path / "object.npy", small_snapshot(seed=1).object)
+    uids = filled[-1].start["uid"], filled.processed[-1].start["uid"]
     # While this process has the catalog open, too.
-    assert run_script(OTHER_PROCESS, file.parent, "demo", *two_scans) == "found"
-    assert run_script(PLAIN_TILED, file.parent, "demo", *two_scans) == "found"
+    for script in (OTHER_PROCESS, PLAIN_TILED):
+        assert run_script(script, file.parent, "demo", *uids, tmp_path / "object.npy") == "found"
 
 
 def test_a_profile_is_a_catalog(catalog_dir, tmp_path, monkeypatch):
@@ -323,7 +320,7 @@ def test_a_profile_needs_a_proper_name(tmp_path, name):
         write_profile(name, tmp_path, tmp_path)
 
 
-def test_a_tiled_server_is_a_catalog(catalog_dir, tmp_path):
+def test_a_tiled_server_is_a_catalog_and_leaves_others_alone(catalog_dir, filled):
     import uvicorn
     from tiled.server.app import build_app_from_config
 
@@ -350,6 +347,7 @@ def test_a_tiled_server_is_a_catalog(catalog_dir, tmp_path):
             result = catalog[store_result(catalog, start)]
             np.testing.assert_array_equal(result["primary"]["object"].read()[0], small_snapshot().object)
             assert catalog[-1].start["uid"] == start["uid"]
+        assert filled[-1].start["scan_id"] == 2, "the server's key is not that of a catalog in this process"
     finally:
         server.should_exit = True
         thread.join()
@@ -386,19 +384,12 @@ def test_a_client_whose_runs_lie_at_the_root_is_a_catalog(tmp_path):
     catalog.close()
 
 
-def test_a_catalog_is_wrapped_as_it_is_and_its_raw_client_finds_the_same(catalog):
-    assert Catalog.wrap(catalog) is catalog
-    start = store_scan(catalog)
-    result = store_result(catalog, start)
-    assert Catalog.wrap(catalog.raw)[result].start["raw_uid"] == start["uid"]
-
-
-def test_what_is_no_catalog_is_refused(catalog):
+def test_what_is_no_catalog_is_refused(filled):
+    assert Catalog.wrap(filled) is filled
     with pytest.raises(PtychoError, match=r"catalog is a builtins\.dict; expected a tiled container"):
         Catalog.wrap({})
-    store_scan(catalog)
     with pytest.raises(PtychoError, match="expected a tiled container of Bluesky runs"):
-        Catalog.wrap(catalog[-1])
+        Catalog.wrap(filled[-1])
 
 
 # -- which catalog --------------------------------------------------------------------------------

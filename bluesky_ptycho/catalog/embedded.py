@@ -80,9 +80,14 @@ def open_app(config: dict[str, Any]) -> Any:
         import starlette.testclient  # noqa: F401
     from tiled.client.context import Context
     from tiled.server.app import build_app_from_config
+    from tiled.server.settings import get_settings
 
     logging.getLogger("tiled.server.app").setLevel("WARNING")  # it announces its version at each start
-    return Context.from_app(build_app_from_config(config))
+    app = build_app_from_config(config)
+    # All servers of a process share one settings object: another one with a key of its own would lock us out.
+    own = app.dependency_overrides[get_settings]().model_copy()
+    app.dependency_overrides[get_settings] = lambda: own
+    return Context.from_app(app)
 
 
 def readable_roots(client: Any) -> list[Path] | None:
