@@ -59,7 +59,7 @@ class Analysis(threading.Thread):
         self._geometry = output_geometry(intake.plan, settings.preprocess)
         self._solver: IncrementalSolver | None = None
         self._readers: dict[bool, FrameReader] = {}
-        self._accumulators = [DarkAccumulator() for _ in intake.plan.exposures_s]
+        self._accumulators = [DarkAccumulator.for_plan(intake.plan) for _ in intake.plan.exposures_s]
         self._n_darks = 0
         self._darks: Darks | None = None
         self._darks_decided = False

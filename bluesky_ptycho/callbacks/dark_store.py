@@ -78,7 +78,7 @@ def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk
         return None
     if intake.problem is not None:
         raise intake.problem
-    accumulators = [DarkAccumulator() for _ in intake.plan.exposures_s]
+    accumulators = [DarkAccumulator.for_plan(intake.plan) for _ in intake.plan.exposures_s]
     reader: FrameReader | None = None
     while points := intake.take_darks(chunk):
         reader = reader or FrameReader(intake.source(dark=True))
