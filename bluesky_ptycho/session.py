@@ -48,6 +48,9 @@ def attach(
     ------
     MetadataError
         If `axes` are not two.
+    PtychoError
+        If the catalog cannot take results: its server refuses, or lies elsewhere and
+        ``Catalog.wrap(client, results_dir=...)`` has not named a directory that it reads.
     """
     from .callbacks import LivePtycho
     from .catalog import Catalog, open_catalog
@@ -56,6 +59,8 @@ def attach(
         catalog = open_catalog(catalog)
     elif catalog is not None and not isinstance(catalog, Catalog):
         catalog = Catalog.wrap(catalog)
+    if catalog is not None:
+        catalog.result_writer()  # what cannot take results is refused now, not at the first scan
     detector_name = None if detector is None else _name(detector)
     axis_names = None if axes is None else tuple(_name(axis) for axis in axes)
     if axis_names is not None and len(axis_names) != 2:
