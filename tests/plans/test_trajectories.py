@@ -95,5 +95,5 @@ def test_refusals_name_field_value_and_expectation(change, named):
 
 
 def test_unknown_trajectory():
-    with pytest.raises(NotFoundError, match="zigzag.*snake"):
+    with pytest.raises(NotFoundError, match=r"zigzag.*snake"):
         t.offsets("zigzag", 1, 1, 1)

@@ -1,0 +1,85 @@
+"""Dark frames: when to take them, and how to find those of an earlier run."""
+
+from __future__ import annotations
+
+import json
+import time
+import weakref
+from collections.abc import MutableMapping
+from typing import Any
+
+import bluesky.plan_stubs as bps
+from bluesky.utils import MsgGenerator
+
+from ..frames import Acquisition
+from ..scan_plan import ScanPlan
+from .beamline import Shutter
+
+MAX_AGE_S = 1800.0
+"""Darks older than this are taken anew unless a plan is told otherwise."""
+
+
+class DarkRecords:
+    """Which runs hold usable darks of one detector.
+
+    Parameters
+    ----------
+    storage : mutable mapping, optional
+        Holds the records as JSON can hold them. A dictionary unless given; with
+        ``bluesky.utils.PersistentDict(directory)`` they outlive the session.
+    """
+
+    def __init__(self, storage: MutableMapping[str, Any] | None = None) -> None:
+        self.storage: MutableMapping[str, Any] = {} if storage is None else storage
+
+    def remember(self, plan: ScanPlan, uid: str) -> None:
+        """Note that run `uid` holds the darks of `plan`, taken just now."""
+        self.storage[_conditions(plan)] = {"uid": uid, "time": time.time(), "n": plan.n_darks}
+
+    def find(self, plan: ScanPlan, max_age_s: float = MAX_AGE_S) -> str | None:
+        """Return the uid of the run with darks that serve `plan`; None if there is none.
+
+        They must be of the same detector, layout, shape, gain and exposures, no fewer than
+        ``plan.n_darks`` and younger than `max_age_s`.
+        """
+        record = self.storage.get(_conditions(plan))
+        if record is None or record["n"] < plan.n_darks or not 0.0 <= time.time() - record["time"] < max_age_s:
+            return None
+        return str(record["uid"])
+
+
+def _conditions(plan: ScanPlan) -> str:
+    """Return what darks must have in common, as one key."""
+    detector = plan.detector
+    assert detector is not None
+    return json.dumps([detector.name, detector.layout, detector.shape, detector.adu_per_ev, plan.exposures_s])
+
+
+_records: weakref.WeakKeyDictionary[Any, DarkRecords] = weakref.WeakKeyDictionary()
+
+
+def dark_records(detector: Any) -> DarkRecords:
+    """Return the records of a detector; they live as long as the device object does."""
+    return _records.setdefault(detector, DarkRecords())
+
+
+def keep_dark_records(detector: Any, storage: MutableMapping[str, Any]) -> DarkRecords:
+    """Keep a detector's records in `storage` from now on, and return them.
+
+    Examples
+    --------
+    >>> from bluesky.utils import PersistentDict
+    >>> keep_dark_records(fccd, PersistentDict("~/.config/my_beamline/darks"))  # doctest: +SKIP
+    """
+    records = _records[detector] = DarkRecords(storage)
+    return records
+
+
+def take_darks(fccd: Any, shutter: Shutter, plan: ScanPlan, label: str) -> MsgGenerator[None]:
+    """Take ``plan.n_darks`` events in the dark stream with the shutter closed, within an open run."""
+    yield from shutter.close()
+    yield from bps.prepare(fccd, Acquisition(plan.dark_stream, plan.n_darks, plan.exposures_s, None, label), wait=True)
+    for _ in range(plan.n_darks):
+        yield from bps.checkpoint()
+        yield from bps.trigger_and_read([fccd], name=plan.dark_stream)
+    yield from bps.checkpoint()
