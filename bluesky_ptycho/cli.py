@@ -127,7 +127,7 @@ def _reconstruct(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
-    from .catalog import open_catalog
+    from .catalog import open_catalog, remember_catalog
     from .output import write_output
     from .replay import replay
 
@@ -135,6 +135,7 @@ def _replay(options: argparse.Namespace) -> int:
         open_catalog(options.catalog, create=False) as catalog,
         LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live,
     ):
+        remember_catalog(catalog.name)
         uid = replay(options.uid, catalog, live)
         live.wait()
         outcome = live.outcome(uid)
@@ -145,9 +146,10 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from .catalog import format_runs, list_runs, open_catalog
+    from .catalog import format_runs, list_runs, open_catalog, remember_catalog
 
     with open_catalog(options.catalog, create=False) as catalog:
+        remember_catalog(catalog.name)
         print(format_runs(list_runs(catalog)))  # noqa: T201
     return 0
 
