@@ -1,0 +1,1 @@
+"""Workloads and measures for benchmarks; they do not depend on the package."""

@@ -1,0 +1,207 @@
+"""How good a reconstruction is: data residual, Fourier ring correlation, error against a known object.
+
+Pure NumPy on host arrays. Arrays are ``[y, x]`` as everywhere (see :mod:`bluesky_ptycho.geometry`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import MetadataError
+from ..geometry import Canvas
+from .registration import register
+
+ONE_SEVENTH = 0.143
+"""Fixed FRC criterion, used for two half data sets (Rosenthal and Henderson 2003)."""
+
+SKIPPED_RINGS = 3
+"""Lowest rings are too small, and too much of the window's leakage, to show a crossing."""
+
+
+def scanned_box(canvas: Canvas, positions_m: ArrayLike) -> tuple[slice, slice]:
+    """Return rows and columns between the outermost positions; see :meth:`Canvas.scanned_box`."""
+    return canvas.scanned_box(positions_m)
+
+
+def data_residual(
+    amplitude: NDArray[np.floating[Any]], model_amplitude: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
+) -> float:
+    """Return R = Σ(√I − |Ψ|)² / ΣI over valid pixels.
+
+    Parameters
+    ----------
+    amplitude : ndarray (n, ny, nx)
+        Square root of the measured photons.
+    model_amplitude : ndarray (n, ny, nx)
+        |Ψ| = square root of Σ over modes of |fftshift(fft2(probe * window))|².
+    mask : ndarray (n, ny, nx) or (ny, nx) bool
+        True where the pixel is valid.
+
+    Returns
+    -------
+    float
+        NaN if no photon was measured.
+    """
+    measured = np.where(mask, amplitude, 0).astype(np.float64)
+    modelled = np.where(mask, model_amplitude, 0).astype(np.float64)
+    photons = np.sum(measured**2)
+    return float(np.sum((measured - modelled) ** 2) / photons) if photons > 0 else float("nan")
+
+
+def object_nrmse(
+    reconstruction: NDArray[np.complexfloating[Any, Any]],
+    truth: NDArray[np.complexfloating[Any, Any]],
+    box: tuple[slice, slice],
+    margin_px: int = 24,
+) -> float:
+    """Return the complex error of a reconstruction against the known object.
+
+    It is ``min ‖truth − c · reconstruction‖ / ‖truth‖`` within `box` over a complex factor c,
+    a phase ramp and a subpixel shift, which ptychography cannot determine.
+
+    Parameters
+    ----------
+    reconstruction, truth : ndarray (rows, cols) complex
+        On the same canvas.
+    box : tuple of slice
+        Region that counts (see :func:`scanned_box`).
+    margin_px : int
+        Pixels around the box that take part in the shift; less where the canvas ends.
+
+    Returns
+    -------
+    float
+        0 for equality up to the ambiguities; NaN if the reconstruction is not finite there.
+
+    Raises
+    ------
+    MetadataError
+        If the shapes differ or the box is smaller than 4 × 4 pixels.
+    """
+    if reconstruction.shape != truth.shape:
+        raise MetadataError(f"truth has shape {truth.shape}; expected that of the object, {reconstruction.shape}")
+    bounds = [s.indices(n)[:2] for s, n in zip(box, truth.shape, strict=True)]
+    if min(high - low for low, high in bounds) < 4:
+        raise MetadataError(f"box of object_nrmse is {box}; expected at least 4 x 4 pixels")
+    room = min(min(low, n - high) for (low, high), n in zip(bounds, truth.shape, strict=True))
+    margin = min(margin_px, room)
+    outer = tuple(slice(low - margin, high + margin) for low, high in bounds)
+    if not np.isfinite(reconstruction[outer]).all():
+        return float("nan")
+    return register(reconstruction[outer], truth[outer], margin).error
+
+
+def frc(
+    a: NDArray[np.complexfloating[Any, Any]],
+    b: NDArray[np.complexfloating[Any, Any]],
+    pixel_m: tuple[float, float],
+) -> dict[str, Any]:
+    """Return the Fourier ring correlation of two independent images of one object.
+
+    The relative phase ramp and phase of the images are removed, their means subtracted and a Hann
+    window applied. A resolution is the half pitch 1/(2f) at the first frequency f from which the
+    curve stays below the criterion; it is the half pitch of the last ring (the pixel) if the curve
+    stays above, and NaN if the curve never was above.
+
+    Parameters
+    ----------
+    a, b : ndarray (rows, cols) complex
+        The same region of both images, for example the scanned box.
+    pixel_m : tuple of float
+        Pixel pitch ``(y, x)`` in m.
+
+    Returns
+    -------
+    dict
+        ``frequency_per_m`` and ``correlation`` (k,) float64 up to the lower Nyquist frequency,
+        ``half_bit`` (k,) float64: the 1/2-bit criterion for each ring, ``half_bit_m`` and
+        ``one_seventh_m``: resolutions in m.
+
+    Raises
+    ------
+    MetadataError
+        If the shapes differ or are smaller than 16 pixels.
+
+    Notes
+    -----
+    M. van Heel, M. Schatz, J. Struct. Biol. 151, 250 (2005), eq. 17, with the number of pixels in a
+    ring reduced by the window, which makes neighbouring Fourier pixels depend on each other.
+    Complex images have no Friedel symmetry: all pixels of a ring count.
+    """
+    if a.shape != b.shape or min(a.shape) < 16:
+        raise MetadataError(f"FRC of images of shapes {a.shape} and {b.shape}; expected equal, 16 pixels or more")
+    first = a.astype(np.complex128)
+    second = _without_relative_phase(first, b.astype(np.complex128))
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in a.shape))
+    spectra = [np.fft.fft2((image - image.mean()) * window) for image in (first, second)]
+
+    fy, fx = (np.fft.fftfreq(n, p) for n, p in zip(a.shape, pixel_m, strict=True))
+    ring_width = max(1 / (n * p) for n, p in zip(a.shape, pixel_m, strict=True))
+    ring = np.rint(np.hypot(fy[:, None], fx[None, :]) / ring_width).astype(np.intp).ravel()
+    n_rings = int(0.5 / max(pixel_m) / ring_width) + 1
+
+    def ring_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(ring, values.ravel(), n_rings)[:n_rings], dtype=np.float64)
+
+    cross = ring_sum((spectra[0] * spectra[1].conj()).real)
+    power = ring_sum(np.abs(spectra[0]) ** 2) * ring_sum(np.abs(spectra[1]) ** 2)
+    correlation = np.divide(cross, np.sqrt(power), out=np.zeros(n_rings), where=power > 0)
+    independent = np.sum(window**2) ** 2 / (window.size * np.sum(window**4))
+    half_bit = half_bit_criterion(np.bincount(ring, minlength=n_rings)[:n_rings] * independent)
+    frequency = np.arange(n_rings) * ring_width
+    return {
+        "frequency_per_m": frequency,
+        "correlation": correlation,
+        "half_bit": half_bit,
+        "half_bit_m": crossing_half_pitch(frequency, correlation, half_bit),
+        "one_seventh_m": crossing_half_pitch(frequency, correlation, np.full(n_rings, ONE_SEVENTH)),
+    }
+
+
+def half_bit_criterion(n_pixels: ArrayLike) -> NDArray[np.float64]:
+    """Return the 1/2-bit criterion for rings of `n_pixels` independent Fourier pixels."""
+    root = np.sqrt(np.maximum(np.asarray(n_pixels, dtype=np.float64), 1))
+    return np.asarray((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root))
+
+
+def crossing_half_pitch(
+    frequency_per_m: NDArray[np.float64], correlation: NDArray[np.float64], criterion: NDArray[np.float64]
+) -> float:
+    """Return the half pitch in m at which a correlation falls below a criterion and stays there.
+
+    "Stays" means for the next rings (3, or 4 % of all if more), after a running mean over 3 rings, so
+    that a single noisy ring decides nothing.
+
+    Returns
+    -------
+    float
+        Half pitch of the last ring if the curve stays above; NaN if it never was above.
+    """
+    if len(correlation) <= SKIPPED_RINGS + 1:
+        return float("nan")
+    above = np.convolve(np.pad(correlation - criterion, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
+    hold = max(3, round(0.04 * len(above)))
+    start = next((k for k in range(SKIPPED_RINGS, len(above)) if above[k] >= 0), None)
+    if start is None:
+        return float("nan")
+    for k in range(start + 1, len(above)):
+        if (above[k : k + hold] < 0).all():
+            fraction = above[k - 1] / (above[k - 1] - above[k])
+            step = frequency_per_m[k] - frequency_per_m[k - 1]
+            return float(0.5 / (frequency_per_m[k - 1] + fraction * step))
+    return float(0.5 / frequency_per_m[-1])
+
+
+def _without_relative_phase(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Return `b` times the phase ramp and phase that bring it nearest to `a`."""
+    turned = b
+    for axis, n in enumerate(a.shape):
+        product = np.moveaxis(a * turned.conj(), axis, 0)
+        slope = np.angle(np.sum(product[1:] * product[:-1].conj()))
+        ramp = np.exp(1j * slope * np.arange(n))
+        turned = turned * (ramp[:, None] if axis == 0 else ramp[None, :])
+    overlap = np.vdot(turned, a)
+    return turned * (overlap / abs(overlap)) if overlap else turned
