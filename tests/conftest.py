@@ -15,8 +15,6 @@ from bluesky_ptycho.catalog import Catalog, open_catalog
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
-pytest_plugins = ["pytester"]
-
 # A test that takes 0.2 s alone may take 2 s beside others; the run as a whole has its time-outs.
 hypothesis.settings.register_profile("bluesky_ptycho", deadline=None)
 hypothesis.settings.load_profile("bluesky_ptycho")

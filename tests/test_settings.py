@@ -1,0 +1,91 @@
+"""Settings are validated when made, frozen, and survive a trip through JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bluesky_ptycho.errors import PtychoError, SettingsError
+from bluesky_ptycho.settings import Settings, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner(Settings):
+    strength: float = setting(1.0, "How much.", low=0.0, high=2.0, unit="photon")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer(Settings):
+    name: str = setting("rpie", "Which one.", choices=("rpie", "raar"))
+    count: int = setting(3, "How many.", low=1)
+    limit: float | None = setting(None, "Where to stop.", low=0.0)
+    pair: tuple[float, ...] = setting((1.0, 2.0), "Two lengths.", low=0.0)
+    on: bool = setting(True, "Whether.")
+    inner: Inner = setting(Inner(), "More.")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"cuont": 2}, ["cuont", "count"]),
+        ({"count": 0}, ["Outer.count", "0", "1 <= value"]),
+        ({"count": 2.5}, ["Outer.count", "2.5", "int"]),
+        ({"count": True}, ["Outer.count", "True", "int"]),
+        ({"count": "3"}, ["Outer.count", "'3'", "int"]),
+        ({"name": "epie"}, ["Outer.name", "'epie'", "'rpie'", "'raar'"]),
+        ({"limit": float("nan")}, ["Outer.limit", "nan", "finite"]),
+        ({"limit": -1}, ["Outer.limit", "-1", "0.0 <= value"]),
+        ({"pair": (1.0, -3.0)}, ["Outer.pair", "-3.0"]),
+        ({"pair": 1.0}, ["Outer.pair", "1.0", "tuple"]),
+        ({"on": 1}, ["Outer.on", "1", "bool"]),
+        ({"inner": {"strength": 3.0}}, ["Inner.strength", "3.0", "photon", "value <= 2.0"]),
+        ({"inner": {"strenth": 1.0}}, ["Inner", "strenth", "strength"]),
+    ],
+)
+def test_a_bad_value_is_refused_with_field_value_and_expectation(values, words):
+    with pytest.raises(SettingsError) as caught:
+        Outer.from_mapping(values)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+    assert isinstance(caught.value, PtychoError)
+
+
+def test_the_constructor_checks_as_from_mapping_does():
+    with pytest.raises(SettingsError, match=r"Outer\.count"):
+        Outer(count=0)
+
+
+def test_whole_floats_and_integers_are_taken_for_each_other():
+    made = Outer.from_mapping({"count": 4.0, "limit": 2, "pair": [3, 4]})
+    assert (type(made.count), type(made.limit), made.pair) == (int, float, (3.0, 4.0))
+
+
+def test_replace_leaves_the_original_alone_and_validates():
+    first = Outer()
+    second = first.replace(count=7)
+    assert (first.count, second.count) == (3, 7)
+    with pytest.raises(SettingsError):
+        first.replace(count=-1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.count = 5  # type: ignore[misc]
+
+
+positive = st.floats(0, 1e6, allow_nan=False)
+
+
+@given(
+    name=st.sampled_from(["rpie", "raar"]),
+    count=st.integers(1, 10**6),
+    limit=st.none() | positive,
+    pair=st.lists(positive, max_size=4),
+    on=st.booleans(),
+    strength=st.floats(0, 2),
+)
+def test_settings_survive_json(name, count, limit, pair, on, strength):
+    made = Outer(name=name, count=count, limit=limit, pair=tuple(pair), on=on, inner=Inner(strength=strength))
+    assert Outer.from_mapping(json.loads(json.dumps(made.to_dict()))) == made
