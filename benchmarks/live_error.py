@@ -53,7 +53,7 @@ def measure(trajectory: str, options: argparse.Namespace) -> dict[str, Any]:
             run_engine.subscribe(live)
             scan = ptycho_scan(
                 beamline.fccd, beamline.stage.y, beamline.stage.x, width=nx * step, height=ny * step, step=step,
-                n_points=ny * nx, exposure=1 / options.frame_rate, trajectory=trajectory,
+                exposure=1 / options.frame_rate, trajectory=trajectory,
             )  # fmt: skip
             run_engine(scan)
             outcome = live.wait(600)

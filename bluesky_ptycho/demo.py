@@ -112,7 +112,6 @@ def _scan(beamline: Any, options: DemoOptions) -> Any:
         width=nx * options.step,
         height=ny * options.step,
         step=options.step,
-        n_points=ny * nx,
         exposure=1.0 / options.frame_rate,
         trajectory=options.trajectory,
         sample_name=Path(options.sample).stem,

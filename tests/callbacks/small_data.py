@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-PIXEL_M = 1.239841984332e-6 / 800.0 * 0.121 / (64 * 120e-6)
+WAVELENGTH_M = 1.239841984332e-6 / 800.0
+
+PIXEL_M = WAVELENGTH_M * 0.121 / (64 * 120e-6)
 """Object pixel at 800 eV, 0.121 m, 64 pixels of 120 µm."""
 
 
@@ -17,15 +19,18 @@ def small_object(rows, seed=0):
     return (1 - 0.4 * np.abs(field[0])) * np.exp(1j * field[1])
 
 
-def small_probe(size=64, radius=9.0, curvature=0.02):
-    """Return a soft disc with a curved phase."""
-    y, x = np.mgrid[:size, :size] - size // 2
-    r = np.hypot(y, x)
-    probe = 1 / (1 + np.exp((r - radius) / 1.2)) * np.exp(1j * curvature * r**2)
+def small_probe(size=64, defocus_m=10e-6):
+    """Return the focus of a zone plate of 60 nm outermost zones, 240 µm wide, with a 60 µm stop."""
+    q = np.fft.fftshift(np.fft.fftfreq(size, PIXEL_M * 64 / size))
+    q = np.hypot(q[:, None], q[None])
+    outer, dq = 1 / (2 * 60e-9), 1 / (size * PIXEL_M)
+    pupil = 1 / (1 + np.exp((q - outer) / (0.4 * dq))) * (q > 0.25 * outer)
+    pupil = pupil * np.exp(-1j * np.pi * WAVELENGTH_M * defocus_m * q**2)
+    probe = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(pupil)))
     return probe / np.sqrt((np.abs(probe) ** 2).sum())
 
 
-def small_scan(n_side=8, step=5, photons=2e5, seed=0, size=64):
+def small_scan(n_side=8, step=3, photons=2e5, seed=0, size=64):
     """Return (positions_m, patterns uint16, object, probe); positions lie on the pixel grid."""
     rng = np.random.default_rng(seed)
     steps = np.arange(n_side) * step

@@ -40,19 +40,25 @@ def test_start_document_errors_name_the_field():
         document_keys.read_plan({**start, "ptycho": {**start["ptycho"], "axes": axes}})
 
 
-def test_descriptor_errors_name_field_value_and_expectation():
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage_x": None}, "no data key 'stage_x'"),
+        ({"cam_image": {"shape": [1, 8, 16]}}, r"shape \(1, 8, 16\); the plan says \(1, 16, 16\)"),
+        ({"stage_y": {"units": "mm"}}, "units 'mm' in the descriptor; the scan plan says 'um'"),
+    ],
+)
+def test_descriptor_errors_name_field_value_and_expectation(changes, message):
     run = make_run()
-    ((_, missing), _) = run.open_stream(stage_x=None)
-    with pytest.raises(MetadataError, match="no data key 'stage_x'"):
-        document_keys.read_descriptor(missing, run.plan)
-    ((_, shape), _) = run.open_stream(cam_image={"shape": [1, 8, 16]})
-    with pytest.raises(MetadataError, match=r"shape \(1, 8, 16\); the plan says \(1, 16, 16\)"):
-        document_keys.read_descriptor(shape, run.plan)
-    ((_, units), _) = run.open_stream(stage_y={"units": "mm"})
-    with pytest.raises(MetadataError, match="units 'mm' in the descriptor; the scan plan says 'um'"):
-        document_keys.read_descriptor(units, run.plan)
-    configured = {**missing, "data_keys": run.open_stream()[0][1]["data_keys"]}
-    configured["configuration"] = {"cam": {"data": {"cam_energy": 900.0}}}
+    ((_, descriptor), _) = run.open_stream(**changes)
+    with pytest.raises(MetadataError, match=message):
+        document_keys.read_descriptor(descriptor, run.plan)
+
+
+def test_energy_that_disagrees_with_the_plan_is_refused():
+    run = make_run()
+    ((_, descriptor), _) = run.open_stream()
+    configured = {**descriptor, "configuration": {"cam": {"data": {"cam_energy": 900.0}}}}
     with pytest.raises(MetadataError, match=r"cam_energy is 900\.0 in the descriptor; the scan plan says 800\.0"):
         document_keys.read_descriptor(configured, run.plan)
 

@@ -7,6 +7,7 @@ import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
 from bluesky_ptycho.errors import PtychoError
+from bluesky_ptycho.scan_plan import Illumination
 
 from .compose import ComposedRun, small_plan
 from .small_data import small_scan
@@ -21,18 +22,19 @@ def scan():
 
 def make_run(tmp_path, scan, *, frames=None, **fields):
     positions_m, patterns, _, _ = scan
-    plan = small_plan(positions_m, shape=(64, 64), trajectory="list", **fields)
+    light = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)
+    plan = small_plan(positions_m, shape=(64, 64), trajectory="list", illumination=light, **fields)
     return ComposedRun(plan, tmp_path / "frames.h5", patterns if frames is None else frames)
 
 
-def documents_in_order(run, scan, n=None):
+def documents_in_order(run, scan, n=None, **stop):
     positions_um = scan[0][:n] * 1e6
     yield ("start", run.start)
     yield from run.open_stream()
     for row, position in enumerate(positions_um):
         yield run.stored(row, row + 1)
         yield run.event(row + 1, row, position)
-    yield run.stop()
+    yield run.stop(**stop)
 
 
 def play(live, documents):
@@ -152,9 +154,8 @@ def test_updates_cannot_be_changed_by_a_sink(tmp_path, scan):
 
 def test_aborted_scan_gives_the_partial_result(tmp_path, scan):
     run = make_run(tmp_path, scan)
-    *documents, _ = documents_in_order(run, scan, n=30)
     with LivePtycho(SETTINGS) as live:
-        play(live, [*documents, run.stop(exit_status="abort", reason="beam lost")])
+        play(live, documents_in_order(run, scan, n=30, exit_status="abort", reason="beam lost"))
         outcome = live.wait(120)
     assert (outcome.update.exit_status, outcome.update.reason) == ("abort", "beam lost")
     assert outcome.snapshot.seq_nums.tolist() == list(range(1, 31))
