@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_FRAME_RATE_HZ = 200.0
-PathProvider = Callable[[str, str], Path]
-"""``provider(stream, label)`` returns a path that does not exist yet."""
 
 UNITS = {"exposure_times": "s", "energy": "eV", "distance": "m", "pixel_size": "m", "adu_per_ev": "ADU/eV"}
+
+
+class FileNames(Protocol):
+    """Names the files of a scan; :class:`~bluesky_ptycho.paths.ScanPaths` is one."""
+
+    def file(self, stream: str, label: str) -> Path:
+        """Return a path that does not exist yet, for a stream of a sample's scan."""
 
 
 class Cancelled(Exception):
@@ -92,7 +97,7 @@ class Fccd(Device):
         self,
         physics: CameraPhysics,
         *,
-        provider: PathProvider,
+        provider: FileNames,
         shape: tuple[int, int],
         pixel_m: tuple[float, float],
         layout: str,
@@ -128,6 +133,7 @@ class Fccd(Device):
         self._assets: StreamAssets | None = None
         self._n_events = 0
         self._frame_end = 0.0
+        self._beam_blocked = False
         self._flyer: FrameFlyer | None = None
         self._buffer: NDArray[np.uint16] = np.zeros((1, *shape), dtype=np.uint16)
 
@@ -196,7 +202,7 @@ class Fccd(Device):
             If the disk is too small for the frames.
         """
         status = DeviceStatus(self)
-        if acquisition is self._acquisition and self._file is not None:
+        if self.is_prepared(acquisition):
             status.set_finished()
             return status
         n_frames = acquisition.n_events * len(acquisition.exposures_s)
@@ -210,6 +216,10 @@ class Fccd(Device):
         self._acquisition = acquisition
         status.set_finished()
         return status
+
+    def is_prepared(self, acquisition: Acquisition) -> bool:
+        """Tell whether the file of this very `acquisition` is open."""
+        return acquisition is self._acquisition and self._file is not None
 
     def _rehearse(self, acquisition: Acquisition) -> None:
         positions = acquisition.positions
@@ -251,6 +261,15 @@ class Fccd(Device):
     def _take_event(self) -> None:
         self.record(self.exposures_s, time.monotonic())
 
+    def next_start(self) -> float:
+        """Return when the next exposure starts if frames follow each other without a gap.
+
+        That is the end of the last frame: frames are stored while the next one is exposed. Once
+        storing falls behind by a frame, it is now.
+        """
+        now = time.monotonic()
+        return self._frame_end if now - self._frame_end < self.frame_period else now
+
     def record(
         self, exposures_s: tuple[float, ...], started: float, at_middle: Callable[[], None] = lambda: None
     ) -> int:
@@ -276,7 +295,8 @@ class Fccd(Device):
                 middle = None
             self._physics.expose(exposure, self._buffer[k])
             self._wait_until(end)
-            self._frame_end = started = end if time.monotonic() - end < self.frame_period else time.monotonic()
+            self._frame_end = end
+            started = self.next_start()
         with self._lock:
             if self._cancel.is_set() or file is not self._file:
                 raise Cancelled
@@ -356,6 +376,7 @@ class Fccd(Device):
 
     def unstage(self) -> list[object]:
         """Stop exposures and flights, close the file, drop frames computed ahead."""
+        self._beam_blocked = False
         self.stop()
         self._close_file()
         self._acquisition = None
@@ -373,13 +394,33 @@ class Fccd(Device):
             worker.shutdown(wait=True)
 
     def pause(self) -> None:
-        """Note that documents may get lost; an exposure in progress runs to its end."""
+        """Note that documents may get lost, and close the shutter: a paused scan spares the sample.
+
+        An exposure in progress runs to its end; the RunEngine takes its point again. In flight
+        no point is taken again, so there the flyer closes the shutter after the point in progress.
+        """
         with self._lock:
             if self._assets is not None:
                 self._assets.interrupt()
+        if self._flyer is None or not self._flyer.flying:
+            self.block_beam()
 
     def resume(self) -> None:
-        """Nothing to do: frames that are taken again get new rows."""
+        """Open the shutter if the pause closed it; frames that are taken again get new rows."""
+        if self._flyer is None or not self._flyer.flying:
+            self.unblock_beam()
+
+    def block_beam(self) -> None:
+        """Close the shutter for a while."""
+        if self.shutter is not None and self.shutter.is_open:
+            self.shutter.set("closed").wait()
+            self._beam_blocked = True
+
+    def unblock_beam(self) -> None:
+        """Open the shutter if :meth:`block_beam` closed it."""
+        if self.shutter is not None and self._beam_blocked:
+            self.shutter.set("open").wait()
+        self._beam_blocked = False
 
     def attach_flyer(self, flyer: FrameFlyer) -> None:
         """Remember the flyer in flight, so that `unstage` can stop it."""

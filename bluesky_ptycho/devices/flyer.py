@@ -44,8 +44,8 @@ class FrameFlyer:
     is done, and once more. It has the camera's name, so that the camera's configuration is found
     in the descriptor as in a step scan.
 
-    A pause lets the current point finish and holds the flight there; it goes on with the next
-    point, so the RunEngine is told not to rewind. ``unstage`` of the camera ends the flight.
+    A pause lets the current point finish and holds the flight there, shutter closed; it goes on
+    with the next point, so the RunEngine is told not to rewind. ``unstage`` of the camera ends the flight.
 
     Parameters
     ----------
@@ -87,10 +87,12 @@ class FrameFlyer:
         for axis, column in zip((self.y, self.x), np.asarray(positions).T, strict=True):
             axis.check_value(float(column.min()))
             axis.check_value(float(column.max()))
+        if acquisition is self._acquisition and self.camera.is_prepared(acquisition):
+            return self.camera.prepare(acquisition)  # repeated by a rewind
         if self.flying:
             self.stop()
         status = self.camera.prepare(acquisition)
-        self._acquisition = acquisition
+        self._acquisition, self._done = acquisition, None
         with self._lock:
             self._rows, self._page, self._n_collected = [], [], 0
         return status
@@ -110,7 +112,7 @@ class FrameFlyer:
         if self._acquisition is None:
             raise PreflightError(f"{self.name}: kickoff without prepare; expected an Acquisition first")
         started = Status()
-        if not self.flying:
+        if self._done is None:  # else a rewind repeats what was kicked off already
             self._cancel.clear()
             self._running.set()
             self._done = Status()
@@ -150,7 +152,7 @@ class FrameFlyer:
         try:
             exposures = self._acquisition.exposures_s
             for y, x in np.asarray(self._acquisition.positions, dtype=np.float64):
-                self._running.wait()
+                self._hold_while_paused()
                 if self._cancel.is_set():
                     break
                 self._take_point(float(y), float(x), exposures)
@@ -161,6 +163,14 @@ class FrameFlyer:
             return
         self._done.set_finished()
 
+    def _hold_while_paused(self) -> None:
+        if self._running.is_set():
+            return
+        self.camera.block_beam()
+        self._running.wait()
+        if not self._cancel.is_set():
+            self.camera.unblock_beam()
+
     def _take_point(self, y: float, x: float, exposures: tuple[float, ...]) -> None:
         self.y.sweep(y)
         self.x.sweep(x)
@@ -169,7 +179,7 @@ class FrameFlyer:
         def read_stage() -> None:
             readback.extend((self.y.sample(), self.x.sample()))
 
-        row = self.camera.record(exposures, time.monotonic(), read_stage)
+        row = self.camera.record(exposures, self.camera.next_start(), read_stage)
         with self._lock:
             self._rows.append((row, readback[0], readback[1], time.time()))
 
