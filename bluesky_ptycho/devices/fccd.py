@@ -228,7 +228,7 @@ class Fccd(Device):
 
     def _open(self, stream: str, label: str, n_frames: int) -> None:
         self._close_file()
-        path = Path(self.provider(stream, label)).absolute()
+        path = Path(self.provider.file(stream, label)).absolute()
         check_disk_space(path.parent, n_frames * self.bytes_per_frame, f"{self.name}: {n_frames} frames of {stream!r}")
         exposures = self.exposures_s
         with self._lock:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Fccd, Motion, PathProvider, Shutter, Stage
+from ..devices import Fccd, FileNames, Motion, Shutter, Stage
 from ..errors import SettingsError
 from ..geometry import Canvas, Geometry
 from ..paths import ScanPaths
@@ -94,7 +94,7 @@ def make_beamline(
     errors: StageErrors | None = None,
     settle_time_s: float = 0.01,
     seed: int = 0,
-    provider: PathProvider | None = None,
+    provider: FileNames | None = None,
     progress: bool = True,
 ) -> Beamline:
     """Build a simulated beamline.
@@ -131,7 +131,7 @@ def make_beamline(
         Time that a move takes.
     seed : int
         Draws sample, camera and noise.
-    provider : callable, optional
+    provider : FileNames, optional
         Names files; :class:`~bluesky_ptycho.paths.ScanPaths` below `root` by default.
     progress : bool
         Show a bar while frames are rendered ahead.
@@ -177,7 +177,7 @@ def _make_fccd(
     physics: SimulatedPhysics,
     camera: Camera,
     shutter: Shutter,
-    provider: PathProvider,
+    provider: FileNames,
     frame_rate: float,
     exposure_s: float,
     illumination: Illumination,

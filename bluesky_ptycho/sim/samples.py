@@ -64,8 +64,8 @@ class GoldBalls:
     seed: int = 0
     radius_m: tuple[float, float] = (22e-9, 45e-9)
     cell_m: float = 0.8e-6
-    clusters: float = 1.6
-    balls: float = 12.0
+    clusters: float = 2.5
+    balls: float = 16.0
 
     def thickness_m(self, y_m: Grid, x_m: Grid) -> NDArray[np.float32]:
         """Return the mean thickness in m of the pixels of a regular grid."""
