@@ -1,0 +1,163 @@
+"""Dark statistics: streamed, exact, one model for each exposure time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MetadataError
+from ..scan_plan import ScanPlan
+from .layouts import ADC_MASK, DAMAGED_BIT, Layout, find_layout, layout_of
+
+MIN_DARKS_FOR_SIGMA = 3
+"""With fewer frames the spread of a pixel's σ is too wide to call it bad."""
+EXPOSURE_TOLERANCE = 1e-3
+"""Relative difference between exposure times that darks may have."""
+
+
+@dataclass(frozen=True)
+class DarkModel:
+    """Mean and noise of the dark frames of one exposure time, in the raw frame's own layout.
+
+    Parameters
+    ----------
+    mean, sigma : ndarray (H, W) float32
+        In ADU (the ADC's value without gain and error bits); NaN where no frame was good.
+    n : int
+        Frames that went into it.
+    exposure_s : float
+        Their exposure time in s.
+    """
+
+    mean: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+    n: int
+    exposure_s: float
+
+    def fits(self, shape: tuple[int, int], exposure_s: float) -> bool:
+        """Tell whether it serves for frames of `shape` taken with `exposure_s`."""
+        return self.mean.shape == tuple(shape) and math.isclose(self.exposure_s, exposure_s, rel_tol=EXPOSURE_TOLERANCE)
+
+    def bad_pixels(self, factor: float) -> NDArray[np.bool_]:
+        """Return ``(H, W) bool``: dead pixels, those far noisier than the median, and those never good."""
+        bad = ~np.isfinite(self.mean)
+        good = self.sigma[np.isfinite(self.sigma)]
+        if self.n < MIN_DARKS_FOR_SIGMA or not good.size:
+            return bad
+        typical = float(np.median(good))
+        bad |= self.sigma > factor * typical
+        # A live pixel gives n equal values by chance: only call σ = 0 dead where that is rare enough.
+        most_frequent = math.erf(0.5 / (typical * math.sqrt(2))) if typical > 0 else 1.0
+        if good.size * most_frequent ** (self.n - 1) < 0.1:
+            bad |= self.sigma == 0
+        return bad
+
+
+class DarkAccumulator:
+    """Gather dark frames in any number of chunks, in any order, on any number of accumulators.
+
+    The sums of 13- or 16-bit values and of their squares stay below 2**53 for two million frames, so
+    float64 holds them exactly: order and chunking change nothing, and nothing cancels.
+
+    Parameters
+    ----------
+    layout : str
+        Name of the frames' layout; damaged pixels of FCCD frames are left out one by one.
+    """
+
+    def __init__(self, layout: str) -> None:
+        self._layout: Layout = find_layout(layout)
+        self._sums: NDArray[np.float64] | None = None  # (2, H, W): values, squares
+        self._counts = np.zeros((0, 0), dtype=np.uint32)
+        self._n = 0
+
+    @classmethod
+    def for_plan(cls, plan: ScanPlan) -> Self:
+        """Return an accumulator for the frames of a plan's detector."""
+        return cls(layout_of(plan).name)
+
+    @property
+    def n(self) -> int:
+        """Frames added so far."""
+        return self._n
+
+    def add(self, frames: NDArray[Any]) -> None:
+        """Add frames ``(n, H, W)``; they are not changed.
+
+        Raises
+        ------
+        MetadataError
+            If they are not three-dimensional or differ in shape from those before.
+        """
+        if frames.ndim != 3:
+            raise MetadataError(f"dark frames have shape {frames.shape}; expected (n, rows, columns)")
+        shape = frames.shape[1:]
+        if self._sums is None:
+            self._sums = np.zeros((2, *shape))
+            self._counts = np.zeros(shape, dtype=np.uint32)
+        elif shape != self._counts.shape:
+            raise MetadataError(f"dark frames have shape {shape}; expected {self._counts.shape} as those before")
+        for frame in frames:
+            values, good = self._read(frame)
+            self._sums[0] += values
+            self._sums[1] += values * values
+            self._counts += good
+            self._n += 1
+
+    def merge(self, other: DarkAccumulator) -> None:
+        """Add all that `other` has gathered."""
+        if other._sums is None:
+            return
+        if self._sums is None:
+            self._sums, self._counts, self._n = other._sums.copy(), other._counts.copy(), other._n
+            return
+        if other._counts.shape != self._counts.shape:
+            raise MetadataError(f"dark frames have shape {other._counts.shape}; expected {self._counts.shape}")
+        self._sums += other._sums
+        self._counts += other._counts
+        self._n += other._n
+
+    def model(self, exposure_s: float) -> DarkModel:
+        """Return the model of all frames so far.
+
+        Raises
+        ------
+        MetadataError
+            If there is no frame.
+        """
+        if self._sums is None or not self._n:
+            raise MetadataError(f"darks of {exposure_s} s: there is no frame")
+        counts = np.where(self._counts > 0, self._counts, np.nan)
+        mean = self._sums[0] / counts
+        spread = np.maximum(self._sums[1] - counts * mean * mean, 0.0)
+        sigma = np.sqrt(spread / np.where(counts > 1, counts - 1, np.nan)) if self._n > 1 else np.zeros_like(mean)
+        return DarkModel(mean.astype(np.float32), sigma.astype(np.float32), self._n, float(exposure_s))
+
+    def _read(self, frame: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return values (0 where damaged) and which are good."""
+        if self._layout.fccd:
+            good = (frame & DAMAGED_BIT) == 0
+            return np.where(good, frame & ADC_MASK, 0).astype(np.float64), good
+        values = frame.astype(np.float64)
+        good = np.isfinite(values)
+        return np.where(good, values, 0.0), good
+
+
+def misfit(darks: Sequence[DarkModel] | None, shape: tuple[int, int], exposures_s: Sequence[float]) -> str | None:
+    """Return why `darks` cannot serve for frames of `shape` and these exposures; None if they can."""
+    if darks is None:
+        return "there are no darks"
+    if len(darks) != len(exposures_s):
+        return f"there are darks of {len(darks)} exposures; expected {len(exposures_s)}"
+    for dark, exposure in zip(darks, exposures_s, strict=True):
+        if not dark.fits(shape, exposure):
+            return (
+                f"darks have shape {dark.mean.shape} and exposure {dark.exposure_s:g} s; "
+                f"expected {tuple(shape)} and {exposure:g} s"
+            )
+    return None

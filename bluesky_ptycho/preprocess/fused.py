@@ -1,0 +1,161 @@
+"""The fused chain on many frames: buffers for each thread around the kernel."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import BAD, assemble_frame, clean_frame, make_scratch
+from .layouts import GAIN_BITS, N_CHANNELS, image_columns, image_rows, wire_word_of_channel
+from .recipe import PreparedDarks, Recipe
+
+
+@dataclass(frozen=True)
+class FusedResult:
+    """What the kernel gives for n frames; see :class:`~bluesky_ptycho.preprocess.steps.Stack`."""
+
+    photons: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    n_damaged: NDArray[np.int64]
+    n_saturated: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _KnownDamage:
+    """What the darks say of bad pixels, in the kernel's form."""
+
+    state: NDArray[np.uint8]
+    rows: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+
+
+class FusedChain:
+    """Run the kernel over frames with one set of buffers for each thread.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of an FCCD layout.
+    executor : ThreadPoolExecutor
+        Its threads share the frames of a call; the kernel holds no interpreter lock.
+    n_threads : int
+    """
+
+    def __init__(self, recipe: Recipe, executor: ThreadPoolExecutor, n_threads: int) -> None:
+        self._recipe = recipe
+        self._executor = executor
+        self._n_threads = n_threads
+        self._buffers = threading.local()
+        self._rows, self._columns = image_rows(), image_columns()
+        grid = recipe.grid
+        rows, columns = grid.start[0], grid.start[1] + np.arange(grid.size[1])
+        inside = (columns >= 0) & (columns < grid.image_shape[1])
+        self._start = rows
+        self._box_columns = np.where(inside, self._columns[np.where(inside, columns, 0)], -1)
+        self._groups = np.full((len(recipe.exposure_groups) + 1, len(recipe.exposures_s)), -1, dtype=np.int64)
+        for i, group in enumerate(recipe.exposure_groups):
+            self._groups[i, : len(group)] = group
+        self._factors = np.array(recipe.group_factors, dtype=np.float32)
+        width = recipe.frame_shape[1]
+        self._beamstop = np.zeros((0, width), dtype=np.float32)
+        if recipe.beamstop is not None:
+            self._beamstop = np.ones((grid.image_shape[0], width), dtype=np.float32)
+            self._beamstop[:, self._columns] = recipe.beamstop
+        self._known: tuple[PreparedDarks, _KnownDamage] | None = None
+
+    def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> FusedResult:
+        """Clean frames ``(n, K, H, W)`` in the layout's own order."""
+        n = len(frames)
+        shape = (n, *self._recipe.grid.output_shape)
+        result = FusedResult(
+            np.empty(shape, dtype=np.float32),
+            np.empty(shape, dtype=bool),
+            *np.empty((2, n), dtype=np.int64),
+        )
+        known = self._known_damage(darks)
+        todo = iter(range(n))  # next() on it is atomic: each thread takes a frame when it is free
+        jobs = [
+            self._executor.submit(self._work, todo, frames, darks, known, result)
+            for _ in range(min(self._n_threads, n))
+        ]
+        for job in jobs:
+            job.result()
+        return result
+
+    def _work(self, todo: Any, frames: Any, darks: PreparedDarks, known: _KnownDamage, result: FusedResult) -> None:
+        for i in todo:
+            self._clean(frames[i], darks, known, result, i)
+
+    def _clean(
+        self, frame: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDamage, result: FusedResult, i: int
+    ) -> None:
+        recipe, settings = self._recipe, self._recipe.settings
+        state, background, assembled, scratch = self._thread_buffers()
+        raw = np.ascontiguousarray(frame, dtype=np.uint16)
+        if recipe.layout.wire:
+            for k, words in enumerate(raw):
+                assemble_frame(words.reshape(-1), wire_word_of_channel(), assembled[k])
+            raw = assembled
+        limits = (settings.overscan_low, settings.overscan_high) if darks.corrected else (-np.inf, np.inf)
+        lost = np.empty(2, dtype=np.int64)
+        clean_frame(
+            raw,
+            darks.mean,
+            np.uint16(GAIN_BITS[settings.gain]),
+            self._rows,
+            self._columns,
+            settings.overscan_rows,
+            np.array(limits, dtype=np.float32),
+            self._groups,
+            self._factors,
+            np.float32(recipe.photons_per_adu),
+            np.float32(recipe.floor),
+            self._beamstop,
+            self._start,
+            np.array(recipe.grid.boxes),
+            self._box_columns,
+            recipe.grid.binning,
+            known.state,
+            known.rows,
+            known.valid,
+            state,
+            background,
+            scratch,
+            result.photons[i],
+            result.mask[i],
+            lost,
+        )
+        result.n_damaged[i], result.n_saturated[i] = lost
+
+    def _thread_buffers(self) -> tuple[Any, ...]:
+        if not hasattr(self._buffers, "value"):
+            n, (height, width) = len(self._recipe.exposures_s), self._recipe.frame_shape
+            rows = self._recipe.grid.image_shape[0]
+            assembled = np.empty((n, height, width) if self._recipe.layout.wire else (0, 0, 0), dtype=np.uint16)
+            self._buffers.value = (
+                np.empty((n, rows, width), dtype=np.uint8),
+                np.empty((n, rows, N_CHANNELS // 2), dtype=np.float32),
+                assembled,
+                make_scratch(self._recipe.settings.overscan_rows),
+            )
+        return self._buffers.value
+
+    def _known_damage(self, darks: PreparedDarks) -> _KnownDamage:
+        """Return the bad pixels of `darks`, worked out once for each dark."""
+        known = self._known
+        if known is not None and known[0] is darks:
+            return known[1]
+        n, rows, _ = darks.bad.shape
+        state = np.zeros((n, rows, self._recipe.frame_shape[1]), dtype=np.uint8)
+        state[..., self._columns] = np.where(darks.bad, BAD, 0)
+        # With one exposure nothing can stand in for a bad pixel: its box is invalid, its NaN adds nothing.
+        flagged = darks.bad.any(axis=(0, 2)) if n > 1 else np.zeros(rows, dtype=bool)
+        valid = self._recipe.grid.all_valid(~darks.bad.all(axis=0))
+        made = _KnownDamage(state, flagged.astype(np.uint8), valid)
+        self._known = (darks, made)
+        return made

@@ -1,0 +1,343 @@
+"""The fused FCCD chain on one frame: numba, no interpreter lock, no big temporaries.
+
+One function, :func:`clean_frame`, equals the steps "flag_pixels" to "orient" of
+:mod:`bluesky_ptycho.preprocess.steps`, which the tests compare it with. Everything lies in this one
+file because numba's cache notices changes of a file only in that file's functions.
+
+What makes it quick: a frame without damaged or saturated pixels is read once, row by row, in one
+loop over contiguous columns (dark, background, scale, threshold, vertical sum); flagged rows
+take a slower path; shorter exposures are touched only where a longer one is flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from .layouts import ADC_MASK, DAMAGED_BIT, HALF_ROWS, IMAGE_ROWS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
+from .steps import BIAS_PER_DIFFERENCE
+
+SATURATED, DAMAGED, BAD = 1, 2, 4
+"""Bits of a pixel's state; BAD is damage known from the darks."""
+
+_GROUPS = N_CHANNELS // 2
+_FIRST, _LAST = OVERSCAN_SLOTS
+_FLAGGED = np.uint16(min(ADC_MASK, DAMAGED_BIT))
+_BIAS = np.float32(BIAS_PER_DIFFERENCE)
+_INF = np.float32(np.inf)
+
+
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile without the interpreter lock; keep the machine code where numba finds a place to write."""
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # neither the package nor the user's cache folder is writable
+        return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@_jit
+def assemble_frame(wire: Any, word_of_channel: Any, out: Any) -> None:
+    """Wire order → assembled order; `wire` (H * W,), `out` (H, W), both uint16."""
+    height, width = out.shape
+    for row in range(HALF_ROWS):
+        for slot in range(N_SLOTS):
+            words = wire[(row * N_SLOTS + slot) * N_CHANNELS : (row * N_SLOTS + slot + 1) * N_CHANNELS]
+            upper, lower = out[row], out[height - 1 - row]
+            for group in range(_GROUPS):
+                lower[width - 1 - group * N_SLOTS - slot] = words[word_of_channel[group]]
+                upper[group * N_SLOTS + slot] = words[word_of_channel[_GROUPS + group]]
+
+
+@_jit
+def flag_pixels(raw: Any, gain_bits: Any, rows: Any, columns: Any, state: Any, flagged_rows: Any) -> None:
+    """Set SATURATED (with its eight neighbours) and DAMAGED in `state` (rows, W); `raw` (H, W) uint16."""
+    width = raw.shape[1]
+    n_rows, n_columns = len(rows), len(columns)
+    for y in range(n_rows):
+        line = raw[rows[y]]
+        hits = np.uint16(0)
+        for x in range(width):
+            word = np.uint16(line[x] ^ gain_bits)
+            hits |= np.uint16(word >= _FLAGGED)
+        if not hits:
+            continue
+        for i in range(n_columns):
+            word = np.uint16(line[columns[i]] ^ gain_bits)
+            if word < _FLAGGED:
+                continue
+            if word != ADC_MASK:
+                state[y, columns[i]] |= DAMAGED
+                flagged_rows[y] = 1
+                continue
+            for near_y in range(max(y - 1, 0), min(y + 2, n_rows)):
+                flagged_rows[near_y] = 1
+                for near in range(max(i - 1, 0), min(i + 2, n_columns)):
+                    state[near_y, columns[near]] |= SATURATED
+
+
+@_jit
+def select(values: Any, n: int, k: int) -> float:
+    """Return the k-th smallest of the first n values, which are put in another order."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return values[k]
+
+
+@_jit
+def read_overscan(raw: Any, dark: Any, gain_bits: Any, first_row: int, lower: Any, difference: Any) -> None:
+    """Fill `lower` (rows, groups) with the lesser overscan slot, `difference` (groups, rows) with |a - b|.
+
+    Lost values are infinite.
+    """
+    for r in range(IMAGE_ROWS):
+        line, zero = raw[first_row + r], dark[first_row + r]
+        for g in range(_GROUPS):
+            a = np.float32(line[g * N_SLOTS + _FIRST] & ADC_MASK) - zero[g * N_SLOTS + _FIRST]
+            b = np.float32(line[g * N_SLOTS + _LAST] & ADC_MASK) - zero[g * N_SLOTS + _LAST]
+            if np.uint16(line[g * N_SLOTS + _FIRST] ^ gain_bits) >= _FLAGGED or a != a:  # noqa: PLR0124 (NaN)
+                a = _INF
+            if np.uint16(line[g * N_SLOTS + _LAST] ^ gain_bits) >= _FLAGGED or b != b:  # noqa: PLR0124
+                b = _INF
+            lower[r, g] = min(a, b)
+            difference[g, r] = _INF if max(a, b) == _INF else abs(a - b)
+
+
+@_jit
+def running_median(lower: Any, window: int, sorted_rows: Any, counts: Any, before: Any, out: Any) -> None:
+    """Median over `window` rows of `lower` (rows, groups) into `out`, infinite values left out.
+
+    `sorted_rows` (window, groups), `counts` (groups,) and `before` (groups,) are scratch. Every group keeps
+    a sorted window; one branch-free sweep takes the oldest value out and puts the new one in, on all
+    groups at once.
+    """
+    n_rows, groups = lower.shape
+    half = window // 2
+    sorted_rows[:] = _INF
+    counts[:] = 0
+    for r in range(n_rows):
+        new = lower[r]
+        old = lower[max(r - window, 0)]
+        full = r >= window
+        for g in range(groups):
+            if new[g] < _INF:
+                counts[g] += 1
+            if full and old[g] < _INF:
+                counts[g] -= 1
+            before[g] = -_INF
+        for j in range(window):
+            here, after = sorted_rows[j], sorted_rows[min(j + 1, window - 1)]
+            last = j == window - 1
+            for g in range(groups):
+                kept = here[g]
+                if full and not kept < old[g]:
+                    kept = _INF if last else after[g]
+                low = kept if kept < new[g] else new[g]
+                here[g] = before[g] if low < before[g] else low
+                before[g] = kept
+        if r < window - 1:
+            continue
+        line = out[r - half]
+        for g in range(groups):
+            n = counts[g]
+            line[g] = np.float32(0.5) * (sorted_rows[(n - 1) // 2, g] + sorted_rows[n // 2, g]) if n else np.nan
+    for r in range(half):
+        out[r] = out[half]
+        out[n_rows - 1 - r] = out[n_rows - 1 - half]
+
+
+@_jit
+def find_background(
+    raw: Any, dark: Any, gain_bits: Any, rows: Any, window: int, limits: Any, scratch: Any, state: Any,
+    flagged_rows: Any, out: Any,
+) -> None:  # fmt: skip
+    """Write the background of each row and channel, ``(rows, groups)``, bias of the minimum included."""
+    lower, difference, sorted_rows, counts, before = scratch
+    for half in range(2):
+        first = half * IMAGE_ROWS
+        block = out[first : first + IMAGE_ROWS]
+        read_overscan(raw, dark, gain_bits, rows[first], lower, difference)
+        running_median(lower, window, sorted_rows, counts, before, block)
+        for g in range(_GROUPS):
+            line, n = difference[g], 0
+            for r in range(IMAGE_ROWS):
+                if line[r] < _INF:
+                    line[n] = line[r]
+                    n += 1
+            before[g] = _BIAS * np.float32(select(line, n, n // 2)) if n else np.float32(0)
+        for r in range(IMAGE_ROWS):
+            for g in range(_GROUPS):
+                value = block[r, g]
+                block[r, g] = min(max(value, limits[0]), limits[1]) + before[g]
+                if value != value:  # noqa: PLR0124 (NaN: no overscan was left)
+                    block[r, g] = value
+                    for x in range(g * N_SLOTS, (g + 1) * N_SLOTS):
+                        state[first + r, x] |= DAMAGED
+                    flagged_rows[first + r] = 1
+
+
+@_jit
+def add_clean_row(line: Any, zero: Any, background: Any, scale: Any, floor: Any, factor: Any, sums: Any) -> None:
+    """Add the photons of a row without flags to `sums`, all columns at once; `factor` may be empty."""
+    if len(factor):
+        for x in range(len(line)):
+            value = ((np.float32(line[x] & ADC_MASK) - zero[x]) - background[x]) * scale
+            sums[x] += value * factor[x] if value >= floor else np.float32(0)
+        return
+    for x in range(len(line)):
+        value = ((np.float32(line[x] & ADC_MASK) - zero[x]) - background[x]) * scale
+        sums[x] += value if value >= floor else np.float32(0)
+
+
+@_jit
+def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> tuple[float, int]:
+    """Merge one pixel's exposures; return ADU and the state of the result (0: valid).
+
+    `groups` (n_groups + 1, K) holds in row i the exposures of equal time, -1 behind them.
+    """
+    for wanted in range(2):  # first what is valid, longest time first; then what is not damaged, shortest first
+        for step in range(len(factors)):
+            group = step if wanted == 0 else len(factors) - 1 - step
+            total, count = np.float32(0), np.float32(0)
+            for k in groups[group]:
+                if k >= 0 and (states[k] == 0 if wanted == 0 else states[k] <= SATURATED):
+                    total += values[k]
+                    count += np.float32(1)
+            if count > 0:
+                return (total / count) * factors[group], 0 if wanted == 0 else SATURATED
+    known_bad = True
+    for k in range(len(states)):
+        known_bad &= states[k] >= BAD
+    return np.float32(0), BAD if known_bad else DAMAGED
+
+
+@_jit
+def clean_frame(
+    raw: Any, darks: Any, gain_bits: Any, rows: Any, columns: Any, window: int, limits: Any, groups: Any, factors: Any,
+    scale: Any, floor: Any, factor: Any, start: Any, boxes: Any, box_columns: Any, binning: int, known_state: Any,
+    known_rows: Any, known_valid: Any, state: Any, background: Any, scratch: Any, photons: Any, mask: Any, lost: Any,
+) -> None:  # fmt: skip
+    """Clean the K exposures of one scan point.
+
+    Parameters
+    ----------
+    raw : (K, H, W) uint16
+        Assembled frames.
+    darks : (K, H, W) float32
+        NaN on bad pixels.
+    rows, columns : (rows,), (columns,) intp
+        Frame row and column of each row and column of the image.
+    limits : (2,) float32
+        Clamp of the background.
+    groups, factors
+        As :func:`merge_pixel` takes them.
+    factor : (rows, W) float32
+        Beamstop correction, or of no rows.
+    start, boxes : int
+        First image row of the window; number of boxes down.
+    box_columns : (boxes across * binning,) intp
+        Frame column of each column of the window, -1 outside the image.
+    known_state, known_rows, known_valid
+        State (K, rows, W), flagged rows (rows,) and valid boxes as the darks give them.
+    state, background, scratch
+        Buffers: (K, rows, W) uint8, (K, rows, groups) float32, and find_background's.
+    photons, mask : (ny, nx) float32, bool
+        Results, oriented.
+    lost : (2,) int64
+        Raw pixels in the window that were damaged, saturated.
+    """
+    n_exposures, _, width = raw.shape
+    n_rows, across = len(rows), boxes[1]
+    flagged_rows = known_rows.copy()
+    state[:] = known_state
+    n_longest = 0
+    for k in groups[0]:
+        if k >= 0:
+            n_longest += 1
+            flag_pixels(raw[k], gain_bits, rows, columns, state[k], flagged_rows)
+            find_background(
+                raw[k], darks[k], gain_bits, rows, window, limits, scratch, state[k], flagged_rows, background[k]
+            )
+    if n_longest < n_exposures and flagged_rows.any():
+        ignored = np.empty_like(flagged_rows)
+        for g in range(1, len(factors)):
+            for k in groups[g]:
+                if k >= 0:
+                    flag_pixels(raw[k], gain_bits, rows, columns, state[k], ignored)
+                    find_background(
+                        raw[k], darks[k], gain_bits, rows, window, limits, scratch, state[k], ignored, background[k]
+                    )
+    values = np.empty((n_exposures, width), dtype=np.float32)
+    wide = np.empty(width, dtype=np.float32)
+    no_factor = np.empty(0, dtype=np.float32)
+    sums = np.empty(width, dtype=np.float32)
+    invalid = np.empty(width, dtype=np.bool_)
+    line_invalid = np.empty(across, dtype=np.bool_)
+    lost[:] = 0
+    single = groups[0, 0]
+    for box in range(boxes[0]):
+        sums[:] = 0
+        invalid[:] = False
+        for y in range(max(start + box * binning, 0), min(start + (box + 1) * binning, n_rows)):
+            row_factor = factor[y] if len(factor) else no_factor
+            if not flagged_rows[y] and n_longest == 1:
+                for x in range(width):
+                    wide[x] = background[single, y, x // N_SLOTS]
+                add_clean_row(raw[single, rows[y]], darks[single, rows[y]], wide, scale, floor, row_factor, sums)
+                continue
+            for k in range(n_exposures):
+                for x in range(width):
+                    adu = np.float32(raw[k, rows[y], x] & ADC_MASK) - darks[k, rows[y], x]
+                    values[k, x] = adu - background[k, y, x // N_SLOTS]
+            for column in box_columns:
+                if column < 0:
+                    continue
+                value, merged = merge_pixel(values[:, column], state[:, y, column], groups, factors)
+                value *= scale
+                if value >= floor:
+                    sums[column] += value * row_factor[column] if len(row_factor) else value
+                if merged:
+                    invalid[column] = True
+                    lost[0] += merged == DAMAGED
+                    lost[1] += merged == SATURATED
+        for bx in range(across):
+            total, bad = np.float32(0), False
+            for i in range(binning):
+                column = box_columns[bx * binning + i]
+                if column >= 0:
+                    total += sums[column]
+                    bad |= invalid[column]
+            line_invalid[bx] = bad or not known_valid[box, bx]
+            i, j = across - 1 - bx, boxes[0] - 1 - box
+            mask[i, j] = not line_invalid[bx]
+            photons[i, j] = np.float32(0) if line_invalid[bx] else total
+
+
+def make_scratch(window: int) -> tuple[Any, ...]:
+    """Return the buffers that :func:`find_background` works in."""
+    return (
+        np.empty((IMAGE_ROWS, _GROUPS), dtype=np.float32),
+        np.empty((_GROUPS, IMAGE_ROWS), dtype=np.float32),
+        np.empty((window, _GROUPS), dtype=np.float32),
+        np.empty(_GROUPS, dtype=np.int32),
+        np.empty(_GROUPS, dtype=np.float32),
+    )

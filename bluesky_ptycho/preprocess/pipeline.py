@@ -1,0 +1,204 @@
+"""One ordered, named, validated list of steps that turns raw frames into photons."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MetadataError, SettingsError
+from ..frames import CleanFrames
+from ..geometry import Geometry
+from ..registry import preprocessing_steps
+from ..scan_plan import ScanPlan
+from .darks import DarkModel, misfit
+from .frame_checks import FrameChecks
+from .grid import output_geometry
+from .recipe import PreparedDarks, Recipe, make_recipe, prepare_darks
+from .settings import PreprocessSettings
+from .steps import FCCD_STEPS, PLAIN_STEPS, Context, Stack
+
+if TYPE_CHECKING:
+    from .fused import FusedChain
+
+logger = logging.getLogger("bluesky_ptycho")
+
+
+class Pipeline:
+    """Raw frames in, photons and masks out. Made by :func:`make_pipeline`, one for each run.
+
+    Attributes
+    ----------
+    steps : tuple of str
+        Names in order.
+    settings : PreprocessSettings
+    geometry : Geometry
+        Of the patterns it gives.
+    needs_darks : bool
+        Whether frames of this layout mean little without darks.
+    dark_problem : str or None
+        Why the darks of the last call could not serve.
+    """
+
+    def __init__(self, recipe: Recipe, steps: tuple[str, ...], geometry: Geometry) -> None:
+        self.steps = steps
+        self.settings = recipe.settings
+        self.geometry = geometry
+        self.needs_darks = recipe.layout.fccd
+        self.dark_problem: str | None = None
+        self._recipe = recipe
+        self._functions = [preprocessing_steps[name] for name in steps]
+        self._checks = FrameChecks(recipe)
+        self._n_threads = recipe.settings.threads or os.cpu_count() or 1
+        self._executor = ThreadPoolExecutor(self._n_threads, thread_name_prefix="ptycho-preprocess")
+        self._chain: FusedChain | None = None
+        self._prepared: tuple[tuple[DarkModel, ...] | None, PreparedDarks] | None = None
+        self._lock = threading.Lock()
+        self._fused = recipe.settings.fused and recipe.layout.fccd and steps == FCCD_STEPS
+
+    def warm_up(self) -> None:
+        """Compile the kernel (some seconds the first time) so that no frame has to wait for it."""
+        n = len(self._recipe.exposures_s)
+        if self._fused:
+            frames = np.zeros((1, n, *self._recipe.frame_shape), dtype=np.uint16)
+            self._fused_chain()(frames, prepare_darks(None, self._recipe))
+
+    def __call__(self, frames: NDArray[Any], darks: Sequence[DarkModel] | None = None) -> CleanFrames:
+        """Clean frames.
+
+        Parameters
+        ----------
+        frames : ndarray (n, K, H, W)
+            Raw frames of n scan points with K exposures; uint16 for FCCD layouts. Not changed.
+        darks : sequence of DarkModel, optional
+            One for each exposure. Where they are missing or do not fit, the frames go on without,
+            marked ``dark_corrected=False``; with ``strict_darks`` that is an error.
+
+        Returns
+        -------
+        CleanFrames
+
+        Raises
+        ------
+        MetadataError
+            If frames have another shape or type than the scan plan says, or in strict mode.
+        """
+        self._check(frames)
+        prepared = self._prepare(None if darks is None else tuple(darks))
+        if self._fused:
+            result = self._fused_chain()(frames, prepared)
+            clean = (result.photons, result.mask, result.n_damaged, result.n_saturated)
+        else:
+            clean = self._step_by_step(frames, prepared)
+        photons, mask, n_damaged, n_saturated = clean
+        rejected = self._checks(photons.sum(axis=(1, 2), dtype=np.float64), n_damaged, n_saturated)
+        return CleanFrames(photons, mask, rejected, prepared.corrected)
+
+    def _check(self, frames: NDArray[Any]) -> None:
+        expected = (len(self._recipe.exposures_s), *self._recipe.frame_shape)
+        if frames.ndim != 4 or frames.shape[1:] != expected:
+            wanted = ", ".join(map(str, expected))
+            raise MetadataError(f"raw frames have shape {frames.shape}; the scan plan says (n, {wanted})")
+        if frames.dtype.kind not in ("u" if self._recipe.layout.fccd else "uif"):
+            raise MetadataError(f"raw frames have type {frames.dtype}; expected unsigned integers")
+        if self._recipe.layout.fccd and frames.dtype.itemsize != 2:
+            raise MetadataError(f"raw frames have type {frames.dtype}; expected uint16")
+
+    def _prepare(self, darks: tuple[DarkModel, ...] | None) -> PreparedDarks:
+        """Return the darks as the steps use them; worked out once for each set of models."""
+        with self._lock:
+            known = self._prepared
+            if known is not None and _same(known[0], darks):
+                return known[1]
+            problem = misfit(darks, self._recipe.frame_shape, self._recipe.exposures_s)
+            if problem is not None and self.settings.strict_darks:
+                raise MetadataError(f"strict_darks: {problem}")
+            if problem is not None and darks is not None:
+                logger.warning("%s; going on without dark correction", problem)
+            self.dark_problem = problem
+            prepared = prepare_darks(darks if problem is None else None, self._recipe)
+            self._prepared = (darks, prepared)
+            return prepared
+
+    def _fused_chain(self) -> FusedChain:
+        with self._lock:
+            if self._chain is None:
+                from .fused import FusedChain  # importing numba takes half a second
+
+                self._chain = FusedChain(self._recipe, self._executor, self._n_threads)
+            return self._chain
+
+    def _step_by_step(self, frames: NDArray[Any], darks: PreparedDarks) -> tuple[NDArray[Any], ...]:
+        """Run the steps on one scan point after the other, which bounds the memory."""
+        context = Context(self._recipe, darks)
+        n, shape = len(frames), self._recipe.grid.output_shape
+        photons, mask = np.empty((n, *shape), dtype=np.float32), np.empty((n, *shape), dtype=bool)
+        lost = np.zeros((2, n), dtype=np.int64)
+
+        def clean(i: int) -> None:
+            stack = Stack.of(frames[i : i + 1])
+            for step in self._functions:
+                stack = step(stack, context)
+            photons[i], mask[i] = stack.values[0], ~(stack.damaged | stack.saturated)[0]
+            assert stack.n_damaged is not None and stack.n_saturated is not None  # merge_exposures counts them
+            lost[:, i] = stack.n_damaged[0], stack.n_saturated[0]
+
+        for _ in self._executor.map(clean, range(n)):
+            pass
+        return photons, mask, *lost
+
+
+def _same(one: tuple[DarkModel, ...] | None, other: tuple[DarkModel, ...] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+
+
+def make_pipeline(plan: ScanPlan, settings: PreprocessSettings | None = None, backend: str = "numpy") -> Pipeline:
+    """Make the pipeline for the frames of a scan plan.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        Its detector names the layout.
+    settings : PreprocessSettings, optional
+    backend : str
+        Array backend; "numpy" (and "auto") is the one there is.
+
+    Raises
+    ------
+    MetadataError
+        If the plan's detector cannot be read.
+    SettingsError, NotFoundError
+        If a setting doesn't suit the frames, or a step is unknown, missing or out of order.
+    """
+    if backend not in ("numpy", "auto"):
+        raise SettingsError(f"preprocessing backend is {backend!r}; expected 'numpy' or 'auto'")
+    settings = settings or PreprocessSettings()
+    recipe = make_recipe(plan, settings)
+    own = FCCD_STEPS if recipe.layout.fccd else PLAIN_STEPS
+    steps = own if settings.steps is None else settings.steps
+    _check_steps(steps, own)
+    return Pipeline(recipe, steps, output_geometry(plan, settings))
+
+
+def _check_steps(steps: tuple[str, ...], own: tuple[str, ...]) -> None:
+    """Refuse unknown, repeated, missing and misplaced steps."""
+    for name in steps:
+        preprocessing_steps[name]  # unknown names raise
+    shaping = ("descramble", "flag_pixels", "crop", "merge_exposures", "box_sum", "orient")
+    needed = [name for name in own if name in shaping]
+    missing = [name for name in needed if name not in steps]
+    if missing or len(set(steps)) != len(steps):
+        raise SettingsError(
+            f"PreprocessSettings.steps is {steps}; expected each step once and among them {', '.join(needed)}"
+        )
+    order = [own.index(name) for name in steps if name in own]
+    if order != sorted(order):
+        raise SettingsError(f"PreprocessSettings.steps is {steps}; expected the order {', '.join(own)}")
