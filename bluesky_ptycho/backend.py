@@ -1,0 +1,213 @@
+"""Array backends: the only module that imports cupy.
+
+A backend is the array module (``xp``), the few operations that the array API standard does not
+have, and the moves between host and device. Algorithms receive a backend and are written once.
+
+FFTs are unnormalised in both directions over the last two axes; ``ifft2(fft2(a)) = a * ny * nx``.
+That saves a pass over memory for each; :mod:`bluesky_ptycho.recon.reference` folds the factors
+into the modulus projection.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import SettingsError
+
+BACKENDS = ("auto", "numpy", "cupy")
+
+
+class Backend:
+    """NumPy on the host; the base of the other backends.
+
+    Attributes
+    ----------
+    name : str
+        "numpy", "cupy", …
+    xp : module
+        Array module with the array API's names.
+    threaded : bool
+        True where the fused CPU kernels work on this backend's arrays.
+    """
+
+    name = "numpy"
+    threaded = True
+
+    def __init__(self, xp: Any = np) -> None:
+        self.xp = xp
+
+    def to_device(self, array: Any) -> Any:
+        """Return `array` as an array of this backend (copied only where needed)."""
+        return self.xp.asarray(array)
+
+    def to_host(self, array: Any) -> NDArray[Any]:
+        """Return `array` as a NumPy array."""
+        return np.asarray(array)
+
+    def fft2(self, a: Any) -> Any:
+        """Transform the last two axes, unnormalised; complex64 in, complex64 out."""
+        return _scipy_fft2(a)
+
+    def ifft2(self, a: Any) -> Any:
+        """Transform the last two axes back, unnormalised (no division by ny * nx)."""
+        return _scipy_ifft2(a)
+
+    def gather(self, image: Any, corners: NDArray[np.int64], shape: tuple[int, int]) -> Any:
+        """Return the windows ``(n, ny, nx)`` of a 2-D `image` whose first pixels are `corners` ``(n, 2)``."""
+        ny, nx = shape
+        return self.xp.stack([image[r : r + ny, c : c + nx] for r, c in corners.tolist()])
+
+    def scatter_add(self, image: Any, corners: NDArray[np.int64], windows: Any) -> None:
+        """Add the `windows` ``(n, ny, nx)`` into `image` in place; overlaps add up."""
+        ny, nx = windows.shape[-2:]
+        for i, (r, c) in enumerate(corners.tolist()):
+            image[r : r + ny, c : c + nx] += windows[i, ...]
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was told."""
+
+
+class CupyBackend(Backend):
+    """One CUDA device through cupy."""
+
+    name = "cupy"
+    threaded = False
+
+    def __init__(self) -> None:
+        import cupy
+        import cupyx
+
+        super().__init__(cupy)
+        self._scatter_add: Callable[..., None] = cupyx.scatter_add
+
+    def to_host(self, array: Any) -> NDArray[Any]:
+        """Return `array` as a NumPy array."""
+        return np.asarray(self.xp.asnumpy(array))
+
+    def fft2(self, a: Any) -> Any:
+        """Transform with cuFFT; cupy caches the plans."""
+        return self.xp.fft.fft2(a)
+
+    def ifft2(self, a: Any) -> Any:
+        """Transform back with cuFFT, unnormalised."""
+        return self.xp.fft.ifft2(a, norm="forward")
+
+    def _indices(self, corners: NDArray[np.int64], shape: tuple[int, int]) -> tuple[Any, Any]:
+        where = self.xp.asarray(corners)
+        rows = where[:, 0, None, None] + self.xp.arange(shape[0])[None, :, None]
+        cols = where[:, 1, None, None] + self.xp.arange(shape[1])[None, None, :]
+        return rows, cols
+
+    def gather(self, image: Any, corners: NDArray[np.int64], shape: tuple[int, int]) -> Any:
+        """Return the windows with one indexing kernel."""
+        return image[self._indices(corners, shape)]
+
+    def scatter_add(self, image: Any, corners: NDArray[np.int64], windows: Any) -> None:
+        """Add with atomics; complex images through their real view, which cupyx needs."""
+        rows, cols = self._indices(corners, windows.shape[-2:])
+        if image.dtype.kind != "c":
+            self._scatter_add(image, (rows, cols), windows)
+            return
+        parts = image.view(image.real.dtype).reshape(*image.shape, 2)
+        self._scatter_add(parts[..., 0], (rows, cols), windows.real)
+        self._scatter_add(parts[..., 1], (rows, cols), windows.imag)
+
+    def synchronize(self) -> None:
+        """Wait for the current stream."""
+        self.xp.cuda.get_current_stream().synchronize()
+
+
+def get_backend(name: str | Backend = "auto") -> Backend:
+    """Return a backend by name.
+
+    Parameters
+    ----------
+    name : {"auto", "numpy", "cupy"} or Backend
+        "auto" takes a CUDA device where cupy finds one, else NumPy. A Backend is returned as it is.
+
+    Raises
+    ------
+    SettingsError
+        If `name` is unknown, or "cupy" is asked for and cannot be used here.
+    """
+    if isinstance(name, Backend):
+        return name
+    if name not in BACKENDS:
+        raise SettingsError(f"backend is {name!r}; expected one of {', '.join(map(repr, BACKENDS))}")
+    if name == "numpy" or (name == "auto" and not cupy_usable()):
+        return Backend()
+    if not cupy_usable():
+        raise SettingsError("backend is 'cupy'; expected cupy installed and a CUDA device that answers")
+    return CupyBackend()
+
+
+def cupy_usable() -> bool:
+    """Tell whether cupy is installed and sees a device."""
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    try:
+        import cupy
+
+        return int(cupy.cuda.runtime.getDeviceCount()) > 0
+    except Exception:  # cupy without a driver raises errors of its own and of the loader
+        return False
+
+
+def cpu_count() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _scipy_fft2(a: Any) -> Any:
+    import scipy.fft
+
+    return scipy.fft.fft2(a)
+
+
+def _scipy_ifft2(a: Any) -> Any:
+    import scipy.fft
+
+    return scipy.fft.ifft2(a, norm="forward")
+
+
+class PlannedFFT:
+    """In-place FFTs of one buffer, forward and back, unnormalised.
+
+    Uses pyFFTW where it is installed (an extra), else scipy.fft. One object serves one thread.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the buffer; the last two axes are transformed.
+
+    Attributes
+    ----------
+    buffer : ndarray complex64
+        What :meth:`forward` and :meth:`inverse` transform.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.buffer: NDArray[np.complex64]
+        self.forward: Callable[[], Any]
+        self.inverse: Callable[[], Any]
+        if importlib.util.find_spec("pyfftw") is None:
+            self.buffer = np.zeros(shape, np.complex64)
+            self.forward = lambda: np.copyto(self.buffer, _scipy_fft2(self.buffer))
+            self.inverse = lambda: np.copyto(self.buffer, _scipy_ifft2(self.buffer))
+            return
+        import pyfftw
+
+        self.buffer = pyfftw.zeros_aligned(shape, np.complex64)
+        axes, flags = (len(shape) - 2, len(shape) - 1), ("FFTW_MEASURE",)
+        plans = [
+            pyfftw.FFTW(self.buffer, self.buffer, axes=axes, direction=d, flags=flags, threads=1)
+            for d in ("FFTW_FORWARD", "FFTW_BACKWARD")
+        ]
+        self.buffer[:] = 0  # planning scribbles over it
+        self.forward, self.inverse = plans[0].execute, plans[1].execute

@@ -1,0 +1,34 @@
+"""Figures of a state that no pass has to be made for."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import Engine, Lane, Slots
+from .state import ReconState
+
+
+def error_of(state: ReconState, engine: Engine, slots: NDArray[np.int64]) -> float:
+    """Return R = sum (amplitude - |wave|)**2 / sum of photons of `slots` over valid pixels, NaN without photons."""
+
+    def visit(lane: Lane, chunk: Slots) -> None:
+        probes = lane.probes(state, chunk)
+        lane.measure(state, chunk, lane.exit_waves(state, chunk, probes))
+
+    photons = float(state.frames.photons[slots].sum())
+    return engine.run(state, slots, visit) / photons if photons > 0 else float("nan")
+
+
+def coverage(state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the light that each object pixel has received, ``(rows, cols) float32`` on the host.
+
+    Fractions of a pixel are left out: this is a weight to show and to crop by.
+    """
+    image = np.zeros(state.canvas.shape, np.float32)
+    probe = state.backend.to_host(state.probe)
+    light = np.sum(np.abs(probe) ** 2, axis=0, dtype=np.float32)
+    ny, nx = light.shape
+    for r, c in state.frames.corners[slots].tolist():
+        image[r : r + ny, c : c + nx] += light
+    return image

@@ -1,0 +1,209 @@
+"""The incremental solver: frames in, passes while they come, snapshots out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..backend import Backend, get_backend
+from ..errors import MetadataError
+from ..frames import Batch, Snapshot
+from ..geometry import Canvas, Geometry
+from ..registry import algorithms
+from ..scan_plan import ScanPlan
+from . import algorithms as _registered  # noqa: F401  (fills the registry)
+from .engine import make_engine
+from .halves import Halves
+from .measure import coverage, error_of
+from .passes import PassOptions
+from .probe import orthogonalise, scale_power
+from .probe_guess import add_modes, first_probe
+from .settings import SolverSettings
+from .state import ReconState, grown_canvas, move_to
+from .store import FrameStore
+
+
+class IncrementalSolver:
+    """Reconstruct while frames arrive.
+
+    Everything is allocated from the scan plan; a frame has no weight until it is added. One thread
+    owns the solver.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+        What will be measured: number of points, extent, illumination.
+    geometry : Geometry
+        Of the patterns.
+    settings : SolverSettings, optional
+    backend : {"auto", "numpy", "cupy"} or Backend
+    probe : ndarray (modes, ny, nx) or (ny, nx) complex, optional
+        First probe; its power is set from the frames. Without it the zone plate of the plan
+        is taken, else the mean pattern.
+
+    Raises
+    ------
+    MetadataError
+        If `probe` does not fit the geometry.
+    SettingsError, NotFoundError
+        If the backend cannot be used or the algorithm is not known.
+    """
+
+    def __init__(
+        self,
+        plan: ScanPlan,
+        geometry: Geometry,
+        settings: SolverSettings | None = None,
+        backend: str | Backend = "auto",
+        *,
+        probe: NDArray[Any] | None = None,
+    ) -> None:
+        self.plan, self.geometry = plan, geometry
+        self.settings = settings or SolverSettings()
+        self.backend = get_backend(backend)
+        self._algorithm = algorithms[self.settings.algorithm]
+        self._given = _checked_probe(probe, geometry)
+        canvas = Canvas.for_extent(plan.extent_m, geometry)
+        frames = FrameStore(plan.n_points, geometry.shape, self.backend, self.settings.subpixel)
+        modes = self.settings.modes or (1 if self._given is None else len(self._given))
+        self._state = ReconState.start(self.backend, canvas, np.zeros((modes, *geometry.shape), np.complex64), frames)
+        self._engine = make_engine(self.backend)
+        self._rng = np.random.default_rng(self.settings.seed)
+        self._residuals: list[float] = []
+        self._guessed = 0
+        self._free_passes = 0
+        self._half_sets: Halves | None = None
+
+    @property
+    def n_frames(self) -> int:
+        """Frames held."""
+        return len(self._state.frames)
+
+    @property
+    def iteration(self) -> int:
+        """Passes made."""
+        return len(self._residuals)
+
+    @property
+    def canvas(self) -> Canvas:
+        """Grid of the object; grows when a frame lies outside."""
+        return self._state.canvas
+
+    def warm_up(self) -> None:
+        """Compile the kernels and plan the transforms, so that the first pass does not wait (seconds)."""
+        window = self.geometry.shape
+        frames = FrameStore(2, window, self.backend, subpixel=True)
+        probe = np.ones(self._state.probe.shape, np.complex64)
+        rehearsal = ReconState.start(self.backend, self.canvas, probe, frames)
+        middle = np.mean(np.reshape(self.plan.extent_m, (2, 2)), axis=1)
+        positions = middle + np.array([[0.0, 0.0], [0.4, 0.3]]) * np.asarray(self.canvas.pixel_m)
+        light = np.ones((2, *window), np.float32)
+        frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool)), self.canvas)
+        self._algorithm(rehearsal, self._engine, frames.slots(), PassOptions(self.settings, 2))
+        error_of(rehearsal, self._engine, frames.slots())
+        self._engine.clear()
+
+    def add(self, batch: Batch) -> None:
+        """Take frames, in any order and at any time; a known sequence number replaces the frame.
+
+        Raises
+        ------
+        MetadataError
+            If shapes do not fit or a position is not finite.
+        """
+        if not batch.n:
+            return
+        canvas = grown_canvas(self.canvas, batch.positions_m)
+        if canvas is not self.canvas:
+            move_to(self._state, canvas)
+        self._state.frames.put(batch, canvas)
+
+    def remove(self, seq_nums: ArrayLike) -> None:
+        """Forget frames: the passes after this one do not know them."""
+        self._state.frames.drop(np.asarray(seq_nums, dtype=np.int64))
+
+    def step(self, n: int = 1) -> float:
+        """Make `n` passes over all frames so far; return the running residual of the last, NaN without frames."""
+        for _ in range(n):
+            self._pass(self.settings.batch_size)
+        return self._residuals[-1] if self._residuals else float("nan")
+
+    def finish(self) -> None:
+        """Make the tail passes that follow the last frame."""
+        for _ in range(self.settings.tail_passes):
+            self._pass(self.settings.tail_batch_size)
+
+    def _pass(self, batch_size: int) -> None:
+        state = self._state
+        slots = state.frames.slots(lit=True)
+        if not len(slots):
+            return
+        free = self._prepare_probe(slots)
+        options = PassOptions(self.settings, batch_size, free)
+        error = self._algorithm(state, self._engine, self._rng.permutation(slots), options)
+        if free:
+            orthogonalise(state)
+        self._residuals.append(error / float(state.frames.photons[slots].sum()))
+
+    def _prepare_probe(self, slots: NDArray[np.int64]) -> bool:
+        """Guess the probe from what is known until it is released; tell whether it is."""
+        state = self._state
+        if self._free_passes >= self.settings.probe_start and self._guessed:
+            return True
+        if self._guessed != len(slots):
+            photons = float(state.frames.photons[slots].mean())
+            guess = self._given
+            if guess is None:
+                guess = first_probe(self.plan.illumination, self.geometry, state.frames, slots)[None]
+            state.probe = self.backend.to_device(scale_power(add_modes(guess, len(state.probe)), photons))
+            self._guessed = len(slots)
+        self._free_passes += 1
+        return False
+
+    def snapshot(self, *, frc: bool = False, exact_residual: bool = False) -> Snapshot:
+        """Return a copy, in host memory, of what is known now.
+
+        Parameters
+        ----------
+        frc : bool
+            Make the Fourier ring correlation of two half data sets; costs ``frc_passes`` passes.
+        exact_residual : bool
+            Make the residual of this very state over all frames; costs half a pass.
+        """
+        state, host = self._state, self.backend.to_host
+        slots = state.frames.slots(lit=True)
+        exact = error_of(state, self._engine, slots) if exact_residual and self._guessed else float("nan")
+        return Snapshot(
+            object=np.array(host(state.object)),
+            probe=np.array(host(state.probe)),
+            canvas=self.canvas,
+            geometry=self.geometry,
+            coverage=coverage(state, slots),
+            seq_nums=state.frames.seq_nums,
+            positions_m=state.frames.positions_m[state.frames.slots()],
+            residuals=np.array(self._residuals),
+            residual=exact,
+            iteration=self.iteration,
+            frc=self._halves().correlate(state) if frc and self._guessed else None,
+            settings=self.settings.to_dict(),
+        )
+
+    def _halves(self) -> Halves:
+        if self._half_sets is None:
+            self._half_sets = Halves(self._state, self._engine, self._algorithm, self.settings)
+        return self._half_sets
+
+
+def _checked_probe(probe: NDArray[Any] | None, geometry: Geometry) -> NDArray[np.complex64] | None:
+    if probe is None:
+        return None
+    modes = np.asarray(probe, dtype=np.complex64)
+    modes = modes[None] if modes.ndim == 2 else modes
+    if modes.ndim != 3 or modes.shape[1:] != geometry.shape or not np.isfinite(modes).all() or not np.any(modes[0]):
+        raise MetadataError(
+            f"probe has shape {np.shape(probe)}; expected (modes, {geometry.shape[0]}, {geometry.shape[1]}) "
+            "or one mode, finite and not zero"
+        )
+    return modes

@@ -1,0 +1,82 @@
+"""What a reconstruction holds, owned by one thread."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import Backend
+from ..geometry import Canvas
+from .store import FrameStore
+
+
+@dataclass
+class ReconState:
+    """Object, probe and frames of one reconstruction; changed in place by the algorithms.
+
+    Parameters
+    ----------
+    object : (rows, cols) complex64
+    probe : (modes, ny, nx) complex64
+    frames : FrameStore
+        May be shared by several states (half data sets).
+    canvas : Canvas
+        Grid of the object.
+    memory : dict
+        What an algorithm keeps from pass to pass.
+    """
+
+    backend: Backend
+    object: Any
+    probe: Any
+    frames: FrameStore
+    canvas: Canvas
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, backend: Backend, canvas: Canvas, probe: NDArray[np.complex64], frames: FrameStore) -> ReconState:
+        """Return a state whose object is 1 everywhere."""
+        xp = backend.xp
+        # asarray may share memory with the caller's probe, which the solver would then change
+        own = backend.to_device(np.array(probe, dtype=np.complex64, order="C"))
+        return cls(backend, xp.ones(canvas.shape, dtype=xp.complex64), own, frames, canvas)
+
+
+def grown_canvas(canvas: Canvas, positions_m: NDArray[np.float64], margin_px: int = 8) -> Canvas:
+    """Return `canvas`, or one larger by whole pixels on which every window of `positions_m` fits.
+
+    Growth is at least an eighth of the canvas, so that a drifting scan does not copy it each frame.
+    """
+    if canvas.contains(positions_m).all():
+        return canvas
+    corners = canvas.corners_px(positions_m)
+    room = [max(margin_px, n // 8) for n in canvas.shape]
+    below = [int(np.ceil(-low)) + more if low < 0 else 0 for low, more in zip(corners.min(axis=0), room, strict=True)]
+    over = corners.max(axis=0) + np.asarray(canvas.window) - np.asarray(canvas.shape)
+    above = [int(np.ceil(high)) + more if high > 0 else 0 for high, more in zip(over, room, strict=True)]
+    (rows, cols), (y, x), (dy, dx) = canvas.shape, canvas.origin_m, canvas.pixel_m
+    return dataclasses.replace(
+        canvas,
+        shape=(rows + below[0] + above[0], cols + below[1] + above[1]),
+        origin_m=(y - below[0] * dy, x - below[1] * dx),
+    )
+
+
+def offset_px(old: Canvas, new: Canvas) -> tuple[int, int]:
+    """Return where pixel [0, 0] of `old` lies on `new`."""
+    rows, cols = (round((a - b) / p) for a, b, p in zip(old.origin_m, new.origin_m, new.pixel_m, strict=True))
+    return rows, cols
+
+
+def move_to(state: ReconState, canvas: Canvas) -> None:
+    """Put the state's object on the larger `canvas`, with 1 where it was not."""
+    xp = state.backend.xp
+    r, c = offset_px(state.canvas, canvas)
+    rows, cols = state.canvas.shape
+    image = xp.ones(canvas.shape, dtype=xp.complex64)
+    image[r : r + rows, c : c + cols] = state.object
+    state.object, state.canvas = image, canvas
