@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_FRAME_RATE_HZ = 200.0
+MAX_LAG_S = 0.25
+"""How far storing may fall behind the exposures of a flight before these wait for it."""
+
 
 UNITS = {"exposure_times": "s", "energy": "eV", "distance": "m", "pixel_size": "m", "adu_per_ev": "ADU/eV"}
 
@@ -264,11 +267,11 @@ class Fccd(Device):
     def next_start(self) -> float:
         """Return when the next exposure starts if frames follow each other without a gap.
 
-        That is the end of the last frame: frames are stored while the next one is exposed. Once
-        storing falls behind by a frame, it is now.
+        That is the end of the last frame: frames are stored while the next one is exposed, and
+        wait in the camera's memory while storing lags. If it lags too far, frames are delayed.
         """
         now = time.monotonic()
-        return self._frame_end if now - self._frame_end < self.frame_period else now
+        return self._frame_end if now - self._frame_end < MAX_LAG_S else now
 
     def record(
         self, exposures_s: tuple[float, ...], started: float, at_middle: Callable[[], None] = lambda: None
@@ -295,8 +298,7 @@ class Fccd(Device):
                 middle = None
             self._physics.expose(exposure, self._buffer[k])
             self._wait_until(end)
-            self._frame_end = end
-            started = self.next_start()
+            self._frame_end = started = end
         with self._lock:
             if self._cancel.is_set() or file is not self._file:
                 raise Cancelled

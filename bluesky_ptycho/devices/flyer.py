@@ -26,8 +26,8 @@ class SweepingAxis(Protocol):
     def check_value(self, value: float) -> None:
         """Refuse positions beyond the limits."""
 
-    def sweep(self, value: float) -> float:
-        """Pass through `value` and return the readback there."""
+    def sweep(self, value: float) -> None:
+        """Pass through `value`."""
 
     def sample(self) -> float:
         """Return a readback."""
@@ -151,11 +151,15 @@ class FrameFlyer:
         assert self._acquisition is not None and self._acquisition.positions is not None and self._done is not None
         try:
             exposures = self._acquisition.exposures_s
+            started = time.monotonic()
             for y, x in np.asarray(self._acquisition.positions, dtype=np.float64):
-                self._hold_while_paused()
+                if not self._running.is_set():
+                    self._hold()
+                    started = time.monotonic()
                 if self._cancel.is_set():
                     break
-                self._take_point(float(y), float(x), exposures)
+                self._take_point(float(y), float(x), exposures, started)
+                started = self.camera.next_start()
         except Cancelled:
             pass
         except Exception as error:
@@ -163,15 +167,14 @@ class FrameFlyer:
             return
         self._done.set_finished()
 
-    def _hold_while_paused(self) -> None:
-        if self._running.is_set():
-            return
+    def _hold(self) -> None:
+        """Wait until a pause ends, with the beam blocked."""
         self.camera.block_beam()
         self._running.wait()
         if not self._cancel.is_set():
             self.camera.unblock_beam()
 
-    def _take_point(self, y: float, x: float, exposures: tuple[float, ...]) -> None:
+    def _take_point(self, y: float, x: float, exposures: tuple[float, ...], started: float) -> None:
         self.y.sweep(y)
         self.x.sweep(x)
         readback: list[float] = []
@@ -179,7 +182,7 @@ class FrameFlyer:
         def read_stage() -> None:
             readback.extend((self.y.sample(), self.x.sample()))
 
-        row = self.camera.record(exposures, self.camera.next_start(), read_stage)
+        row = self.camera.record(exposures, started, read_stage)
         with self._lock:
             self._rows.append((row, readback[0], readback[1], time.time()))
 

@@ -157,10 +157,9 @@ class StageAxis(Device):
         timer.start()
         return status
 
-    def sweep(self, value: float) -> float:
-        """Pass through `value` without settling (flight) and return the readback there."""
+    def sweep(self, value: float) -> None:
+        """Pass through `value` without settling (flight)."""
         self._arrive(value)
-        return self.sample()
 
     def stop(self, *, success: bool = False) -> None:
         """End a move where the stage is."""
