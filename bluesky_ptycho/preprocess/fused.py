@@ -13,16 +13,7 @@ from numpy.typing import NDArray
 from .kernels import BAD, assemble_frame, clean_frame, make_scratch
 from .layouts import GAIN_BITS, N_CHANNELS, image_columns, image_rows, wire_word_of_channel
 from .recipe import PreparedDarks, Recipe
-
-
-@dataclass(frozen=True)
-class FusedResult:
-    """What the kernel gives for n frames; see :class:`~bluesky_ptycho.preprocess.steps.Stack`."""
-
-    photons: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    n_damaged: NDArray[np.int64]
-    n_saturated: NDArray[np.int64]
+from .steps import Cleaned
 
 
 @dataclass(frozen=True)
@@ -68,11 +59,11 @@ class FusedChain:
             self._beamstop[:, self._columns] = recipe.beamstop
         self._known: tuple[PreparedDarks, _KnownDamage] | None = None
 
-    def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> FusedResult:
+    def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:
         """Clean frames ``(n, K, H, W)`` in the layout's own order."""
         n = len(frames)
         shape = (n, *self._recipe.grid.output_shape)
-        result = FusedResult(
+        result = Cleaned(
             np.empty(shape, dtype=np.float32),
             np.empty(shape, dtype=bool),
             *np.empty((2, n), dtype=np.int64),
@@ -87,12 +78,12 @@ class FusedChain:
             job.result()
         return result
 
-    def _work(self, todo: Any, frames: Any, darks: PreparedDarks, known: _KnownDamage, result: FusedResult) -> None:
+    def _work(self, todo: Any, frames: Any, darks: PreparedDarks, known: _KnownDamage, result: Cleaned) -> None:
         for i in todo:
             self._clean(frames[i], darks, known, result, i)
 
     def _clean(
-        self, frame: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDamage, result: FusedResult, i: int
+        self, frame: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDamage, result: Cleaned, i: int
     ) -> None:
         recipe, settings = self._recipe, self._recipe.settings
         state, background, assembled, scratch = self._thread_buffers()
@@ -154,8 +145,9 @@ class FusedChain:
         state = np.zeros((n, rows, self._recipe.frame_shape[1]), dtype=np.uint8)
         state[..., self._columns] = np.where(darks.bad, BAD, 0)
         # With one exposure nothing can stand in for a bad pixel: its box is invalid, its NaN adds nothing.
-        flagged = darks.bad.any(axis=(0, 2)) if n > 1 else np.zeros(rows, dtype=bool)
-        valid = self._recipe.grid.all_valid(~darks.bad.all(axis=0))
-        made = _KnownDamage(state, flagged.astype(np.uint8), valid)
+        flagged = np.zeros(rows, dtype=np.uint8)
+        if n > 1:
+            flagged[:] = darks.bad.any(axis=(0, 2))
+        made = _KnownDamage(state, flagged, self._recipe.grid.all_valid(~np.asarray(darks.bad.all(axis=0))))
         self._known = (darks, made)
         return made

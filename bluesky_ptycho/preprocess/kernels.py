@@ -123,12 +123,25 @@ def read_overscan(raw: Any, dark: Any, gain_bits: Any, first_row: int, lower: An
 
 
 @_jit
+def exchange(here: Any, after: Any, old: Any, new: Any, before: Any) -> None:
+    """Sweep one row of the sorted windows of :func:`running_median`, all groups at once, without a branch.
+
+    `here` and `after` (groups,) are the j-th and next smallest values. Without `old` the j-th is
+    `kept`; with `new` in its place it is the middle one of new, the (j-1)-th and the j-th kept.
+    """
+    for g in range(len(here)):
+        kept = here[g] if here[g] < old[g] else after[g]
+        low = kept if kept < new[g] else new[g]
+        here[g] = before[g] if low < before[g] else low
+        before[g] = kept
+
+
+@_jit
 def running_median(lower: Any, window: int, sorted_rows: Any, counts: Any, before: Any, out: Any) -> None:
     """Median over `window` rows of `lower` (rows, groups) into `out`, infinite values left out.
 
-    `sorted_rows` (window, groups), `counts` (groups,) and `before` (groups,) are scratch. Every group keeps
-    a sorted window; one branch-free sweep takes the oldest value out and puts the new one in, on all
-    groups at once.
+    `sorted_rows` (window + 1, groups), `counts` (groups,) and `before` (groups,) are scratch. Every group
+    keeps a sorted window, full of infinite values at first; the last row stays infinite.
     """
     n_rows, groups = lower.shape
     half = window // 2
@@ -136,24 +149,12 @@ def running_median(lower: Any, window: int, sorted_rows: Any, counts: Any, befor
     counts[:] = 0
     for r in range(n_rows):
         new = lower[r]
-        old = lower[max(r - window, 0)]
-        full = r >= window
+        old = lower[r - window] if r >= window else sorted_rows[window]
         for g in range(groups):
-            if new[g] < _INF:
-                counts[g] += 1
-            if full and old[g] < _INF:
-                counts[g] -= 1
-            before[g] = -_INF
+            counts[g] += int(new[g] < _INF) - int(old[g] < _INF)
+        before[:] = -_INF
         for j in range(window):
-            here, after = sorted_rows[j], sorted_rows[min(j + 1, window - 1)]
-            last = j == window - 1
-            for g in range(groups):
-                kept = here[g]
-                if full and not kept < old[g]:
-                    kept = _INF if last else after[g]
-                low = kept if kept < new[g] else new[g]
-                here[g] = before[g] if low < before[g] else low
-                before[g] = kept
+            exchange(sorted_rows[j], sorted_rows[j + 1], old, new, before)
         if r < window - 1:
             continue
         line = out[r - half]
@@ -209,7 +210,7 @@ def add_clean_row(line: Any, zero: Any, background: Any, scale: Any, floor: Any,
 
 
 @_jit
-def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> tuple[float, int]:
+def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> Any:
     """Merge one pixel's exposures; return ADU and the state of the result (0: valid).
 
     `groups` (n_groups + 1, K) holds in row i the exposures of equal time, -1 behind them.
@@ -228,6 +229,42 @@ def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> tuple[fl
     for k in range(len(states)):
         known_bad &= states[k] >= BAD
     return np.float32(0), BAD if known_bad else DAMAGED
+
+
+@_jit
+def add_flagged_row(
+    values: Any, states: Any, groups: Any, factors: Any, scale: Any, floor: Any, factor: Any, box_columns: Any,
+    sums: Any, invalid: Any, lost: Any,
+) -> None:  # fmt: skip
+    """Add the photons of a row pixel by pixel to `sums`; mark and count what no exposure has."""
+    for column in box_columns:
+        if column < 0:
+            continue
+        value, merged = merge_pixel(values[:, column], states[:, column], groups, factors)
+        value *= scale
+        if value >= floor:
+            sums[column] += value * factor[column] if len(factor) else value
+        if merged:
+            invalid[column] = True
+            lost[0] += merged == DAMAGED
+            lost[1] += merged == SATURATED
+
+
+@_jit
+def finish_boxes(
+    sums: Any, invalid: Any, box_columns: Any, binning: int, known_valid: Any, column_out: int, photons: Any, mask: Any
+) -> None:
+    """Close a row of boxes: sum its columns, and write it where orientation puts it, down a column."""
+    across = len(known_valid)
+    for bx in range(across):
+        total, bad = np.float32(0), not known_valid[bx]
+        for i in range(binning):
+            column = box_columns[bx * binning + i]
+            if column >= 0:
+                total += sums[column]
+                bad |= invalid[column]
+        mask[across - 1 - bx, column_out] = not bad
+        photons[across - 1 - bx, column_out] = np.float32(0) if bad else total
 
 
 @_jit
@@ -266,70 +303,46 @@ def clean_frame(
         Raw pixels in the window that were damaged, saturated.
     """
     n_exposures, _, width = raw.shape
-    n_rows, across = len(rows), boxes[1]
+    n_rows = len(rows)
     flagged_rows = known_rows.copy()
     state[:] = known_state
     n_longest = 0
-    for k in groups[0]:
-        if k >= 0:
-            n_longest += 1
-            flag_pixels(raw[k], gain_bits, rows, columns, state[k], flagged_rows)
-            find_background(
-                raw[k], darks[k], gain_bits, rows, window, limits, scratch, state[k], flagged_rows, background[k]
-            )
-    if n_longest < n_exposures and flagged_rows.any():
-        ignored = np.empty_like(flagged_rows)
-        for g in range(1, len(factors)):
-            for k in groups[g]:
-                if k >= 0:
-                    flag_pixels(raw[k], gain_bits, rows, columns, state[k], ignored)
-                    find_background(
-                        raw[k], darks[k], gain_bits, rows, window, limits, scratch, state[k], ignored, background[k]
-                    )
+    for group in range(len(factors)):
+        if group > 0 and not flagged_rows.any():
+            break  # nothing for the shorter exposures to fill in
+        # What is wrong with a shorter exposure does not send rows the slow way.
+        rows_to_flag = flagged_rows if group == 0 else known_rows.copy()
+        for k in groups[group]:
+            if k >= 0:
+                n_longest += group == 0
+                flag_pixels(raw[k], gain_bits, rows, columns, state[k], rows_to_flag)
+                find_background(
+                    raw[k], darks[k], gain_bits, rows, window, limits, scratch, state[k], rows_to_flag, background[k]
+                )
     values = np.empty((n_exposures, width), dtype=np.float32)
-    wide = np.empty(width, dtype=np.float32)
-    no_factor = np.empty(0, dtype=np.float32)
-    sums = np.empty(width, dtype=np.float32)
+    wide, sums = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
     invalid = np.empty(width, dtype=np.bool_)
-    line_invalid = np.empty(across, dtype=np.bool_)
+    no_factor = np.empty(0, dtype=np.float32)
     lost[:] = 0
-    single = groups[0, 0]
+    longest = groups[0, 0]
     for box in range(boxes[0]):
         sums[:] = 0
         invalid[:] = False
         for y in range(max(start + box * binning, 0), min(start + (box + 1) * binning, n_rows)):
             row_factor = factor[y] if len(factor) else no_factor
-            if not flagged_rows[y] and n_longest == 1:
+            if n_longest == 1 and not flagged_rows[y]:
                 for x in range(width):
-                    wide[x] = background[single, y, x // N_SLOTS]
-                add_clean_row(raw[single, rows[y]], darks[single, rows[y]], wide, scale, floor, row_factor, sums)
+                    wide[x] = background[longest, y, x // N_SLOTS]
+                add_clean_row(raw[longest, rows[y]], darks[longest, rows[y]], wide, scale, floor, row_factor, sums)
                 continue
             for k in range(n_exposures):
                 for x in range(width):
                     adu = np.float32(raw[k, rows[y], x] & ADC_MASK) - darks[k, rows[y], x]
                     values[k, x] = adu - background[k, y, x // N_SLOTS]
-            for column in box_columns:
-                if column < 0:
-                    continue
-                value, merged = merge_pixel(values[:, column], state[:, y, column], groups, factors)
-                value *= scale
-                if value >= floor:
-                    sums[column] += value * row_factor[column] if len(row_factor) else value
-                if merged:
-                    invalid[column] = True
-                    lost[0] += merged == DAMAGED
-                    lost[1] += merged == SATURATED
-        for bx in range(across):
-            total, bad = np.float32(0), False
-            for i in range(binning):
-                column = box_columns[bx * binning + i]
-                if column >= 0:
-                    total += sums[column]
-                    bad |= invalid[column]
-            line_invalid[bx] = bad or not known_valid[box, bx]
-            i, j = across - 1 - bx, boxes[0] - 1 - box
-            mask[i, j] = not line_invalid[bx]
-            photons[i, j] = np.float32(0) if line_invalid[bx] else total
+            add_flagged_row(
+                values, state[:, y], groups, factors, scale, floor, row_factor, box_columns, sums, invalid, lost
+            )
+        finish_boxes(sums, invalid, box_columns, binning, known_valid[box], boxes[0] - 1 - box, photons, mask)
 
 
 def make_scratch(window: int) -> tuple[Any, ...]:
@@ -337,7 +350,7 @@ def make_scratch(window: int) -> tuple[Any, ...]:
     return (
         np.empty((IMAGE_ROWS, _GROUPS), dtype=np.float32),
         np.empty((_GROUPS, IMAGE_ROWS), dtype=np.float32),
-        np.empty((window, _GROUPS), dtype=np.float32),
+        np.empty((window + 1, _GROUPS), dtype=np.float32),
         np.empty(_GROUPS, dtype=np.int32),
         np.empty(_GROUPS, dtype=np.float32),
     )

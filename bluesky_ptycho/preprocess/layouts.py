@@ -9,6 +9,7 @@ Within a half, counted from its outer edge: 6 junk rows, 480 image rows, 1 seam 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def wire_word_of_channel() -> NDArray[np.intp]:
     return 16 * place + 15 - 4 * (k // 48) - block % 4
 
 
-def assemble(wire: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def assemble(wire: NDArray[Any]) -> NDArray[Any]:
     """Put frames ``(…, 1040, 1152)`` in wire order (row, slot, channel) in their places.
 
     The wire's words are big-endian; reading them as ``">u2"`` is up to the file or socket.
@@ -124,7 +125,7 @@ def assemble(wire: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return np.concatenate([upper, lower[..., ::-1, ::-1]], axis=-2)
 
 
-def disassemble(assembled: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def disassemble(assembled: NDArray[Any]) -> NDArray[Any]:
     """Put assembled frames ``(…, 1040, 1152)`` back in wire order; the inverse of :func:`assemble`."""
     lead = assembled.shape[:-2]
     half = N_CHANNELS // 2

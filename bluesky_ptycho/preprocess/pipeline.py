@@ -22,7 +22,7 @@ from .frame_checks import FrameChecks
 from .grid import output_geometry
 from .recipe import PreparedDarks, Recipe, make_recipe, prepare_darks
 from .settings import PreprocessSettings
-from .steps import FCCD_STEPS, PLAIN_STEPS, Context, Stack
+from .steps import FCCD_STEPS, PLAIN_STEPS, Cleaned, Context, Stack
 
 if TYPE_CHECKING:
     from .fused import FusedChain
@@ -91,14 +91,11 @@ class Pipeline:
         """
         self._check(frames)
         prepared = self._prepare(None if darks is None else tuple(darks))
-        if self._fused:
-            result = self._fused_chain()(frames, prepared)
-            clean = (result.photons, result.mask, result.n_damaged, result.n_saturated)
-        else:
-            clean = self._step_by_step(frames, prepared)
-        photons, mask, n_damaged, n_saturated = clean
-        rejected = self._checks(photons.sum(axis=(1, 2), dtype=np.float64), n_damaged, n_saturated)
-        return CleanFrames(photons, mask, rejected, prepared.corrected)
+        clean = self._fused_chain() if self._fused else self._step_by_step
+        result = clean(frames, prepared)
+        totals = result.photons.sum(axis=(1, 2), dtype=np.float64)
+        rejected = self._checks(totals, result.n_damaged, result.n_saturated)
+        return CleanFrames(result.photons, result.mask, rejected, prepared.corrected)
 
     def _check(self, frames: NDArray[Any]) -> None:
         expected = (len(self._recipe.exposures_s), *self._recipe.frame_shape)
@@ -134,7 +131,7 @@ class Pipeline:
                 self._chain = FusedChain(self._recipe, self._executor, self._n_threads)
             return self._chain
 
-    def _step_by_step(self, frames: NDArray[Any], darks: PreparedDarks) -> tuple[NDArray[Any], ...]:
+    def _step_by_step(self, frames: NDArray[Any], darks: PreparedDarks) -> Cleaned:
         """Run the steps on one scan point after the other, which bounds the memory."""
         context = Context(self._recipe, darks)
         n, shape = len(frames), self._recipe.grid.output_shape
@@ -151,7 +148,7 @@ class Pipeline:
 
         for _ in self._executor.map(clean, range(n)):
             pass
-        return photons, mask, *lost
+        return Cleaned(photons, mask, *lost)
 
 
 def _same(one: tuple[DarkModel, ...] | None, other: tuple[DarkModel, ...] | None) -> bool:

@@ -60,6 +60,16 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Cleaned:
+    """What all steps give for n frames: `photons` and `mask` oriented, counts as in :class:`Stack`."""
+
+    photons: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    n_damaged: NDArray[np.int64]
+    n_saturated: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Context:
     """What a step may look at besides the stack."""
 
@@ -192,7 +202,7 @@ def merge_exposures(stack: Stack, context: Context) -> Stack:
             total = np.where(chosen, stack.values[:, group], np.float32(0)).sum(axis=1)
             fresh = ~filled & (count > 0)
             values[fresh] = (total[fresh] / count[fresh]) * np.float32(factor)
-            filled |= fresh
+            filled[fresh] = True
     damaged, saturated = ~known, known & ~valid
     measured = ~context.darks.bad.all(axis=0)
     return Stack(
