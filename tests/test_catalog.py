@@ -222,6 +222,16 @@ def test_waiting_rows_are_written_after_a_while(catalog):
     assert run["primary"]["cam_image"].shape[0] >= 6
 
 
+def test_a_late_stop_document_does_not_count_the_last_frames_twice(catalog):
+    writer = catalog.raw_writer(batch=1000, flush_s=1.0)
+    *documents, stop = scan_documents(catalog.frames_dir, n_darks=0)
+    for name, doc in documents:
+        writer(name, doc)
+    time.sleep(1.05)
+    writer(*stop)
+    assert catalog[-1]["primary"]["cam_image"].shape[0] == 6
+
+
 def test_documents_that_the_server_refuses_are_kept_and_the_scan_goes_on(catalog):
     documents = list(scan_documents(catalog.frames_dir))
     for _ in range(2):  # the second time the run exists already

@@ -33,6 +33,7 @@ def run_writer(
     """
     from bluesky_tiled_plugins import TiledWriter
     from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
+    from event_model import DocumentNames
 
     class TimedNormalizer(RunNormalizer):
         """The stack's normalizer, which also sees the writer of its run and when it last wrote."""
@@ -48,7 +49,8 @@ def run_writer(
 
         def emit(self, name: Any, doc: Any) -> None:
             super().emit(name, doc)
-            if time.monotonic() - self._last >= flush_s:
+            # The stop document has written what was waiting, and leaves it in the writer.
+            if name is not DocumentNames.stop and time.monotonic() - self._last >= flush_s:
                 _flush(self._writer)
                 self._last = time.monotonic()
 
