@@ -79,9 +79,10 @@ def measure(trajectory: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def error_of(snapshot: Snapshot, beamline: Any) -> float:
     """Return the object error against the simulated truth."""
-    from bluesky_ptycho.recon.metrics import object_nrmse
+    from bluesky_ptycho.recon.metrics import object_nrmse, scanned_box
 
-    return float(object_nrmse(snapshot.object, beamline.truth(snapshot.canvas), snapshot.canvas, snapshot.positions_m))
+    box = scanned_box(snapshot.canvas, snapshot.positions_m)
+    return object_nrmse(snapshot.object, beamline.truth(snapshot.canvas), box)
 
 
 def clean_snapshot(outcome: Any, beamline: Any) -> Snapshot:

@@ -16,7 +16,7 @@ from .catalog import Catalog, open_catalog, remember_catalog
 from .errors import PtychoError, SettingsError
 from .frames import Snapshot
 from .output import write_output
-from .recon.metrics import object_nrmse
+from .recon.metrics import object_nrmse, scanned_box
 
 FINISH_TIMEOUT_S = 600.0
 
@@ -124,7 +124,7 @@ def _conclude(outcome: Outcome, clock: ScanClock, options: DemoOptions, beamline
     if snapshot is not None:
         truth = beamline.truth(snapshot.canvas)
         write_truth(options.output / "truth.h5", truth, snapshot)
-        nrmse = object_nrmse(snapshot.object, truth, snapshot.canvas, snapshot.positions_m)
+        nrmse = object_nrmse(snapshot.object, truth, scanned_box(snapshot.canvas, snapshot.positions_m))
     write_output(options.output, outcome, scan_seconds=clock.seconds, object_nrmse=nrmse)
     return 0 if outcome.update.exit_status == "success" else 1
 

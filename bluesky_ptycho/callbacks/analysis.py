@@ -66,6 +66,7 @@ class Analysis(threading.Thread):
         self._totals: dict[int, tuple[tuple[float, float], float]] = {}
         self._rejected: dict[int, str] = {}
         self._residual = float("nan")
+        self._visits = 0
         self._dark_corrected = True
         self._messages: list[str] = []
         self._sink_errors: dict[str, Exception] = {}
@@ -130,22 +131,29 @@ class Analysis(threading.Thread):
             stopped = intake.stop is not None
             if intake.problem is not None:
                 raise intake.problem
-            if self._consume():
-                self._maybe_send()
-                if self._solver.n_frames and not stopped:
-                    self._iterate()
-                continue
-            if stopped:
+            consumed = self._consume()
+            if stopped and not consumed:
                 return
-            if self._solver.n_frames:
+            if self._wants_pass() and not stopped:
                 self._iterate()
-            else:
+            elif not consumed:
                 intake.wait(timeout=0.2)
             self._maybe_send()
+
+    def _wants_pass(self) -> bool:
+        """Whether the frames have not had their passes yet.
+
+        The bound is what makes a live result equal to its replay: both end with the same number of
+        visits to each frame, whatever time there was in between, and a slow scan leaves the
+        processor to others.
+        """
+        assert self._solver is not None
+        return 0 < self._solver.n_frames and self._visits < self._settings.passes * self._solver.n_frames
 
     def _iterate(self) -> None:
         assert self._solver is not None
         self._residual = float(self._solver.step(1))
+        self._visits += self._solver.n_frames
 
     def _consume(self) -> bool:
         """Process what is ready; False if nothing was."""
@@ -235,6 +243,9 @@ class Analysis(threading.Thread):
         if not solver.n_frames:
             return None
         self._at_last_frame = solver.snapshot()
+        while self._wants_pass() and not self._cancelled.is_set():
+            self._iterate()
+            self._maybe_send()
         if not self._cancelled.is_set():
             solver.finish()
         return solver.snapshot(frc=self._settings.frc, exact_residual=True)

@@ -17,6 +17,11 @@ class LiveSettings(Settings):
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
     backend: str = setting("auto", "Array backend of the solver.", choices=("auto", "numpy", "cupy"))
+    passes: int = setting(
+        40,
+        "How often each frame is used, on average: while frames come as far as time allows, the rest after the last.",
+        low=1,
+    )
     chunk: int = setting(16, "Scan points read and preprocessed at once.", low=1, high=4096)
     progress_interval_s: float = setting(1.0, "Time between progress messages.", low=0.05, unit="s")
     snapshot_interval_s: float = setting(3.0, "Time between snapshots for the sinks.", low=0.05, unit="s")
