@@ -378,8 +378,8 @@ class Fccd(Device):
 
     def unstage(self) -> list[object]:
         """Stop exposures and flights, close the file, drop frames computed ahead."""
-        self._beam_blocked = False
         self.stop()
+        self._beam_blocked = False
         self._close_file()
         self._acquisition = None
         self._physics.forget()

@@ -130,11 +130,14 @@ class FrameFlyer:
 
     def stop(self, *, success: bool = False) -> None:
         """End the flight after the frame in progress."""
+        paused = not self._running.is_set()
         self._cancel.set()
         self._running.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        if paused and thread is not None:  # halted before the flight could hold
+            self.camera.block_beam()
 
     def pause(self) -> None:
         """Hold the flight before its next point; what was collected stays collected."""
@@ -160,6 +163,8 @@ class FrameFlyer:
                     break
                 self._take_point(float(y), float(x), exposures, started)
                 started = self.camera.next_start()
+            if not self._running.is_set():
+                self.camera.block_beam()
         except Cancelled:
             pass
         except Exception as error:
