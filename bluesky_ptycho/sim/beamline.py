@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Fccd, FileNames, Motion, Shutter, Stage
+from ..devices import MAX_FRAME_RATE_HZ, Fccd, FileNames, Motion, Shutter, Stage
 from ..errors import SettingsError
 from ..geometry import Canvas, Geometry
 from ..paths import ScanPaths
@@ -106,7 +106,7 @@ def make_beamline(
     md : mapping, optional
         ``RE.md``, from which files are named.
     sample : str, path or Sample
-        "goldballs", "siemens", an image file, or any object with ``thickness_m``.
+        "goldballs", "siemens", an image file, or any object with ``transmission``.
     photons : float
         Photons in the beam during `exposure_s`.
     energy_ev, distance_m : float
@@ -150,14 +150,21 @@ def make_beamline(
     """
     if not (math.isfinite(photons) and photons > 0):
         raise SettingsError(f"photons is {photons}; expected a positive number")
+    if not (math.isfinite(frame_rate) and 0 < frame_rate <= MAX_FRAME_RATE_HZ):
+        raise SettingsError(f"frame_rate is {frame_rate} Hz; expected 0 < value <= {MAX_FRAME_RATE_HZ:g}")
     if exposure_s is not None and not (math.isfinite(exposure_s) and exposure_s > 0):
         raise SettingsError(f"exposure_s is {exposure_s} s; expected a positive number")
     if isinstance(sample, (str, Path)):
         sample = make_sample(sample, seed)
     root = Path(root).expanduser().resolve()
-    layout = layout or {"fccd": "fccd-assembled", "plain": "plain"}.get(camera, camera)
+    layouts = {"fccd": ("fccd-assembled", "fccd-wire"), "plain": ("plain",)}
+    if camera not in layouts:
+        raise SettingsError(f"camera is {camera!r}; expected one of {', '.join(map(repr, layouts))}")
+    layout = layout or layouts[camera][0]
+    if layout not in layouts[camera]:
+        raise SettingsError(f"layout is {layout!r}; camera {camera!r} has {', '.join(map(repr, layouts[camera]))}")
     optics = make_camera(layout, energy_ev=energy_ev, distance_m=distance_m, seed=seed, shape=shape, noise=noise)
-    exposure = exposure_s or 1 / frame_rate if frame_rate > 0 else 1.0
+    exposure = exposure_s or 1 / frame_rate
     physics = SimulatedPhysics(
         Diffraction(optics.geometry, illumination, sample, axis_px=optics.axis_px),
         optics,

@@ -12,7 +12,7 @@ from scipy import fft
 from ..geometry import Canvas, Geometry
 from ..scan_plan import Illumination
 from .probe import zone_plate_probe
-from .samples import Sample, gold_transmission
+from .samples import Sample
 
 MARGIN_PX = 256
 """The transmission is computed this far beyond the window asked for, since scans move on."""
@@ -113,7 +113,7 @@ class Diffraction:
 
     def truth(self, canvas: Canvas) -> NDArray[np.complex64]:
         """Return the transmission at the pixels of a canvas."""
-        return gold_transmission(self.sample.thickness_m(*canvas.coordinates_m()), self.geometry.energy_ev)
+        return self.sample.transmission(*canvas.coordinates_m(), self.geometry.energy_ev)
 
     def _tile_for(self, first: NDArray[np.intp], last: NDArray[np.intp]) -> Tile:
         tile = self._tile
@@ -131,5 +131,5 @@ class Diffraction:
             if np.prod(high - low) <= MAX_CACHED_PX:
                 first, last = low, high
         y, x = (np.arange(a, b) * p for a, b, p in zip(first, last, self._pixel, strict=True))
-        transmission = gold_transmission(self.sample.thickness_m(y, x), self.geometry.energy_ev)
+        transmission = self.sample.transmission(y, x, self.geometry.energy_ev)
         return Tile((int(first[0]), int(first[1])), transmission)

@@ -152,8 +152,11 @@ class FccdElectronics:
     def _baseline(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """Return the level ``(2, HALF_ROWS, PER_HALF)`` of each half, row and channel; half 0 is the top."""
         row = np.arange(HALF_ROWS) / HALF_ROWS
-        waves = [np.cos(2 * np.pi * k * row + rng.uniform(0, 2 * np.pi)) / k for k in (0.5, 1, 2, 3)]
-        slow = np.tensordot(rng.standard_normal((2, 4)), np.stack(waves), axes=1) * self.noise.drift
+        frequencies = np.array([0.5, 1.0, 2.0, 3.0])  # per frame; slower ones are stronger
+        phases = rng.uniform(0, 2 * np.pi, (4, 1))
+        waves = np.cos(2 * np.pi * frequencies[:, None] * row + phases) / frequencies[:, None]
+        waves *= self.noise.drift / np.sqrt((0.5 / frequencies**2).sum())
+        slow = rng.standard_normal((2, 4)) @ waves
         level = np.empty((2, HALF_ROWS, PER_HALF), dtype=np.float32)
         for half, channels in enumerate((slice(PER_HALF, CHANNELS), slice(0, PER_HALF))):
             level[half] = self.offsets[channels] + slow[half][:, None] * self._drift_gain[channels]

@@ -29,10 +29,22 @@ OVERSAMPLING = 4
 
 
 class Sample(Protocol):
-    """Thickness of gold in stage coordinates."""
+    """Anything that light goes through."""
+
+    def transmission(self, y_m: Grid, x_m: Grid, energy_ev: float) -> NDArray[np.complex64]:
+        """Return the transmission ``(len(y_m), len(x_m))`` of the pixels of a regular grid."""
+
+
+class GoldSample:
+    """A sample that is gold of some thickness."""
 
     def thickness_m(self, y_m: Grid, x_m: Grid) -> NDArray[np.float32]:
         """Return the mean thickness in m, ``(len(y_m), len(x_m))``, of the pixels of a regular grid."""
+        raise NotImplementedError
+
+    def transmission(self, y_m: Grid, x_m: Grid, energy_ev: float) -> NDArray[np.complex64]:
+        """Return the transmission ``(len(y_m), len(x_m))`` of the pixels of a regular grid."""
+        return gold_transmission(self.thickness_m(y_m, x_m), energy_ev)
 
 
 def gold_transmission(thickness_m: NDArray[np.float32], energy_ev: float) -> NDArray[np.complex64]:
@@ -46,7 +58,7 @@ def gold_transmission(thickness_m: NDArray[np.float32], energy_ev: float) -> NDA
 
 
 @dataclass(frozen=True)
-class GoldBalls:
+class GoldBalls(GoldSample):
     """Clusters of gold balls, strewn over the whole plane.
 
     Parameters
@@ -129,7 +141,7 @@ def _add_balls(balls, y0, x0, dy, dx, n_sub, out):  # type: ignore[no-untyped-de
 
 
 @dataclass(frozen=True)
-class SiemensStar:
+class SiemensStar(GoldSample):
     """A Siemens star around the stage's zero.
 
     Parameters
@@ -169,7 +181,7 @@ def _coverage(inside_m: NDArray[np.float64], pitch_m: float) -> NDArray[np.float
     return np.clip(0.5 + inside_m / pitch_m, 0.0, 1.0)
 
 
-class ImageSample:
+class ImageSample(GoldSample):
     """Any picture as a sample: white is `gold_m` of gold, black is empty.
 
     The picture lies centred on the stage's zero, with its left to -x and its top to +y, and is
@@ -221,7 +233,7 @@ class ImageSample:
         return np.asarray(self.gold_m * values, dtype=np.float32)
 
 
-def make_sample(name: str | Path, seed: int = 0) -> Sample:
+def make_sample(name: str | Path, seed: int = 0) -> GoldSample:
     """Return the sample called "goldballs" or "siemens", or an image file's."""
     if name == "goldballs":
         return GoldBalls(seed)
