@@ -1,1 +1,7 @@
-"""."""
+"""Files of patterns and reconstructions: pure readers and writers (h5py only)."""
+
+from __future__ import annotations
+
+from .cxi import CxiData, read_cxi, read_result_cxi, write_result_cxi
+
+__all__ = ["CxiData", "read_cxi", "read_result_cxi", "write_result_cxi"]

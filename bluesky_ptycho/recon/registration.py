@@ -7,6 +7,7 @@ shift (that the probe undoes). They are found by Gauss-Newton steps on the linea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +90,7 @@ def _linear_model(
 ) -> NDArray[np.complex128]:
     """Return the derivatives by scale (real, imaginary), ramp (y, x) and shift (y, x), ``(n, 6)``."""
     gradient_y, gradient_x = np.gradient(target)
-    columns = (
+    columns: tuple[NDArray[np.complex128], ...] = (
         target,
         1j * target,
         1j * rows[:, None] * target,
@@ -102,7 +103,7 @@ def _linear_model(
 
 def _relative_error(image: NDArray[np.complex128], target: NDArray[np.complex128]) -> float:
     powers = np.vdot(image, image).real * np.vdot(target, target).real
-    return float(np.sqrt(max(0.0, 1 - abs(np.vdot(target, image)) ** 2 / powers))) if powers > 0 else 1.0
+    return math.sqrt(max(0.0, 1 - abs(complex(np.vdot(target, image))) ** 2 / powers)) if powers > 0 else 1.0
 
 
 def _mean_slopes(image: NDArray[np.complex128]) -> tuple[float, float]:
@@ -119,8 +120,11 @@ def _ramp(slopes: NDArray[np.float64], rows: NDArray[np.float64], cols: NDArray[
 
 def _shifted(image: NDArray[np.complex128], shift_px: NDArray[np.float64]) -> NDArray[np.complex128]:
     """Return `image` moved by a subpixel shift ``(y, x)`` (Fourier interpolation, periodic)."""
-    phases = [np.exp(-2j * np.pi * np.fft.fftfreq(n) * s) for n, s in zip(image.shape, shift_px, strict=True)]
-    return np.fft.ifft2(np.fft.fft2(image) * phases[0][:, None] * phases[1][None, :])
+    phases = [
+        np.asarray(np.exp(-2j * np.pi * s * np.asarray(np.fft.fftfreq(n))))
+        for n, s in zip(image.shape, shift_px, strict=True)
+    ]
+    return np.asarray(np.fft.ifft2(np.fft.fft2(image) * phases[0][:, None] * phases[1][None, :]))
 
 
 def _coarse_shift(

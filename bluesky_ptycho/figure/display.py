@@ -1,0 +1,133 @@
+"""What is done to arrays so that eyes can read them; nothing here draws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import hsv_to_rgb
+from numpy.typing import NDArray
+
+from ..frames import Snapshot
+from ..geometry import Canvas
+
+MARGIN = 0.06
+"""Fraction of the scanned region that is shown around it."""
+PERCENTILES = (0.5, 99.5)
+"""Of the scanned region, for the limits of grey values: a few hot pixels decide nothing."""
+PROBE_POWER = 0.97
+"""The probe is shown where this fraction of its power lies."""
+
+Box = tuple[slice, slice]
+Complex = NDArray[np.complexfloating[Any, Any]]
+_UNITS = ((1e-3, "mm"), (1e-6, "µm"), (1e-9, "nm"))
+
+
+def scanned_box(snapshot: Snapshot) -> Box:
+    """Return rows and columns of the scanned region; the whole canvas if nothing was scanned."""
+    if not len(snapshot.positions_m):
+        rows, cols = snapshot.canvas.shape
+        return slice(0, rows), slice(0, cols)
+    return snapshot.canvas.scanned_box(snapshot.positions_m)
+
+
+def shown_box(snapshot: Snapshot) -> Box:
+    """Return the scanned region with a margin, wide enough that a line scan still makes an image."""
+    box = scanned_box(snapshot)
+    extent = max(s.stop - s.start for s in box)
+    low, high = [], []
+    for s, n in zip(box, snapshot.canvas.shape, strict=True):
+        around = max(MARGIN * extent, (0.3 * extent - (s.stop - s.start)) / 2, 8)
+        low.append(max(0, math.floor(s.start - around)))
+        high.append(min(n, math.ceil(s.stop + around)))
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def extent_um(canvas: Canvas, box: Box) -> tuple[float, float, float, float]:
+    """Return ``(left, right, bottom, top)`` of a box in µm of the stage, as ``imshow`` takes it."""
+    y, x = canvas.coordinates_m()
+    half_y, half_x = (p / 2 for p in canvas.pixel_m)
+    rows, cols = box
+    edges = (x[cols][0] - half_x, x[cols][-1] + half_x, y[rows][0] - half_y, y[rows][-1] + half_y)
+    return edges[0] * 1e6, edges[1] * 1e6, edges[2] * 1e6, edges[3] * 1e6
+
+
+def without_phase_ramp(image: Complex, box: Box) -> NDArray[np.complex128]:
+    """Return an object with the mean phase, and the mean phase steps between neighbours, of `box` set to 0."""
+    flat = np.nan_to_num(image.astype(np.complex128))
+    for axis, n in enumerate(flat.shape):
+        inside = np.moveaxis(flat[box], axis, 0)
+        slope = np.angle(np.sum(inside[1:] * inside[:-1].conj())) if len(inside) > 1 else 0.0
+        ramp = np.exp(-1j * slope * np.arange(n))
+        flat *= ramp[:, None] if axis == 0 else ramp[None, :]
+    return np.asarray(flat * np.exp(-1j * np.angle(flat[box].sum())))
+
+
+def limits(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Return the range of grey values that shows `values`; never empty."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(finite, PERCENTILES))
+    if high - low < 1e-6 * max(1.0, abs(high)):
+        return low - 0.5, high + 0.5
+    return low, high
+
+
+def phase_span(image: Complex) -> float:
+    """Return the range in radian that the phases of an image fill, from 0 to 2π, leaving out weak pixels."""
+    strong = np.abs(image) > 0.2 * np.median(np.abs(image))
+    phases = np.sort(np.angle(image[strong]))
+    if phases.size < 2:
+        return 0.0
+    counts, _ = np.histogram(phases, bins=64, range=(-math.pi, math.pi))
+    empty = counts <= 2e-4 * phases.size
+    if empty.all() or not empty.any():
+        return 2 * math.pi
+    # The longest run of empty directions, counted around the circle, is what the phases leave out.
+    turned = np.roll(empty, -int(np.flatnonzero(~empty)[0]))
+    longest = max((len(run) for run in "".join("1" if e else "0" for e in turned).split("0")), default=0)
+    return 2 * math.pi * (1 - longest / 64)
+
+
+def complex_to_rgb(image: Complex) -> NDArray[np.float64]:
+    """Return an image ``(rows, cols, 3)`` with the phase as hue and the amplitude as brightness."""
+    amplitude = np.abs(np.nan_to_num(image))
+    top = float(amplitude.max()) or 1.0
+    hue = (np.angle(np.nan_to_num(image)) / (2 * math.pi)) % 1.0
+    saturation = np.full_like(hue, 0.85)
+    # Brightness by the square root: the weak rings of a probe are as telling as its core.
+    return np.asarray(hsv_to_rgb(np.stack([hue, saturation, np.sqrt(amplitude / top)], axis=-1)))
+
+
+def power_box(intensity: NDArray[np.floating[Any]]) -> Box:
+    """Return the square about the centre of mass, 1.5 times as wide as holds :data:`PROBE_POWER`."""
+    total = float(intensity.sum())
+    rows, cols = intensity.shape
+    if not total > 0:
+        return slice(0, rows), slice(0, cols)
+    y, x = (np.arange(n) for n in intensity.shape)
+    centre = float(intensity.sum(axis=1) @ y) / total, float(intensity.sum(axis=0) @ x) / total
+    distance = np.maximum(np.abs(y - centre[0])[:, None], np.abs(x - centre[1])[None, :])
+    order = np.argsort(distance, axis=None)
+    held = np.cumsum(intensity.ravel()[order])
+    half = 1.5 * float(distance.ravel()[order][np.searchsorted(held, PROBE_POWER * total)])
+    half = max(4.0, min(half, max(rows, cols)))
+    low = [max(0, math.floor(c - half)) for c in centre]
+    high = [min(n, math.ceil(c + half) + 1) for c, n in zip(centre, intensity.shape, strict=True)]
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def length_text(metres: float) -> str:
+    """Return a length with three digits and a fitting unit: "500 nm", "1.25 µm"."""
+    for scale, unit in _UNITS:
+        if abs(metres) >= 0.9995 * scale:
+            return f"{metres / scale:.3g} {unit}"
+    return f"{metres / 1e-9:.3g} nm"
+
+
+def round_length(metres: float) -> float:
+    """Return the largest 1, 2 or 5 times a power of ten that is not longer than `metres`."""
+    power = 10.0 ** math.floor(math.log10(metres))
+    return max(factor for factor in (1, 2, 5) if factor * power <= metres * (1 + 1e-9)) * power

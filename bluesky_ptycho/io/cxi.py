@@ -1,0 +1,292 @@
+"""Read measurements from CXI files and write reconstructions to them.
+
+CXI (Maia, Nature Methods 9, 854 (2012); https://www.cxidb.org/cxi.html) is HDF5 with agreed names
+and SI units. Its translations are (x, y, z); the window on the object moves with +x to higher
+columns and with +y to higher rows, which is the stage convention of :mod:`bluesky_ptycho.geometry`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MetadataError
+from ..frames import Snapshot
+from ..geometry import JOULE_PER_EV, Canvas, Geometry
+from . import hdf5
+
+CXI_VERSION = 160
+ENERGIES_EV = (10.0, 1e6)
+"""Range of believable photon energies; others mean a wrong unit."""
+
+_DETECTOR = "entry_1/instrument_1/detector_1"
+_SOURCE = "entry_1/instrument_1/source_1"
+_IMAGE = "entry_1/image_1"
+_PROCESS = f"{_IMAGE}/process_1"
+_TRANSLATION = "entry_1/sample_1/geometry_1/translation"
+
+
+@dataclass(frozen=True)
+class CxiData:
+    """A far-field ptychography measurement.
+
+    Parameters
+    ----------
+    photons : ndarray (n, ny, nx) float32
+        Patterns, zero frequency at ``[ny // 2, nx // 2]``; 0 where the mask is False.
+    mask : ndarray (ny, nx) bool
+        True where the pixel is valid in every frame.
+    positions_m : ndarray (n, 2) float64
+        ``(y, x)`` of the beam axis in m.
+    geometry : Geometry
+    probe_guess : ndarray (modes, ny, nx) complex64 or None
+    title : str
+    """
+
+    photons: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    positions_m: NDArray[np.float64]
+    geometry: Geometry
+    probe_guess: NDArray[np.complex64] | None = None
+    title: str = ""
+
+
+def read_cxi(path: Path | str) -> CxiData:
+    """Read the patterns of a CXI file with all that a reconstruction needs.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such file.
+    MetadataError
+        If it is not HDF5, a field is missing, has the wrong type, shape or unit, or leads out of the
+        file.
+    """
+    with hdf5.open_for_reading(Path(path)) as file:
+        frames = hdf5.find_dataset(file, f"{_DETECTOR}/data", "entry_1/data_1/data")
+        if frames is None and hdf5.find_dataset(file, f"{_IMAGE}/data") is not None:
+            raise MetadataError(f"{path} holds a reconstruction, not the patterns of a measurement")
+        if frames is None:
+            raise MetadataError(f"{path} has no {_DETECTOR}/data or entry_1/data_1/data")
+        propagation = file.attrs.get("propagation", "far")
+        if propagation not in ("far", b"far"):
+            raise MetadataError(f"{path}: propagation is {propagation!r}; expected far-field data")
+        photons = hdf5.array(frames, "iuf", (None, None, None), np.float32)
+        n, *shape = photons.shape
+        mask = _read_mask(file, (shape[0], shape[1]))
+        mask &= np.isfinite(photons.sum(axis=0))
+        photons[:, ~mask] = 0
+        return CxiData(
+            photons=photons,
+            mask=mask,
+            positions_m=_read_positions(file, n),
+            geometry=_read_geometry(file, (shape[0], shape[1])),
+            probe_guess=_read_probe(file, (shape[0], shape[1])),
+            title=Path(path).stem,
+        )
+
+
+def write_result_cxi(
+    path: Path | str,
+    snapshot: Snapshot,
+    *,
+    sample_name: str = "",
+    raw_uid: str = "",
+    versions: Mapping[str, str] | None = None,
+    stxm: NDArray[np.float32] | None = None,
+) -> None:
+    """Write a reconstruction; the file appears whole or not at all.
+
+    ``/entry_1/image_1/data`` is the object and the file's largest complex data set: probe modes are
+    stored one by one, and a window is smaller than its canvas.
+
+    Parameters
+    ----------
+    path : Path
+    snapshot : Snapshot
+    sample_name, raw_uid : str
+        What was measured; the run it comes from.
+    versions : mapping of str to str, optional
+        Software → version.
+    stxm : ndarray (rows, cols) float32, optional
+        Transmission map on the object's grid.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with h5py.File(aside, "w") as file:
+            _write_measurement(file, snapshot, sample_name, raw_uid)
+            _write_probe(file, snapshot.probe)
+            _write_image(file, snapshot, stxm)
+            _write_process(file, snapshot, versions or {})
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            aside.unlink()
+
+
+def read_result_cxi(path: Path | str) -> Snapshot:
+    """Read what :func:`write_result_cxi` wrote.
+
+    Raises
+    ------
+    NotFoundError, MetadataError
+        As :func:`read_cxi` does.
+    """
+    with hdf5.open_for_reading(Path(path)) as file:
+        image = hdf5.array(hdf5.dataset(file, f"{_IMAGE}/data"), "c", (None, None), np.complex64)
+        modes: list[NDArray[np.complex64]] = []
+        while (mode := hdf5.find_dataset(file, f"{_SOURCE}/modes/mode_{len(modes) + 1}")) is not None:
+            modes.append(hdf5.array(mode, "c", (None, None), np.complex64))
+        if not modes or any(mode.shape != modes[0].shape for mode in modes):
+            raise MetadataError(f"{path} has no {_SOURCE}/modes/mode_1, or modes of unequal shapes")
+        origin, pixel = (
+            hdf5.array(hdf5.dataset(file, f"{_IMAGE}/{name}"), "f", (2,), np.float64)
+            for name in ("canvas_origin", "pixel_size")
+        )
+        shape = (modes[0].shape[0], modes[0].shape[1])
+        seq_nums = hdf5.dataset(file, f"{_PROCESS}/seq_nums")
+        residuals = hdf5.dataset(file, f"{_PROCESS}/residuals")
+        return Snapshot(
+            object=image,
+            probe=np.stack(modes),
+            canvas=Canvas((image.shape[0], image.shape[1]), _pair(origin), _pair(pixel), shape),
+            geometry=_read_geometry(file, shape),
+            coverage=hdf5.array(hdf5.dataset(file, f"{_IMAGE}/coverage"), "f", image.shape, np.float32),
+            seq_nums=hdf5.array(seq_nums, "iu", seq_nums.shape, np.int64),
+            positions_m=_read_positions(file, seq_nums.size),
+            residuals=hdf5.array(residuals, "f", residuals.shape, np.float64),
+            residual=float(hdf5.dataset(file, f"{_PROCESS}/residual")[()]),
+            iteration=int(hdf5.dataset(file, f"{_PROCESS}/iterations")[()]),
+            frc=_read_frc(file),
+            settings=_read_json(file, f"{_PROCESS}/settings"),
+        )
+
+
+def _read_geometry(file: h5py.File, shape: tuple[int, int]) -> Geometry:
+    energy_ev = hdf5.number(file, f"{_SOURCE}/energy") / JOULE_PER_EV
+    low, high = ENERGIES_EV
+    if not low <= energy_ev <= high:
+        joule = energy_ev * JOULE_PER_EV
+        raise MetadataError(
+            f"{file.filename}: {_SOURCE}/energy is {joule:g}; expected joule, "
+            f"{low * JOULE_PER_EV:.2g} to {high * JOULE_PER_EV:.2g} (CXI's unit)"
+        )
+    pixel = (hdf5.number(file, f"{_DETECTOR}/y_pixel_size"), hdf5.number(file, f"{_DETECTOR}/x_pixel_size"))
+    return Geometry(energy_ev, hdf5.number(file, f"{_DETECTOR}/distance"), pixel, shape)
+
+
+def _read_mask(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    found = hdf5.find_dataset(file, f"{_DETECTOR}/mask")
+    if found is None:
+        return np.ones(shape, dtype=bool)
+    # CXI's bits mean kinds of defects; any of them makes a pixel bad.
+    mask = hdf5.array(found, "iub", shape, found.dtype) == 0
+    if not mask.any():
+        raise MetadataError(f"{file.filename}: {found.name} marks every pixel as bad; expected 0 for good ones")
+    return mask
+
+
+def _read_positions(file: h5py.File, n: int) -> NDArray[np.float64]:
+    found = hdf5.dataset(file, _TRANSLATION, "entry_1/data_1/translation", f"{_DETECTOR}/translation")
+    xyz = hdf5.array(found, "iuf", (n, 3), np.float64)
+    if not np.isfinite(xyz[:, :2]).all():
+        raise MetadataError(f"{file.filename}: {found.name} holds values that are not finite")
+    return np.ascontiguousarray(xyz[:, 1::-1])
+
+
+def _read_probe(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.complex64] | None:
+    found = hdf5.find_dataset(file, f"{_SOURCE}/probe_guess", f"{_SOURCE}/illumination", f"{_SOURCE}/probe")
+    if found is None:
+        return None
+    leading = (None,) if found.ndim == 3 else ()
+    probe = hdf5.array(found, "cf", (*leading, *shape), np.complex64)
+    if not np.isfinite(probe).all() or not probe.any():
+        raise MetadataError(f"{file.filename}: {found.name} is zero or not finite; expected a probe")
+    return probe.reshape(-1, *shape)
+
+
+def _write_measurement(file: h5py.File, snapshot: Snapshot, sample_name: str, raw_uid: str) -> None:
+    geometry = snapshot.geometry
+    file["cxi_version"] = CXI_VERSION
+    file["number_of_entries"] = 1
+    entry = file.create_group("entry_1")
+    entry["title"] = _text(sample_name)
+    entry["experiment_identifier"] = _text(raw_uid)
+    file[f"{_SOURCE}/energy"] = geometry.energy_ev * JOULE_PER_EV
+    file[f"{_DETECTOR}/distance"] = geometry.distance_m
+    file[f"{_DETECTOR}/y_pixel_size"], file[f"{_DETECTOR}/x_pixel_size"] = geometry.pixel_m
+    file["entry_1/sample_1/name"] = _text(sample_name)
+    y, x = snapshot.positions_m.reshape(-1, 2).T
+    file[_TRANSLATION] = np.stack([x, y, np.zeros_like(x)], axis=1)
+    file[_TRANSLATION].attrs["units"] = "m"
+
+
+def _write_probe(file: h5py.File, probe: NDArray[np.complex64]) -> None:
+    for index, mode in enumerate(probe, start=1):
+        file[f"{_SOURCE}/modes/mode_{index}"] = mode.astype(np.complex64)
+    file[f"{_SOURCE}/illumination"] = h5py.SoftLink(f"/{_SOURCE}/modes/mode_1")
+    file[f"{_SOURCE}/probe"] = h5py.SoftLink(f"/{_SOURCE}/modes/mode_1")
+
+
+def _write_image(file: h5py.File, snapshot: Snapshot, stxm: NDArray[np.float32] | None) -> None:
+    canvas = snapshot.canvas
+    image = file.create_group(_IMAGE)
+    data = image.create_dataset("data", data=snapshot.object.astype(np.complex64))
+    data.attrs["axes"] = "y:x"
+    data.attrs["description"] = "object; row grows with stage y, column with stage x"
+    image["data_type"] = _text("object transmission")
+    image["data_space"] = _text("real")
+    image["coverage"] = snapshot.coverage.astype(np.float32)
+    if stxm is not None:
+        image["stxm"] = stxm.astype(np.float32)
+    image["canvas_origin"] = np.array(canvas.origin_m)
+    image["canvas_origin"].attrs.update({"units": "m", "description": "stage (y, x) of the centre of pixel [0, 0]"})
+    image["pixel_size"] = np.array(canvas.pixel_m)
+    image["pixel_size"].attrs.update({"units": "m", "description": "(y, x)"})
+    image["y_pixel_size"], image["x_pixel_size"] = canvas.pixel_m
+    image["source_1"] = h5py.SoftLink(f"/{_SOURCE}")
+
+
+def _write_process(file: h5py.File, snapshot: Snapshot, versions: Mapping[str, str]) -> None:
+    process = file.create_group(_PROCESS)
+    process["program"] = _text("bluesky_ptycho")
+    process["settings"] = _text(json.dumps(dict(snapshot.settings)))
+    process["versions"] = _text(json.dumps(dict(versions)))
+    process["iterations"] = snapshot.iteration
+    process["residual"] = float(snapshot.residual)
+    process["residual"].attrs["description"] = "sum(sqrt(I) - |Psi|)^2 / sum(I) over all frames and valid pixels"
+    process["residuals"] = np.asarray(snapshot.residuals, dtype=np.float64)
+    process["seq_nums"] = np.asarray(snapshot.seq_nums, dtype=np.int64)
+    for name, values in (snapshot.frc or {}).items():
+        process[f"frc/{name}"] = np.asarray(values, dtype=np.float64)
+
+
+def _read_frc(file: h5py.File) -> dict[str, Any] | None:
+    group = file.get(f"{_PROCESS}/frc")
+    if not isinstance(group, h5py.Group):
+        return None
+    found = {name: hdf5.dataset(file, f"{_PROCESS}/frc/{name}") for name in group}
+    return {name: d[()] if d.ndim else float(d[()]) for name, d in found.items()}
+
+
+def _read_json(file: h5py.File, name: str) -> dict[str, Any]:
+    return dict(json.loads(bytes(hdf5.dataset(file, name)[()])))
+
+
+def _text(value: str) -> np.bytes_:
+    """Return text as HDF5's fixed-length type, which every reader understands (UTF-8)."""
+    return np.bytes_(value.encode())
+
+
+def _pair(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values[0]), float(values[1])

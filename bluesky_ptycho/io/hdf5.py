@@ -1,0 +1,152 @@
+"""Careful reading of HDF5 files that somebody else wrote.
+
+A file from elsewhere may be truncated, lack fields, or point at files that are none of its
+business. Whatever is wrong ends in one :class:`PtychoError` that names file and field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MetadataError, NotFoundError
+
+MAX_LINKS = 16
+"""Soft links followed one after the other before a loop is suspected."""
+
+
+@contextmanager
+def open_for_reading(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such file.
+    MetadataError
+        If it is not an HDF5 file, or turns out to be damaged while it is read.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except OSError as error:
+        damaged = "is not an HDF5 file" if not h5py.is_hdf5(path) else "cannot be read"
+        raise MetadataError(f"{path} {damaged}: {str(error).splitlines()[0]}") from error
+
+
+def find_dataset(file: h5py.File, *names: str) -> h5py.Dataset | None:
+    """Return the first of several data sets that is there, None if none is.
+
+    Soft links are followed; whatever leads out of the file, and data of no fixed-size type, is refused.
+
+    Raises
+    ------
+    MetadataError
+        On such a link or type.
+    """
+    for name in names:
+        found = _follow(file, name, MAX_LINKS)
+        if isinstance(found, h5py.Dataset):
+            if found.dtype.hasobject or found.dtype.names:
+                raise MetadataError(f"{file.filename}: {name} has type {found.dtype}; expected numbers")
+            if found.is_virtual or found.external:
+                raise MetadataError(f"{file.filename}: {name} keeps its data in other files; expected them inside")
+            return found
+    return None
+
+
+def dataset(file: h5py.File, *names: str) -> h5py.Dataset:
+    """Return the first of several data sets that is there; raise :class:`MetadataError` if none is."""
+    found = find_dataset(file, *names)
+    if found is None:
+        raise MetadataError(f"{file.filename} has no {' or '.join(names)}")
+    return found
+
+
+def number(file: h5py.File, *names: str) -> float:
+    """Return a positive, finite number; raise :class:`MetadataError` if it is missing or none."""
+    found = dataset(file, *names)
+    if found.size != 1 or found.dtype.kind not in "iuf":
+        raise MetadataError(f"{file.filename}: {found.name} is {found.dtype} {found.shape}; expected one number")
+    value = float(np.asarray(found[()]).reshape(())[()])
+    if not (np.isfinite(value) and value > 0):
+        raise MetadataError(f"{file.filename}: {found.name} is {value}; expected a positive number")
+    return value
+
+
+def array(found: h5py.Dataset, kinds: str, shape: tuple[int | None, ...], dtype: Any) -> NDArray[Any]:
+    """Read a whole data set as `dtype`, after its kind, shape and size have been found in order.
+
+    Parameters
+    ----------
+    found : h5py.Dataset
+    kinds : str
+        Kinds of type that are allowed (``"iuf"``).
+    shape : tuple of int or None
+        Expected shape; None stands for any length but 0.
+    dtype : dtype
+        Of the result.
+
+    Raises
+    ------
+    MetadataError
+        If the data set is not like that, or would not fit into this machine's memory.
+    """
+    where = f"{found.file.filename}: {found.name}"
+    if found.dtype.kind not in kinds:
+        raise MetadataError(f"{where} has type {found.dtype}; expected {_described(kinds)}")
+    fits = len(found.shape) == len(shape) and all(
+        n == m if m is not None else n > 0 for n, m in zip(found.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("n" if n is None else str(n) for n in shape)
+        raise MetadataError(f"{where} has shape {found.shape}; expected ({wanted})")
+    needed = int(np.prod(found.shape, dtype=np.float64)) * np.dtype(dtype).itemsize
+    if needed > physical_memory():
+        raise MetadataError(
+            f"{where} has shape {found.shape}, {needed / 1e9:.0f} GB; this machine has {physical_memory() / 1e9:.0f} GB"
+        )
+    values = np.empty(found.shape, dtype)
+    if found.size:
+        found.read_direct(values)
+    return values
+
+
+def physical_memory() -> int:
+    """Return the size of this machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _described(kinds: str) -> str:
+    names = {"i": "integers", "u": "unsigned integers", "f": "floats", "b": "booleans", "c": "complex numbers"}
+    return " or ".join(names[k] for k in kinds)
+
+
+def _follow(file: h5py.File, name: str, links_left: int) -> h5py.Dataset | h5py.Group | None:
+    """Return what `name` means, walking link by link so that none leads out of the file."""
+    here: Any = file
+    for part in (p for p in name.split("/") if p and p != "."):
+        if not isinstance(here, h5py.Group):
+            return None
+        link = here.get(part, getlink=True)
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            raise MetadataError(f"{file.filename}: {name} is a link to another file ({link.filename}); refused")
+        if isinstance(link, h5py.SoftLink):
+            if not links_left:
+                raise MetadataError(f"{file.filename}: {name} is a link that leads nowhere but to itself")
+            target = link.path if link.path.startswith("/") else f"{here.name}/{link.path}"
+            here = _follow(file, target, links_left - 1)
+        else:
+            here = here[part]
+    return here
