@@ -1,0 +1,176 @@
+"""A whole session around a simulated beamline: RunEngine, devices, catalog, live reconstruction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .callbacks.updates import Update
+from .stored_scan import StoredScan, describe, newest_scan
+
+if TYPE_CHECKING:
+    from .callbacks import LivePtycho
+    from .catalog import Catalog
+    from .devices import Fccd, Shutter, Stage
+    from .sim import Beamline
+
+METADATA_DIR = "metadata"
+"""Directory within the catalog's that holds ``RE.md``."""
+
+
+@dataclass(frozen=True)
+class SimulatedSession:
+    """What a person at the beamline has at hand; made by :func:`start_session`.
+
+    Parameters
+    ----------
+    RE : RunEngine
+        Its ``md`` persists in the catalog's directory, so that ``scan_id`` goes on counting.
+    catalog : Catalog
+        Scans and reconstructions.
+    beamline : Beamline
+        The simulated devices.
+    live : LivePtycho
+        The live reconstruction, subscribed to `RE`.
+    """
+
+    RE: Any
+    catalog: Catalog
+    beamline: Beamline
+    live: LivePtycho
+
+    @property
+    def fccd(self) -> Fccd:
+        """The camera."""
+        return self.beamline.fccd
+
+    @property
+    def stage(self) -> Stage:
+        """The stage, axes ``stage.y`` and ``stage.x`` in µm."""
+        return self.beamline.stage
+
+    @property
+    def shutter(self) -> Shutter:
+        """The shutter, which the plans open and close."""
+        return self.beamline.shutter
+
+    def last(self) -> StoredScan:
+        """Return the newest scan with its reconstruction, which is waited for.
+
+        Raises
+        ------
+        NotFoundError
+            If nothing has been measured yet.
+        """
+        self.live.wait()
+        return newest_scan(self.catalog)
+
+    def close(self) -> None:
+        """Finish the analysis, stop the devices and close the catalog."""
+        self.live.close()
+        self.beamline.close()
+        self.RE.md.flush()
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ClosingLine:
+    """A sink that prints one line when a scan and its reconstruction are done.
+
+    Parameters
+    ----------
+    place : str
+        Where the results are, for the end of the line.
+    """
+
+    name = "closing_line"
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __call__(self, update: Update) -> None:
+        """Print the line of a final update."""
+        if update.kind == "final":
+            print(closing_line(update, self._place), flush=True)  # noqa: T201
+
+
+def closing_line(update: Update, place: str) -> str:
+    """Return number, sample, resolution, frames, darks, seconds and place of a finished scan in one line."""
+    start, snapshot = update.start, update.snapshot
+    figures = {
+        "frc_resolution_m": None if snapshot is None or snapshot.frc is None else snapshot.frc["half_bit_m"],
+        "frames_used": update.progress.used,
+        "frames_taken": update.progress.taken,
+    }
+    failed = "" if update.exit_status == "success" else f"{update.exit_status}: {update.reason or 'no reason given'}, "
+    seconds = time.time() - float(start["time"])
+    return (
+        f"scan {start.get('scan_id', '?')} {start.get('sample_name', '')}: {failed}{describe(figures)}, "
+        f"{_darks(update)}, {seconds:.1f} s, in {place} as {start['uid'][:8]}"
+    )
+
+
+def _darks(update: Update) -> str:
+    if not update.dark_corrected:
+        return "no fitting darks"
+    if update.plan.dark_uid:
+        return f"darks of {update.plan.dark_uid[:8]}"
+    return f"{update.plan.n_darks} darks" if update.plan.n_darks else "no darks"
+
+
+def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> SimulatedSession:
+    """Open a catalog, build a simulated beamline and wire live ptychography to a new RunEngine.
+
+    Parameters
+    ----------
+    catalog : path
+        Directory of the catalog; made if there is none.
+    **beamline
+        Passed to :func:`bluesky_ptycho.sim.make_beamline` (``sample``, ``photons``, ``frame_rate`` ...).
+
+    Returns
+    -------
+    SimulatedSession
+        Use it as a context manager, or call ``close()``.
+
+    Raises
+    ------
+    PtychoError
+        If the catalog cannot be used or an argument is out of range.
+    """
+    from bluesky import RunEngine
+    from bluesky.utils import PersistentDict
+
+    from .callbacks import LivePtycho
+    from .callbacks.progress_bar import ProgressBar
+    from .catalog import open_catalog, remember_catalog
+    from .sim import make_beamline
+
+    directory = Path(catalog).expanduser()
+    opened = open_catalog(directory)
+    remember_catalog(directory)
+    metadata: Any = PersistentDict(directory / METADATA_DIR)
+    run_engine = RunEngine(metadata)
+    run_engine.md["scan_id"] = _last_scan_id(run_engine.md, opened)
+    devices = make_beamline(opened.frames_dir, md=run_engine.md, **beamline)
+    live = LivePtycho(catalog=opened, sinks=[ProgressBar(), ClosingLine(str(directory))])
+    run_engine.subscribe(opened.raw_writer())
+    run_engine.subscribe(live)
+    return SimulatedSession(run_engine, opened, devices, live)
+
+
+def _last_scan_id(metadata: Mapping[str, Any], catalog: Catalog) -> int:
+    """Return the number of the last scan: the session's own, or that of a command in the same catalog."""
+    kept = int(metadata.get("scan_id", 0))
+    return max(kept, int(catalog[-1].metadata["start"].get("scan_id", 0))) if len(catalog) else kept

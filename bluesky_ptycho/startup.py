@@ -1,0 +1,59 @@
+"""Names for an IPython session at a simulated beamline; the one module that works at import.
+
+::
+
+    %run -m bluesky_ptycho.startup                          # or: from bluesky_ptycho.startup import *
+    %run -m bluesky_ptycho.startup elsewhere                # another catalog than ./ptycho_catalog
+    %run -m bluesky_ptycho.startup -- --sample siemens      # options come after "--"
+
+    RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1, sample_name="gold"))
+    last().show()
+
+A real beamline has its own session: there `bluesky_ptycho.attach` adds the live reconstruction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+from pathlib import Path
+
+from .plans import ptycho_fly_scan, ptycho_list_scan, ptycho_scan
+from .simulated_session import start_session
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="%run -m bluesky_ptycho.startup", description="Start a simulated session.")
+    parser.add_argument("catalog", type=Path, nargs="?", default="ptycho_catalog", help="directory of the catalog")
+    parser.add_argument("--sample", default="goldballs", help="goldballs, siemens, or an image file")
+    parser.add_argument("--photons", type=float, default=1e6, help="photons a frame")
+    parser.add_argument("--frame-rate", type=float, default=10.0, help="frames a second, at most 200")
+    parser.add_argument("--camera", default="fccd", choices=("fccd", "plain"), help="plain: small and quick frames")
+    # Imported, the module belongs to a program whose arguments are not ours.
+    return parser.parse_args(None if __name__ == "__main__" else [])
+
+
+print("loading bluesky, opening the catalog ...", flush=True)
+session = start_session(**vars(_options()))
+atexit.register(session.close)
+
+RE, catalog, live = session.RE, session.catalog, session.live
+fccd, stage, shutter = session.fccd, session.stage, session.shutter
+last = session.last
+
+__all__ = [
+    "RE",
+    "catalog",
+    "fccd",
+    "last",
+    "live",
+    "ptycho_fly_scan",
+    "ptycho_list_scan",
+    "ptycho_scan",
+    "session",
+    "shutter",
+    "stage",
+]
+
+print(f"{catalog!r}. RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1)) scans;")
+print("last() is the newest scan with its reconstruction, last().show() draws it.")

@@ -1,0 +1,173 @@
+"""A scan in the catalog together with its reconstruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .callbacks.results import SUMMARY_KEY
+from .errors import NotFoundError
+from .frames import Snapshot
+from .geometry import Canvas, Geometry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from .catalog import Catalog
+
+
+@dataclass(frozen=True)
+class StoredScan:
+    """A raw run and the newest result run made of it.
+
+    Parameters
+    ----------
+    raw : tiled client
+        The scan.
+    result : tiled client or None
+        Its newest reconstruction, None while there is none.
+    directory : Path
+        Where pictures go unless told.
+    """
+
+    raw: Any
+    result: Any | None
+    directory: Path
+
+    @property
+    def object(self) -> NDArray[np.complex64]:
+        """Object transmission, ``(rows, cols) complex64``, in stage coordinates."""
+        return self._array("object")
+
+    @property
+    def probe(self) -> NDArray[np.complex64]:
+        """Probe modes, ``(modes, ny, nx) complex64``."""
+        return self._array("probe")
+
+    def show(self, path: str | Path | None = None) -> Path:
+        """Draw the reconstruction to a file, and in a window where there are windows.
+
+        Parameters
+        ----------
+        path : path, optional
+            The PNG file; beside the result's data by default.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no reconstruction, or one without a single frame.
+        """
+        from .figure import reconstruction_figure
+
+        snapshot, stxm = self.snapshot(), self._array("stxm", optional=True)
+        figure = reconstruction_figure(snapshot, stxm=stxm, title=self._title())
+        file = Path(path) if path is not None else self.directory / f"{self._result().metadata['start']['uid']}.png"
+        figure.savefig(file)
+        _open_window(figure)
+        return file
+
+    def snapshot(self) -> Snapshot:
+        """Return the stored reconstruction as the solver gave it.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no reconstruction, or one without a single frame.
+        """
+        found = self._result()
+        stream = found["primary"]
+        where = stream.metadata["configuration"]["canvas"]["data"]
+        fields = found.metadata["start"]["geometry"]
+        geometry = Geometry(fields["energy_ev"], fields["distance_m"], _pair(fields["pixel_m"]), _pair(fields["shape"]))
+        image, probe = self.object, self.probe
+        figures = {name: np.asarray(stream[name].read()).item() for name in ("iteration", "residual", *_FRC_SCALARS)}
+        curve = {name: self._array(f"frc_{name}", optional=True) for name in ("frequency_per_m", "correlation")}
+        known = all(values is not None for values in curve.values())
+        return Snapshot(
+            object=image,
+            probe=probe,
+            canvas=Canvas(_pair(image.shape), _pair(where["origin_m"]), _pair(where["pixel_size_m"]), geometry.shape),
+            geometry=geometry,
+            coverage=self._array("coverage"),
+            seq_nums=self._array("seq_nums"),
+            positions_m=self._array("positions"),
+            residuals=self._array("residual_history"),
+            residual=figures["residual"],
+            iteration=figures["iteration"],
+            frc={**curve, **{key: figures[name] for name, key in _FRC_SCALARS.items()}} if known else None,
+            settings=found.metadata["start"]["settings"],
+        )
+
+    def _result(self) -> Any:
+        if self.result is None or "primary" not in self.result:
+            raise NotFoundError(f"scan {self.raw.metadata['start']['uid']} has no reconstruction")
+        return self.result
+
+    def _array(self, name: str, *, optional: bool = False) -> Any:
+        stream = self._result()["primary"]
+        # Each array is stored with one row for the one event of a result.
+        return None if optional and name not in stream else np.asarray(stream[name][0])
+
+    def _title(self) -> str:
+        start = self.raw.metadata["start"]
+        return f"scan {start.get('scan_id', '')} {start.get('sample_name', '')}"
+
+    def __repr__(self) -> str:
+        if self.result is None:
+            return f"<{self._title()}: not reconstructed>"
+        stop = self.result.metadata.get("stop") or {}
+        figures = stop.get(SUMMARY_KEY, {})
+        return f"<{self._title()}: {describe(figures)}; .show() draws it, .object and .probe are arrays>"
+
+
+_FRC_SCALARS = {"frc_resolution_m": "half_bit_m", "frc_one_seventh_m": "one_seventh_m"}
+
+
+def newest_scan(catalog: Catalog) -> StoredScan:
+    """Return the last scan of a catalog with its newest reconstruction.
+
+    Raises
+    ------
+    NotFoundError
+        If the catalog is empty.
+    """
+    from tiled.queries import Key
+
+    raw = catalog[-1]
+    if catalog.processed is None:
+        return StoredScan(raw, None, catalog.results_dir)
+    results = catalog.processed.search(Key("start.raw_uid") == raw.metadata["start"]["uid"])
+    return StoredScan(raw, results.values().last() if len(results) else None, catalog.results_dir)
+
+
+def describe(figures: Any) -> str:
+    """Say in a few words what the figures of a result's stop document say."""
+    resolution = figures.get("frc_resolution_m")
+    sharp = f"resolution {resolution * 1e9:.1f} nm" if resolution else "resolution unknown"
+    return f"{sharp}, {figures.get('frames_used', 0)}/{figures.get('frames_taken', 0)} frames used"
+
+
+def _pair(values: Any) -> Any:
+    return (values[0], values[1])
+
+
+def _open_window(figure: Figure) -> None:
+    """Show a finished figure where Matplotlib has windows (or a notebook to draw in)."""
+    from matplotlib import pyplot as plt
+
+    if plt.get_backend().lower() in ("agg", "pdf", "ps", "svg", "cairo", "template"):
+        return
+    picture = plt.figure(figsize=figure.get_size_inches() / 2)
+    axes = picture.add_axes((0, 0, 1, 1))
+    axes.imshow(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    axes.set_axis_off()
+    plt.show(block=False)
