@@ -90,10 +90,6 @@ class ScanPaths:
         """Return the stem of the next run, as a RunEngine numbers by default."""
         return self.stem(label, int(self.md.get("scan_id", 0)) + 1)
 
-    def __call__(self, stream: str, label: object = "scan") -> Path:
-        """Name a new file; detectors take a ``ScanPaths`` as their path provider."""
-        return self.file(stream, label)
-
     def file(self, stream: str, label: object = "scan", suffix: str = ".h5") -> Path:
         """Return a path for a new file and make its directory.
 

@@ -75,10 +75,15 @@ def keep_dark_records(detector: Any, storage: MutableMapping[str, Any]) -> DarkR
     return records
 
 
+def dark_acquisition(plan: ScanPlan, stream: str | None, label: str) -> Acquisition:
+    """Return what to prepare a detector with for the darks of a plan."""
+    return Acquisition(stream, plan.n_darks, plan.exposures_s, None, label)
+
+
 def take_darks(fccd: Any, shutter: Shutter, plan: ScanPlan, label: str) -> MsgGenerator[None]:
     """Take ``plan.n_darks`` events in the dark stream with the shutter closed, within an open run."""
     yield from shutter.close()
-    yield from bps.prepare(fccd, Acquisition(plan.dark_stream, plan.n_darks, plan.exposures_s, None, label), wait=True)
+    yield from bps.prepare(fccd, dark_acquisition(plan, plan.dark_stream, label), wait=True)
     for _ in range(plan.n_darks):
         yield from bps.checkpoint()
         yield from bps.trigger_and_read([fccd], name=plan.dark_stream)

@@ -4,6 +4,7 @@
 from typing import Any
 
 import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
@@ -73,7 +74,7 @@ def ptycho_fly_scan(
 
 
 def fly_through(scan: Scan) -> MsgGenerator[None]:
-    """Fly over the points and collect while flying."""
+    """Fly over the points and collect while flying; after a failure or abort, what was taken until then."""
     request, stream = scan.request, scan.plan.frames_stream
     flyer = request.fccd.flyer(request.y, request.x)
     yield from bps.prepare(flyer, scan.acquisition(stream), wait=True)
@@ -83,6 +84,15 @@ def fly_through(scan: Scan) -> MsgGenerator[None]:
     if scan.shutter is not None:
         yield from scan.shutter.open()
     yield from bps.checkpoint()
+
+    def rescue(_: Exception) -> MsgGenerator[None]:
+        yield from bps.stop(flyer)
+        yield from bps.collect(flyer, name=stream, return_payload=False)
+
+    yield from bpp.contingency_wrapper(_fly_and_collect(flyer, stream), except_plan=rescue)
+
+
+def _fly_and_collect(flyer: Any, stream: str) -> MsgGenerator[None]:
     yield from bps.kickoff(flyer, wait=True)
     # The status itself tells when the flight is over: after a pause a repeated "wait" no longer knows its group.
     status = yield from bps.complete(flyer, wait=False)

@@ -21,7 +21,7 @@ from ..paths import ScanPaths
 from ..preprocess import output_geometry
 from ..scan_plan import START_KEY, Axis, ScanPlan
 from .beamline import Shutter, axes_of, check_limits, energy_and_distance, where
-from .darks import MAX_AGE_S, dark_records, take_darks
+from .darks import MAX_AGE_S, dark_acquisition, dark_records, take_darks
 from .preflight import Resources, check
 
 logger = logging.getLogger(__name__)
@@ -133,6 +133,8 @@ def _run(scan: Scan, take_points: Callable[[Scan], MsgGenerator[None]]) -> MsgGe
     request, plan = scan.request, scan.plan
     if scan.shutter is not None:
         yield from scan.shutter.close()
+    if plan.n_darks:
+        yield from bps.prepare(request.fccd, dark_acquisition(plan, None, request.sample_name), wait=True)
     yield from bps.prepare(request.fccd, scan.acquisition(None), wait=True)
     yield from bps.checkpoint()
     uid = yield from bps.open_run(start_metadata(scan))

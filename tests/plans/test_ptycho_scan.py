@@ -1,0 +1,211 @@
+"""Step and list scans with a real RunEngine: documents, files, darks, metadata, refusals."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+import numpy as np
+import pytest
+from bluesky.utils import PersistentDict
+from ophyd.sim import SynAxis
+
+from bluesky_ptycho.errors import MetadataError, NotFoundError, PreflightError, SettingsError
+from bluesky_ptycho.plans import dark_records, keep_dark_records, ptycho_list_scan, ptycho_scan
+from bluesky_ptycho.plans.trajectories import offsets
+from bluesky_ptycho.sim import make_beamline
+
+from .recording import assert_stored_is_measured
+
+FIELD = {"width": 0.4, "height": 0.3, "step": 0.1, "exposure": 0.005}
+
+
+@pytest.fixture
+def scan(beamline):
+    """The scan of these tests, with changes."""
+
+    def make(**changes):
+        stage = beamline.stage
+        arguments = FIELD | {"darks": 3, "sample_name": "gold balls"} | changes
+        return ptycho_scan(beamline.fccd, stage.y, stage.x, **arguments)
+
+    return make
+
+
+def test_what_is_stored_is_what_was_measured(RE, beamline, recorder, seen, scan, tmp_path):
+    (uid,) = RE(scan())
+    assert [d["name"] for d in recorder.all("descriptor")] == ["dark", "primary"]
+    assert recorder.stop["num_events"] == {"dark": 3, "primary": 12}
+    for stream in ("dark", "primary"):
+        assert_stored_is_measured(recorder, seen, stream)
+        assert [row["fccd_frame_index"] for row in recorder.rows(stream)] == list(range(len(recorder.rows(stream))))
+        day = tmp_path / "2026-3" / "pass-1" / datetime.date.today().isoformat()
+        assert recorder.path(stream) == day / f"00001_gold_balls_{stream}.h5"
+    assert recorder.start["uid"] == uid
+    assert not beamline.shutter.is_open
+
+
+def test_start_document_carries_the_whole_plan(RE, beamline, recorder, scan):
+    RE(scan(md={"purpose": "test", "ptycho": "mine"}, trajectory="raster"))
+    start, plan = recorder.start, recorder.plan
+    assert start["plan_name"] == "ptycho_scan"
+    assert start["plan_args"]["width"] == 0.4 and start["plan_args"]["trajectory"] == "raster"
+    assert (start["detectors"], start["motors"]) == (["fccd"], ["stage_y", "stage_x"])
+    assert (start["num_points"], start["sample_name"], start["purpose"]) == (12, "gold balls", "test")
+    assert plan.to_start() == start["ptycho"]
+    assert plan.detector == beamline.fccd.info() and plan.illumination == beamline.fccd.illumination
+    assert (plan.energy_ev, plan.distance_m) == (beamline.geometry.energy_ev, beamline.geometry.distance_m)
+    assert (plan.trajectory, plan.n_darks, plan.dark_uid, plan.exposures_s) == ("raster", 3, None, (0.005,))
+    np.testing.assert_allclose(plan.positions_m * 1e6, offsets("raster", 0.4, 0.3, 0.1), atol=1e-12)
+    assert {name: (axis.key, axis.units) for name, axis in plan.axes.items()} == {
+        "y": ("stage_y", "um"),
+        "x": ("stage_x", "um"),
+    }
+    configuration = recorder.all("descriptor")[1]["configuration"]["fccd"]["data"]
+    assert list(configuration["fccd_exposure_times"]) == [0.005]
+
+
+def test_relative_to_the_stage_and_back(RE, beamline, recorder, scan):
+    stage = beamline.stage
+    stage.y.set(3.0).wait()
+    stage.x.set(-7.0).wait()
+    RE(scan())
+    np.testing.assert_allclose(recorder.plan.positions_m.mean(axis=0) * 1e6, (3.0, -7.0), atol=0.05)
+    assert (stage.y.locate()["setpoint"], stage.x.locate()["setpoint"]) == (3.0, -7.0)
+
+
+def test_two_exposures_give_two_frames_a_point(RE, beamline, recorder, seen, scan):
+    RE(scan(exposure=[0.001, 0.01]))
+    image = recorder.all("descriptor")[1]["data_keys"]["fccd_image"]
+    assert image["shape"] == [2, 32, 32]
+    for stream, n in (("dark", 3), ("primary", 12)):
+        assert_stored_is_measured(recorder, seen, stream)
+        assert [row["fccd_frame_index"] for row in recorder.rows(stream)] == list(range(0, 2 * n, 2))
+        assert len(recorder.frames(stream)) == 2 * n
+
+
+def test_fccd_frames(RE, recorder, tmp_path):
+    with make_beamline(tmp_path, md=RE.md, frame_rate=100.0, settle_time_s=0.0, progress=False) as beamline:
+        RE(ptycho_scan(beamline.fccd, beamline.stage.y, beamline.stage.x, **FIELD | {"width": 0.2}, darks=2))
+    assert recorder.frames("primary").shape == (6, 1040, 1152)
+    assert recorder.frames("dark").shape == (2, 1040, 1152)
+    assert recorder.all("stream_resource")[0]["parameters"]["dataset"] == "/entry/data/data"
+
+
+# -- darks ------------------------------------------------------------------------------------
+
+
+def test_young_darks_are_used_again(RE, recorder, seen, scan):
+    (first,) = RE(scan())
+    recorder.clear()
+    RE(scan(trajectory="raster"))
+    assert (recorder.plan.n_darks, recorder.plan.dark_uid) == (0, first)
+    assert [d["name"] for d in recorder.all("descriptor")] == ["primary"]
+    assert_stored_is_measured(recorder, seen, "primary")
+
+
+@pytest.mark.parametrize(
+    "change", [{"exposure": 0.006}, {"exposure": [0.005, 0.01]}, {"darks": 4}, {"max_dark_age": 0.0}]
+)
+def test_darks_that_do_not_serve_are_taken_anew(RE, recorder, scan, change):
+    RE(scan())
+    recorder.clear()
+    RE(scan(**change))
+    assert recorder.plan.dark_uid is None
+    assert len(recorder.rows("dark")) == recorder.plan.n_darks > 0
+
+
+def test_darks_grow_old(RE, beamline, recorder, scan, monkeypatch):
+    RE(scan())
+    recorder.clear()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1801.0)
+    RE(scan())
+    assert recorder.plan.dark_uid is None
+
+
+def test_dark_records_outlive_the_session(RE, beamline, recorder, scan, tmp_path):
+    keep_dark_records(beamline.fccd, PersistentDict(str(tmp_path / "darks")))
+    (uid,) = RE(scan())
+    plan = recorder.plan
+    keep_dark_records(beamline.fccd, {})
+    assert dark_records(beamline.fccd).find(plan) is None
+    keep_dark_records(beamline.fccd, PersistentDict(str(tmp_path / "darks")))
+    assert dark_records(beamline.fccd).find(plan) == uid
+
+
+def test_darks_of_another_detector_do_not_serve(RE, recorder, scan, tmp_path):
+    RE(scan())
+    recorder.clear()
+    with make_beamline(tmp_path, md=RE.md, camera="plain", shape=(32, 32), frame_rate=200, progress=False) as other:
+        RE(ptycho_scan(other.fccd, other.stage.y, other.stage.x, **FIELD, darks=3))
+    assert recorder.plan.dark_uid is None
+
+
+def test_no_darks(RE, recorder, scan):
+    RE(scan(darks=0))
+    assert [d["name"] for d in recorder.all("descriptor")] == ["primary"]
+    assert (recorder.plan.n_darks, recorder.plan.dark_uid) == (0, None)
+
+
+# -- list scan --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_list_scan(RE, beamline, recorder, seen, relative):
+    stage = beamline.stage
+    stage.y.set(1.0).wait()
+    points = [[0.0, 0.0], [0.1, -0.1], [0.05, 0.2]]
+    RE(ptycho_list_scan(beamline.fccd, stage.y, stage.x, points, exposure=0.005, relative=relative, darks=1))
+    expected = np.array(points) + ([1.0, 0.0] if relative else [0.0, 0.0])
+    np.testing.assert_allclose(recorder.plan.positions_m * 1e6, expected, atol=1e-12)
+    assert_stored_is_measured(recorder, seen, "primary")
+    assert stage.y.locate()["setpoint"] == 1.0
+    assert recorder.start["plan_name"] == "ptycho_list_scan"
+
+
+# -- refusals: before anything moves, one clear line ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "named"),
+    [
+        ({"exposure": -1.0}, SettingsError, "exposure is -1.0"),
+        ({"exposure": []}, SettingsError, "exposure is"),
+        ({"width": 0.0}, SettingsError, "width is 0.0"),
+        ({"trajectory": "zigzag"}, NotFoundError, "zigzag"),
+        ({"darks": -1}, PreflightError, "darks are -1"),
+        ({"width": 1200.0, "height": 1.0, "step": 0.5}, PreflightError, r"stage_x would go .* within its limits"),
+        ({"step": 0.4, "width": 2.0}, PreflightError, "overlap is"),
+        ({"preflight": "maybe"}, SettingsError, "preflight is 'maybe'"),
+    ],
+)
+def test_refusals(RE, beamline, recorder, seen, scan, change, error, named):
+    with pytest.raises(error, match=named):
+        RE(scan(**change))
+    assert not recorder.documents and not seen and not beamline.shutter.is_open
+
+
+def test_force_overrules_the_preflight(RE, recorder, scan):
+    RE(scan(step=0.4, width=2.0, preflight="force"))
+    assert recorder.stop["exit_status"] == "success"
+
+
+def test_motors_without_units_are_refused(RE, beamline):
+    y = SynAxis(name="sy", egu="")
+    with pytest.raises(MetadataError, match="units of sy are ''"):
+        RE(ptycho_scan(beamline.fccd, y, beamline.stage.x, **FIELD))
+
+
+def test_motors_with_different_units_are_refused(RE, beamline):
+    y = SynAxis(name="sy", egu="mm")
+    with pytest.raises(MetadataError, match=r"sy in 'mm' and stage_x in 'um'"):
+        RE(ptycho_scan(beamline.fccd, y, beamline.stage.x, **FIELD))
+
+
+def test_darks_need_a_shutter(RE, beamline, recorder, scan):
+    beamline.fccd.shutter = None
+    with pytest.raises(PreflightError, match="shutter"):
+        RE(scan())
+    RE(scan(darks=0))
+    assert recorder.stop["exit_status"] == "success"
