@@ -14,8 +14,8 @@ from ..errors import MetadataError
 from ..scan_plan import ScanPlan
 from .layouts import ADC_MASK, DAMAGED_BIT, Layout, find_layout, layout_of
 
-MIN_DARKS_FOR_SIGMA = 3
-"""With fewer frames the spread of a pixel's σ is too wide to call it bad."""
+MIN_DARKS_FOR_SIGMA = 5
+"""With fewer frames of whole numbers the spread of a pixel's σ is too wide to call it bad."""
 EXPOSURE_TOLERANCE = 1e-3
 """Relative difference between exposure times that darks may have."""
 

@@ -68,14 +68,18 @@ class Grid:
 
     def window(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the window of ``(…, rows, columns)``; pixels outside the image are 0."""
-        ends = [s + n for s, n in zip(self.start, self.size, strict=True)]
-        inside = [slice(max(s, 0), min(e, n)) for s, e, n in zip(self.start, ends, self.image_shape, strict=True)]
+        inside, to = [], []
+        for first, extent, length in zip(self.start, self.size, self.image_shape, strict=True):
+            begin = min(max(first, 0), length)
+            end = max(min(first + extent, length), begin)
+            inside.append(slice(begin, end))
+            to.append(slice(begin - first, end - first))
         cut = images[..., inside[0], inside[1]]
         if cut.shape[-2:] == self.size:
             return cut
         padded = np.zeros((*images.shape[:-2], *self.size), dtype=images.dtype)
-        to = [slice(i.start - s, i.stop - s) for i, s in zip(inside, self.start, strict=True)]
-        padded[..., to[0], to[1]] = cut
+        if cut.size:
+            padded[..., to[0], to[1]] = cut
         return padded
 
     def sum_boxes(self, images: NDArray[Any]) -> NDArray[Any]:
