@@ -46,9 +46,9 @@ def reconstruction_figure(
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     canvas, box, inner = snapshot.canvas, display.shown_box(snapshot), display.scanned_box(snapshot)
-    large = figure.add_gridspec(1, 2, left=0.042, right=0.625, top=0.9, bottom=0.4, wspace=0.22)
-    small = figure.add_gridspec(2, 2, left=0.68, right=0.968, top=0.9, bottom=0.4, wspace=0.42, hspace=0.42)
-    below = figure.add_gridspec(1, 3, left=0.042, right=0.968, top=0.305, bottom=0.07, wspace=0.14)
+    large = figure.add_gridspec(1, 2, left=0.038, right=0.628, top=0.9, bottom=0.385, wspace=0.24)
+    small = figure.add_gridspec(2, 2, left=0.698, right=0.966, top=0.9, bottom=0.385, wspace=0.56, hspace=0.36)
+    below = figure.add_gridspec(1, 3, left=0.038, right=0.966, top=0.285, bottom=0.065, wspace=0.17)
     figure.text(0.042, 0.962, title or "Ptychographic reconstruction", fontsize=19, color=panels.INK, va="center")
 
     image = display.without_phase_ramp(snapshot.object, inner)

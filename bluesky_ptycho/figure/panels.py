@@ -64,7 +64,7 @@ def draw_coverage(axes: Axes, snapshot: Snapshot, box: Box) -> None:
     top = float(np.percentile(coverage[box], 99))
     _show(axes, coverage / top, snapshot.canvas, box, cmap="gray", vmin=0, vmax=1)
     y, x = 1e6 * snapshot.positions_m.T
-    axes.plot(x, y, ".", color="#f2a33a", ms=max(1.0, 4 - len(x) / 300), mew=0)
+    axes.plot(x, y, ".", color="#ff8c1a", ms=float(np.clip(60 / np.sqrt(len(x)), 1.0, 6.0)), mew=0)
 
 
 def draw_probe(axes: Axes, snapshot: Snapshot) -> None:
@@ -87,7 +87,8 @@ def draw_probe(axes: Axes, snapshot: Snapshot) -> None:
     )
     left, right, bottom, top = (1e6 * e for e in edges)
     axes.imshow(display.complex_to_rgb(probe[box]), origin=DISPLAY_ORIGIN, extent=(left, right, bottom, top))
-    axes.set_xlabel("µm from the beam axis", fontsize=9, color=PALE)
+    axes.set_xlabel("µm from the beam axis", fontsize=9, color=PALE, labelpad=2)
+    axes.tick_params(labelsize=9, colors=PALE)
     if len(power) > 1:
         shares = ", ".join(f"{100 * p / power.sum():.0f}" for p in power)
         axes.text(0.03, 0.97, f"modes {shares} %", transform=axes.transAxes, va="top", fontsize=9, color="white")
@@ -128,11 +129,12 @@ def draw_residuals(axes: Axes, snapshot: Snapshot) -> None:
 
 def draw_frc(axes: Axes, snapshot: Snapshot) -> None:
     """Draw the Fourier ring correlation of two half data sets with its criteria."""
-    _name(axes, "Fourier ring correlation of two halves")
     frc = snapshot.frc
     if frc is None:
+        _name(axes, "Fourier ring correlation")
         _absent(axes, "not computed")
         return
+    _name(axes, f"Fourier ring correlation: {resolution_text(snapshot)}")
     frequency = np.asarray(frc["frequency_per_m"]) * 1e-6
     axes.plot(frequency, frc["correlation"], color=ACCENT, lw=2)
     if "half_bit" in frc:
@@ -141,7 +143,6 @@ def draw_frc(axes: Axes, snapshot: Snapshot) -> None:
     half_pitch = float(frc["half_bit_m"])
     if math.isfinite(half_pitch):
         axes.axvline(0.5e-6 / half_pitch, color=SECOND, lw=1)
-    axes.text(0.98, 0.95, resolution_text(snapshot), transform=axes.transAxes, ha="right", va="top", color=SECOND)
     axes.set_xlabel("spatial frequency, 1/µm", color=PALE)
     axes.set_xlim(0, frequency[-1])
     axes.set_ylim(min(-0.05, float(np.nanmin(frc["correlation"]))), 1.05)
@@ -174,7 +175,7 @@ def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
         ("object pixel", pixels),
         ("scanned region", " × ".join(sizes)),
         ("photon energy", f"{energy / 1e3:.4g} keV" if energy >= 2000 else f"{energy:.4g} eV"),
-        ("open-beam frame", f"{photons:.3g} photons"),
+        ("open-beam frame", f"{float(f'{photons:.3g}'):,.0f} photons"),
     ]
 
 
@@ -218,8 +219,8 @@ def _show(axes: Axes, values: NDArray[Any], canvas: Canvas, box: Box, **colours:
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=9, colors=PALE)
-    axes.set_xlabel("stage x, µm", fontsize=9, color=PALE)
-    axes.set_ylabel("stage y, µm", fontsize=9, color=PALE)
+    axes.set_xlabel("stage x, µm", fontsize=9, color=PALE, labelpad=2)
+    axes.set_ylabel("stage y, µm", fontsize=9, color=PALE, labelpad=2)
     draw_scale_bar(axes)
     return image
 

@@ -141,7 +141,7 @@ def frc(
     fy, fx = (np.fft.fftfreq(n, p) for n, p in zip(a.shape, pixel_m, strict=True))
     ring_width = max(1 / (n * p) for n, p in zip(a.shape, pixel_m, strict=True))
     ring = np.rint(np.hypot(fy[:, None], fx[None, :]) / ring_width).astype(np.intp).ravel()
-    n_rings = int(0.5 / max(pixel_m) / ring_width) + 1
+    n_rings = int(0.5 / max(pixel_m) / ring_width + 1e-6) + 1
 
     def ring_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.bincount(ring, values.ravel(), n_rings)[:n_rings], dtype=np.float64)

@@ -7,7 +7,6 @@ shift (that the probe undoes). They are found by Gauss-Newton steps on the linea
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,20 +89,16 @@ def _linear_model(
 ) -> NDArray[np.complex128]:
     """Return the derivatives by scale (real, imaginary), ramp (y, x) and shift (y, x), ``(n, 6)``."""
     gradient_y, gradient_x = np.gradient(target)
-    columns: tuple[NDArray[np.complex128], ...] = (
-        target,
-        1j * target,
-        1j * rows[:, None] * target,
-        1j * cols[None, :] * target,
-        gradient_y,
-        gradient_x,
-    )
-    return np.stack([column[inner].ravel() for column in columns], axis=1)
+    y, x = rows[:, None], cols[None, :]
+    columns = (target, 1j * target, 1j * y * target, 1j * x * target, gradient_y, gradient_x)
+    return np.stack([np.asarray(column)[inner].ravel() for column in columns], axis=1)
 
 
 def _relative_error(image: NDArray[np.complex128], target: NDArray[np.complex128]) -> float:
-    powers = np.vdot(image, image).real * np.vdot(target, target).real
-    return math.sqrt(max(0.0, 1 - abs(complex(np.vdot(target, image))) ** 2 / powers)) if powers > 0 else 1.0
+    powers = float(np.vdot(image, image).real * np.vdot(target, target).real)
+    if powers == 0:
+        return 1.0
+    return float(np.sqrt(np.maximum(0.0, 1 - np.abs(np.vdot(target, image)) ** 2 / powers)))
 
 
 def _mean_slopes(image: NDArray[np.complex128]) -> tuple[float, float]:

@@ -1,0 +1,169 @@
+"""Reconstruct a stored measurement with the solver of the live callback."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .errors import PtychoError, SettingsError
+from .figure import save_reconstruction_png
+from .frames import Batch, Snapshot
+from .io.cxi import CxiData, read_cxi, write_result_cxi
+from .recon import IncrementalSolver, SolverSettings
+from .recon.stxm import stxm_map
+from .scan_plan import ScanPlan
+from .summary import Summary
+
+CHUNK = 64
+"""Frames handed to the solver at a time; bounds the memory of what is computed on the way."""
+
+
+def reconstruct_file(
+    path: Path | str,
+    *,
+    iterations: int = 100,
+    settings: SolverSettings | None = None,
+    output: Path | str,
+    progress: bool = True,
+    backend: str = "auto",
+) -> dict[str, Any]:
+    """Reconstruct the patterns of a CXI file; write ``summary.json``, ``result.cxi``, ``reconstruction.png``.
+
+    The probe starts from the file's ``probe_guess`` or illumination when there is one, else from the mean
+    pattern. Ctrl-C ends the passes after the present one and keeps what is there.
+
+    Parameters
+    ----------
+    path : Path
+        CXI file.
+    iterations : int
+        Passes over all frames, the solver's tail passes among them.
+    settings : SolverSettings, optional
+    output : Path
+        Directory; made if absent.
+    progress : bool
+        Show a progress bar and say where the result is.
+    backend : str
+        "auto", "numpy" or "cupy".
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds.
+
+    Raises
+    ------
+    PtychoError
+        If the file cannot be used, a setting is wrong or the directory cannot be made.
+    KeyboardInterrupt
+        After an interruption, when the partial result is written.
+    """
+    if iterations < 1:
+        raise SettingsError(f"iterations is {iterations}; expected at least 1")
+    output = Path(output)
+    data = read_cxi(path)
+    _make_directory(output)
+    settings = settings or SolverSettings()
+    settings = settings.replace(tail_passes=min(settings.tail_passes, iterations))
+    plan = ScanPlan.from_positions(
+        data.positions_m, energy_ev=data.geometry.energy_ev, distance_m=data.geometry.distance_m
+    )
+    solver = IncrementalSolver(plan, data.geometry, settings, backend, probe=data.probe_guess)
+    totals = data.photons.sum(axis=(1, 2), dtype=np.float64)
+    _add_frames(solver, data)
+    with _stop_on_interrupt() as stopped:
+        _iterate(solver, iterations - settings.tail_passes, stopped, progress)
+        snapshot = solver.snapshot(frc=not stopped(), exact_residual=True)
+    summary = _write(output, snapshot, totals, data)
+    if progress:
+        print(f"{_described(summary, output)}{' (interrupted)' if stopped() else ''}")  # noqa: T201
+    if stopped():
+        raise KeyboardInterrupt
+    return summary.to_dict()
+
+
+def _add_frames(solver: IncrementalSolver, data: CxiData) -> None:
+    for first in range(0, len(data.photons), CHUNK):
+        rows = slice(first, first + CHUNK)
+        amplitude = np.sqrt(np.maximum(data.photons[rows], 0))
+        seq_nums = np.arange(first, first + len(amplitude), dtype=np.int64)
+        solver.add(Batch(seq_nums, data.positions_m[rows], amplitude, data.mask))
+
+
+def _iterate(solver: IncrementalSolver, passes: int, stopped: Callable[[], bool], progress: bool) -> None:
+    """Make `passes` passes and the solver's tail, unless stopped, under a progress bar."""
+    tail = solver.settings.tail_passes
+    with tqdm(total=passes + tail, unit="pass", dynamic_ncols=True, disable=not progress) as bar:
+        for _ in range(passes):
+            if stopped():
+                return
+            residual = solver.step()
+            bar.set_postfix_str(f"R {residual:.5f}", refresh=False)
+            bar.update()
+        if not stopped():
+            solver.finish()
+            bar.update(tail)
+
+
+def _write(output: Path, snapshot: Snapshot, totals: np.ndarray, data: CxiData) -> Summary:
+    summary = Summary(
+        n_frames=len(totals),
+        iterations=snapshot.iteration,
+        residual=snapshot.residual,
+        frc_resolution_m=None if snapshot.frc is None else snapshot.frc["half_bit_m"],
+        frames_lost=len(totals) - len(snapshot.seq_nums),
+    )
+    stxm = stxm_map(data.positions_m, totals, snapshot.canvas)
+    write_result_cxi(output / "result.cxi", snapshot, sample_name=data.title, stxm=stxm)
+    save_reconstruction_png(output / "reconstruction.png", snapshot, stxm=stxm, title=data.title)
+    summary.write(output / "summary.json")
+    return summary
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PtychoError(f"output directory {path} cannot be made: {error.strerror}") from error
+
+
+def _described(summary: Summary, output: Path) -> str:
+    parts = [f"{summary.n_frames} frames, {summary.iterations} passes"]
+    if summary.residual is not None and math.isfinite(summary.residual):
+        parts.append(f"R {summary.residual:.5f}")
+    if summary.frc_resolution_m is not None and math.isfinite(summary.frc_resolution_m):
+        parts.append(f"{summary.frc_resolution_m * 1e9:.3g} nm half pitch (1/2-bit FRC)")
+    return f"{', '.join(parts)}: {output}/ holds {', '.join(sorted(p.name for p in output.iterdir()))}"
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a request that the yielded function tells of; a second one interrupts.
+
+    An exception in the midst of a pass would leave the object between two states. Signals reach the
+    main thread alone: elsewhere this does nothing.
+    """
+    requested = threading.Event()
+
+    def request(signum: int, frame: FrameType | None) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield requested.is_set
+        return
+    before = signal.signal(signal.SIGINT, request)
+    try:
+        yield requested.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
