@@ -20,6 +20,9 @@ from .recon.metrics import object_nrmse, scanned_box
 
 FINISH_TIMEOUT_S = 600.0
 
+SHARE_EXPOSED = 0.75
+"""Part of a frame's time that is exposed; in the rest of a step scan the stage moves and settles."""
+
 
 @dataclass(frozen=True)
 class DemoOptions:
@@ -77,6 +80,7 @@ def run_demo(options: DemoOptions) -> int:
             sample=options.sample,
             photons=options.photons,
             frame_rate=options.frame_rate,
+            exposure_s=SHARE_EXPOSED / options.frame_rate,
             seed=options.seed,
         )
         with beamline, LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live:
@@ -112,7 +116,7 @@ def _scan(beamline: Any, options: DemoOptions) -> Any:
         width=nx * options.step,
         height=ny * options.step,
         step=options.step,
-        exposure=1.0 / options.frame_rate,
+        exposure=SHARE_EXPOSED / options.frame_rate,
         trajectory=options.trajectory,
         sample_name=Path(options.sample).stem,
     )
