@@ -167,6 +167,9 @@ def work_out(request: Request, points: NDArray[np.float64], relative: bool) -> M
     MetadataError, SettingsError, PreflightError
         If units, configuration, exposures, darks or positions cannot be used.
     """
+    for name in ("fccd", "y", "x", "shutter"):
+        if isinstance(device := getattr(request, name), str):  # a queue item with a name that nobody knows
+            raise SettingsError(f"{name} is {device!r}; expected a device, and no device has that name")
     fccd = request.fccd
     axes = axes_of(request.y, request.x)
     start_y = yield from where(request.y)

@@ -177,6 +177,7 @@ def test_list_scan(RE, beamline, recorder, seen, relative):
         ({"darks": -1}, PreflightError, "darks are -1"),
         ({"width": 1200.0, "height": 1.0, "step": 0.5}, PreflightError, r"stage_x would go .* within its limits"),
         ({"step": 0.4, "width": 2.0}, PreflightError, "overlap is"),
+        ({"shutter": "shuter"}, SettingsError, "shutter is 'shuter'; expected a device"),
         ({"preflight": "maybe"}, SettingsError, "preflight is 'maybe'"),
     ],
 )
