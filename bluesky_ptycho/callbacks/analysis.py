@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..frames import Batch, CleanFrames, Snapshot
-from ..preprocess import DarkAccumulator, make_pipeline, output_geometry
+from ..preprocess import DarkAccumulator, correct_positions, make_pipeline, output_geometry
 from ..recon import IncrementalSolver
 from ..recon.stxm import stxm_map
 from .dark_store import Darks, DarkStore
@@ -221,6 +221,7 @@ class Analysis(threading.Thread):
         if not good:
             return
         positions = np.array([points[i].position_m for i in good], dtype=np.float64)
+        positions = correct_positions(positions, self._settings.preprocess.position_matrix)
         photons, mask = clean.photons[good], clean.mask[good]
         self._solver.add(
             Batch(

@@ -311,3 +311,21 @@ def test_warm_up_leaves_nothing_to_compile(frames, dark):
     before = len(kernels.clean_frame.signatures)
     pipeline(frames[:1], (dark,))
     assert len(kernels.clean_frame.signatures) == before
+
+
+def test_kernels_compile_where_numba_finds_no_place_for_its_cache(monkeypatch):
+    """An installation that cannot be written to costs the compilation of each session, nothing more."""
+    import numba
+
+    from bluesky_ptycho.preprocess import kernels
+
+    real = numba.njit
+
+    def nowhere_to_write(**options):
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(kernels.numba, "njit", nowhere_to_write)
+    select = kernels._jit(kernels.select.py_func)
+    assert select(np.array([5.0, 1.0, 4.0, 2.0], dtype=np.float32), 4, 2) == 4.0
