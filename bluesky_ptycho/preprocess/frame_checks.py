@@ -54,10 +54,11 @@ class FrameChecks:
                 share = 100 * lost[i] / self._n_pixels
                 reasons.setdefault(int(i), f"{verdict}: {share:.1f} % of the pixels are {what}")
         with self._lock:
+            known = [*self._totals, *(float(t) for i, t in enumerate(totals) if i not in reasons)]
+            if len(known) >= N_BEFORE_JUDGING:
+                usual = float(np.median(known))
+                for i in np.flatnonzero(totals < settings.min_relative_flux * usual):
+                    reasons.setdefault(int(i), f"dark: {totals[i]:.3g} photons where {usual:.3g} are usual")
+            # Dark frames are not remembered: however long the beam is away, what is usual stays.
             self._totals.extend(float(t) for i, t in enumerate(totals) if i not in reasons)
-            if len(self._totals) < N_BEFORE_JUDGING:
-                return reasons
-            usual = float(np.median(self._totals))
-        for i in np.flatnonzero(totals < settings.min_relative_flux * usual):
-            reasons.setdefault(int(i), f"dark: {totals[i]:.3g} photons where {usual:.3g} are usual")
         return reasons
