@@ -302,7 +302,7 @@ class Fccd(Device):
         with self._lock:
             if self._cancel.is_set() or file is not self._file:
                 raise Cancelled
-            row = file.append(self._buffer, exposures_s)
+            row = file.append(self._buffer, exposures_s, time.time() - time.monotonic() + self._frame_end)
             self._n_events += 1
         self.frame_index.put(row)
         return row

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import h5py
@@ -64,8 +63,8 @@ class FrameFile:
         self._file.swmr_mode = True
         self.n_rows = 0
 
-    def append(self, frames: NDArray[np.uint16], exposures_s: tuple[float, ...]) -> int:
-        """Store frames ``(K, H, W)`` and return the row of the first."""
+    def append(self, frames: NDArray[np.uint16], exposures_s: tuple[float, ...], ended: float) -> int:
+        """Store frames ``(K, H, W)``, of which the last ended at `ended`; return the row of the first."""
         with self._lock:
             first = self.n_rows
             last = first + len(frames)
@@ -73,7 +72,8 @@ class FrameFile:
             self._frames.resize(last, axis=0)
             for row, frame in enumerate(frames, start=first):
                 self._frames.id.write_direct_chunk((row, 0, 0), np.ascontiguousarray(frame, dtype="<u2"))
-            for dataset, values in ((self._exposures, exposures_s), (self._times, time.time())):
+            times = ended - np.cumsum((0.0, *exposures_s[:0:-1]))[::-1]
+            for dataset, values in ((self._exposures, exposures_s), (self._times, times)):
                 dataset.resize(last, axis=0)
                 dataset[first:last] = values
             self.n_rows = last

@@ -1,0 +1,390 @@
+"""The camera in step scans: documents, files, interruptions."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import h5py
+import numpy as np
+import pytest
+from bluesky.utils import MsgGenerator, RunEngineInterrupted
+
+from bluesky_ptycho.callbacks.document_keys import read_descriptor, read_points
+from bluesky_ptycho.errors import PreflightError, SettingsError
+from bluesky_ptycho.frames import Acquisition
+from bluesky_ptycho.paths import ScanPaths
+from bluesky_ptycho.scan_plan import Axis, ScanPlan
+from bluesky_ptycho.sim import Beamline, make_beamline
+
+from .conftest import POINTS, Documents, read_frames
+
+StepScan = Callable[..., MsgGenerator[None]]
+
+
+def assert_consistent(documents: Documents, beamline: Beamline, stream: str = "primary", per_event: int = 1) -> None:
+    """Every row of the file is announced once, and every event's frames are in the file."""
+    path = documents.path(stream)
+    with h5py.File(path, "r") as file:
+        n_rows = len(file["entry/data/data"])
+        assert len(file["entry/data/exposure_s"]) == len(file["entry/data/timestamp"]) == n_rows
+    assert documents.indices(stream) == list(range(n_rows // per_event))
+    rows = [row["fccd_frame_index"] for row in documents.rows(stream)]
+    assert len(set(rows)) == len(rows) and max(rows) + per_event <= n_rows
+    assert beamline.fccd.file_path is None
+    assert not [t for t in threading.enumerate() if t.name.startswith(("fccd", "render"))]
+
+
+def test_a_step_scan_gives_two_streams_with_a_file_each(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents
+) -> None:
+    RE(step_scan())
+    for stream, n in (("dark", 2), ("primary", 12)):
+        assert_consistent(documents, beamline, stream)
+        assert [row["fccd_frame_index"] for row in documents.rows(stream)] == list(range(n))
+        assert len(read_frames(documents.path(stream))) == n
+    assert documents.path("dark") != documents.path("primary")
+    assert read_frames(documents.path("dark")).sum() == 0
+    assert (read_frames(documents.path("primary")).sum(axis=(1, 2)) > 1e5).all()
+    found = np.array([[row["stage_y"], row["stage_x"]] for row in documents.rows()])
+    assert np.abs(found - POINTS).max() < 0.02
+    assert set(documents.rows("dark")[0]) == {"fccd_frame_index"}
+
+
+def test_callbacks_understand_the_documents(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents
+) -> None:
+    RE(step_scan())
+    plan = ScanPlan.from_positions(
+        POINTS * 1e-6,
+        energy_ev=800.0,
+        distance_m=0.121,
+        detector=beamline.fccd.info(),
+        axes={"y": Axis("stage_y", "um"), "x": Axis("stage_x", "um")},
+        exposures_s=(0.005,),
+    )
+    (descriptor,) = [d for d in documents.named("descriptor") if d["name"] == "primary"]
+    stream = read_descriptor(descriptor, plan)
+    assert stream is not None and stream.frames_per_event == 1 and stream.frame_shape == (32, 32)
+    events = [d for d in documents.named("event") if d["descriptor"] == descriptor["uid"]]
+    (point,) = read_points("event", events[5], stream, plan)
+    assert point.row == 5
+    assert point.position_m == pytest.approx(POINTS[5] * 1e-6, abs=20e-9)
+
+
+def test_the_descriptor_holds_the_configuration_with_units(RE: Any, step_scan: StepScan, documents: Documents) -> None:
+    RE(step_scan())
+    descriptor = documents.named("descriptor")[-1]
+    configuration = descriptor["configuration"]["fccd"]
+    assert configuration["data"] == {
+        "fccd_exposure_times": [0.005],
+        "fccd_energy": 800.0,
+        "fccd_distance": 0.121,
+        "fccd_pixel_size": [120e-6, 120e-6],
+        "fccd_adu_per_ev": 1 / 800,
+        "fccd_layout": "plain",
+    }
+    units = {key: value.get("units") for key, value in configuration["data_keys"].items()}
+    assert units["fccd_energy"] == "eV" and units["fccd_distance"] == "m" and units["fccd_exposure_times"] == "s"
+    image = descriptor["data_keys"]["fccd_image"]
+    assert image["external"] == "STREAM:" and image["dtype_numpy"] == "<u2" and image["shape"] == [32, 32]
+
+
+def test_the_fccd_writes_raw_frames(RE: Any, tmp_path: Path, documents: Documents) -> None:
+    with make_beamline(tmp_path, frame_rate=50, progress=False) as beamline:
+        RE(bps.mv(beamline.shutter, "open"))
+        # Any plan will do: without prepare the first trigger opens a file
+        RE(bp.list_scan([beamline.fccd], beamline.stage.x, [0.0, 0.1, 0.2]))
+    frames = read_frames(documents.path())
+    assert frames.shape == (3, 1040, 1152) and frames.dtype == "<u2"
+    assert (frames[:, :487] >> 14 == 3).all()
+    (resource,) = documents.named("stream_resource")
+    assert resource["parameters"] == {
+        "dataset": "/entry/data/data",
+        "chunk_shape": [1, 1040, 1152],
+        "swmr": True,
+        "locking": None,
+    }
+    with h5py.File(documents.path(), "r") as file:
+        assert file["entry/data/data"].chunks == (1, 1040, 1152)
+
+
+def test_two_exposures_make_two_rows_of_each_event(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents
+) -> None:
+    RE(step_scan(exposures_s=(0.002, 0.02)))
+    assert_consistent(documents, beamline, per_event=2)
+    assert [row["fccd_frame_index"] for row in documents.rows()] == list(range(0, 24, 2))
+    keys = documents.named("descriptor")[-1]["data_keys"]
+    assert keys["fccd_image"]["shape"] == [2, 32, 32]
+    frames = read_frames(documents.path()).astype(float)
+    assert (frames[1::2].sum(axis=(1, 2)) / frames[::2].sum(axis=(1, 2))) == pytest.approx(np.full(12, 10.0), rel=0.03)
+    with h5py.File(documents.path(), "r") as file:
+        assert file["entry/data/exposure_s"][:4].tolist() == [0.002, 0.02, 0.002, 0.02]
+
+
+def test_another_process_follows_the_file_while_it_is_written(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents
+) -> None:
+    """Each document is true when it comes: the frames it tells of can be read elsewhere."""
+    code = (
+        "import h5py, sys\n"
+        "with h5py.File(sys.argv[1], 'r', libver='latest', swmr=True) as f:\n"
+        "    d = f['entry/data/data']\n"
+        "    print(d.shape[0], int(d[-1].sum()))\n"
+    )
+    seen: list[tuple[int, list[str]]] = []
+
+    def look(i: int) -> MsgGenerator[None]:
+        yield from bps.null()
+        if i in (3, 9):
+            path = beamline.fccd.file_path
+            assert path is not None
+            done = subprocess.run([sys.executable, "-c", code, path], check=False, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            seen.append((i, done.stdout.split()))
+
+    RE(step_scan(look))
+    frames = read_frames(documents.path())
+    assert seen == [(i, [str(i), str(int(frames[i - 1].sum()))]) for i in (3, 9)]
+
+
+@pytest.mark.parametrize("where", ["before", "during", "between", "after"])
+@pytest.mark.parametrize("point", [0, 7])
+def test_what_is_stored_is_what_was_measured_after_a_pause(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents, where: str, point: int
+) -> None:
+    """A pause rewinds to the last checkpoint: wherever it comes, files and documents agree."""
+    paused: list[int] = []
+
+    def interrupt(i: int) -> MsgGenerator[None]:
+        """Measure the point by hand and pause somewhere in it."""
+        if i != point:
+            return
+        fccd, stage = beamline.fccd, beamline.stage
+        yield from pause("before")
+        yield from bps.trigger(fccd, group="a")
+        yield from pause("during")
+        yield from bps.wait("a")
+        yield from bps.create()
+        for device in (fccd, stage.y, stage.x):
+            yield from bps.read(device)
+        yield from pause("between")
+        yield from bps.save()
+        yield from pause("after")
+        yield from bps.checkpoint()
+
+    def pause(here: str) -> MsgGenerator[None]:
+        if here == where and not paused:
+            paused.append(1)
+            yield from bps.pause()
+        else:
+            yield from bps.null()
+
+    with pytest.raises(RunEngineInterrupted):
+        RE(step_scan(interrupt))
+    RE.resume()
+    assert_consistent(documents, beamline)
+    # One point is measured twice on purpose (by hand and by the scan): 13 events
+    rows = documents.rows()
+    assert len(rows) == 13
+    frames = read_frames(documents.path())
+    assert len(frames) == (13 if where == "before" else 14)
+    found = np.array([[row["stage_y"], row["stage_x"]] for row in rows])
+    expected = np.insert(POINTS, point, POINTS[point], axis=0)
+    assert np.abs(found - expected).max() < 0.02
+    # Brightness depends on where the beam was: each event's own frame has been taken at its place
+    clean = beamline.clean_patterns(found * 1e-6).sum(axis=(1, 2))
+    measured = frames[[row["fccd_frame_index"] for row in rows]].sum(axis=(1, 2))
+    assert measured == pytest.approx(clean, rel=0.01)
+
+
+@pytest.mark.parametrize("how", ["abort", "stop", "halt"])
+@pytest.mark.parametrize("mid_point", [False, True])
+def test_what_is_stored_is_what_was_measured_after_an_end_by_force(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents, how: str, mid_point: bool
+) -> None:
+    def interrupt(i: int) -> MsgGenerator[None]:
+        if i == 5:
+            if mid_point:
+                yield from bps.trigger(beamline.fccd, wait=True)
+            yield from bps.pause()
+
+    with pytest.raises(RunEngineInterrupted):
+        RE(step_scan(interrupt))
+    getattr(RE, how)()
+    assert_consistent(documents, beamline)
+    assert len(documents.rows()) == 5
+    assert len(read_frames(documents.path())) == 5
+
+
+def test_an_error_in_the_middle_of_an_exposure_leaves_a_good_file(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents
+) -> None:
+    class Broken(Exception):
+        pass
+
+    def fail(i: int) -> MsgGenerator[None]:
+        yield from bps.null()
+        if i == 4:
+            beamline.fccd.exposure_times.put([30.0])
+            yield from bps.trigger(beamline.fccd, group="long")
+            yield from bps.sleep(0.05)
+            raise Broken
+
+    started = time.monotonic()
+    with pytest.raises(Broken):
+        RE(step_scan(fail))
+    assert time.monotonic() - started < 20  # the exposure was cut short
+    assert_consistent(documents, beamline)
+    assert len(read_frames(documents.path())) == 4
+
+
+def test_a_rewind_across_prepare_does_not_split_the_stream(RE: Any, beamline: Beamline, documents: Documents) -> None:
+    acquisition = Acquisition("primary", 2, (0.005,))
+
+    def plan() -> MsgGenerator[None]:
+        yield from bps.stage(beamline.fccd)
+        yield from bps.open_run()
+        yield from bps.checkpoint()
+        yield from bps.prepare(beamline.fccd, acquisition, wait=True)
+        yield from bps.trigger_and_read([beamline.fccd])
+        if not resumed:
+            resumed.append(1)
+            yield from bps.pause()
+        yield from bps.checkpoint()
+        yield from bps.trigger_and_read([beamline.fccd])
+        yield from bps.close_run()
+        yield from bps.unstage(beamline.fccd)
+
+    resumed: list[int] = []
+    with pytest.raises(RunEngineInterrupted):
+        RE(plan())
+    RE.resume()
+    assert len(documents.named("stream_resource")) == 1
+    assert_consistent(documents, beamline)
+    assert [row["fccd_frame_index"] for row in documents.rows()] == [1, 2]
+
+
+def test_the_next_scan_gets_files_of_its_own(
+    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents
+) -> None:
+    RE(step_scan())
+    first = documents.path()
+    documents.all.clear()
+    RE(step_scan())
+    assert documents.path() != first
+    assert documents.indices() == list(range(12))
+
+
+def test_frames_come_at_the_frame_rate_at_most(RE: Any, beamline: Beamline, documents: Documents) -> None:
+    fccd = beamline.fccd
+    fccd.exposure_times.put([0.001])
+    fccd.frame_rate = 50
+    RE(bp.count([fccd], num=11))
+    with h5py.File(documents.path(), "r") as file:
+        intervals = np.diff(file["entry/data/timestamp"][:])
+    assert np.median(intervals) > 0.019
+    fccd.exposure_times.put([0.06])
+    documents.all.clear()
+    RE(bp.count([fccd], num=4))
+    with h5py.File(documents.path(), "r") as file:
+        assert np.diff(file["entry/data/timestamp"][:]).min() > 0.055
+
+
+def test_impossible_settings_are_refused(beamline: Beamline) -> None:
+    for rate in (0.0, -1.0, 201.0):
+        with pytest.raises(SettingsError, match="frame_rate is"):
+            beamline.fccd.frame_rate = rate
+    beamline.fccd.exposure_times.put([0.1, -0.1])
+    with pytest.raises(SettingsError, match="exposure_times is"):
+        beamline.fccd.trigger()
+
+
+@pytest.mark.parametrize("stream", [None, "primary"])
+def test_a_full_disk_is_refused_before_anything_is_done(
+    RE: Any, beamline: Beamline, monkeypatch: pytest.MonkeyPatch, stream: str | None
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**12, 10**12, 10**8))
+    acquisition = Acquisition(stream, 10**6, (0.005,), None)
+    with pytest.raises(PreflightError, match=r"needs 2048\.0 MB in .*, where 100\.0 MB are free; free 19"):
+        RE(bps.prepare(beamline.fccd, acquisition, wait=True))
+    assert beamline.fccd.file_path is None
+
+
+def test_frames_rendered_ahead_are_played(RE: Any, beamline: Beamline, documents: Documents) -> None:
+    acquisition = Acquisition(None, 12, (0.005,), POINTS)
+    fccd, stage = beamline.fccd, beamline.stage
+    rendered: list[Any] = []
+    render = beamline.physics._render
+
+    def spy(shot: Any, out: np.ndarray) -> None:
+        rendered.append(shot)
+        render(shot, out)
+
+    def plan() -> MsgGenerator[None]:
+        yield from bps.prepare(fccd, acquisition, wait=True)
+        assert len(rendered) == 12
+        yield from bps.mv(beamline.shutter, "open")
+        yield from bp.list_scan([fccd], stage.y, list(POINTS[:, 0]), stage.x, list(POINTS[:, 1]))
+
+    beamline.physics._render = spy  # type: ignore[method-assign]
+    RE(plan())
+    assert len(rendered) == 12
+    assert len(read_frames(documents.path())) == 12
+
+
+def test_a_rehearsal_can_be_stopped(RE: Any, tmp_path: Path) -> None:
+    with make_beamline(tmp_path, progress=False) as beamline:
+        acquisition = Acquisition(None, 2000, (0.1,), np.random.default_rng(0).uniform(-0.2, 0.2, (2000, 2)))
+        status = beamline.fccd.prepare(acquisition)
+        time.sleep(0.3)
+        assert not status.done
+        started = time.monotonic()
+        beamline.fccd.stop()
+        status.wait(10)
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("exposures_s", [(0.005,), (0.002, 0.02)])
+def test_the_catalog_gives_the_frames_of_the_file(
+    RE: Any,
+    beamline: Beamline,
+    step_scan: StepScan,
+    documents: Documents,
+    catalog: Any,
+    exposures_s: tuple[float, ...],
+) -> None:
+    """Also those that a pause in the middle of a point has made superfluous; none is shifted."""
+    beamline.fccd.provider = ScanPaths(catalog.frames_dir, RE.md)
+    paused: list[int] = []
+
+    def interrupt(i: int) -> MsgGenerator[None]:
+        if i == 4 and not paused:
+            paused.append(1)
+            yield from bps.trigger(beamline.fccd, wait=True)
+            yield from bps.pause()
+
+    token = RE.subscribe(catalog.raw_writer())
+    with pytest.raises(RunEngineInterrupted):
+        RE(step_scan(interrupt, exposures_s))
+    RE.resume()
+    RE.unsubscribe(token)
+    n_exposures = len(exposures_s)
+    frames = read_frames(documents.path())
+    assert len(frames) == 14 * n_exposures  # the point was triggered three times
+    stored = catalog[-1]["primary"]["fccd_image"].read()
+    np.testing.assert_array_equal(stored.reshape(frames.shape), frames)
+    np.testing.assert_array_equal(
+        catalog[-1]["dark"]["fccd_image"].read().reshape(-1, 32, 32), read_frames(documents.path("dark"))
+    )
+    assert stored.shape == ((14, 32, 32) if n_exposures == 1 else (14, n_exposures, 32, 32))
+    index = catalog[-1]["primary"]["fccd_frame_index"].read()
+    assert list(index) == [row["fccd_frame_index"] for row in documents.rows()]
