@@ -19,8 +19,9 @@ from ..errors import SettingsError
 from ..frames import Acquisition
 from ..geometry import metres_per_unit
 from ..scan_plan import DetectorInfo, Illumination
-from .assets import StreamAssets, StreamDocument
-from .frame_file import FrameFile, check_disk_space
+from .assets import StreamDocument
+from .frame_file import check_disk_space
+from .frame_stream import FrameStream
 from .physics import CameraPhysics
 
 if TYPE_CHECKING:
@@ -128,13 +129,10 @@ class Fccd(Device):
         self.pixel_size.put(list(pixel_m))
         self.adu_per_ev.put(adu_per_ev)
         self.layout.put(layout)
-        self._lock = threading.RLock()
         self._cancel = threading.Event()
         self._worker: ThreadPoolExecutor | None = None
         self._acquisition: Acquisition | None = None
-        self._file: FrameFile | None = None
-        self._assets: StreamAssets | None = None
-        self._n_events = 0
+        self._stream: FrameStream | None = None
         self._frame_end = 0.0
         self._beam_blocked = False
         self._flyer: FrameFlyer | None = None
@@ -171,7 +169,7 @@ class Fccd(Device):
     @property
     def file_path(self) -> Path | None:
         """The file that is open, or None."""
-        return None if self._file is None else self._file.path
+        return None if self._stream is None else self._stream.path
 
     def info(self) -> DetectorInfo:
         """Return what the scan plan says of the camera."""
@@ -209,9 +207,10 @@ class Fccd(Device):
             status.set_finished()
             return status
         n_frames = acquisition.n_events * len(acquisition.exposures_s)
-        purpose = f"{self.name}: {n_frames} frames"
         if acquisition.stream is None:
-            check_disk_space(self._physics.rehearsal_space(), n_frames * self.bytes_per_frame, purpose + " ahead")
+            # The frames will be on the disk twice: rendered ahead, and in the file of their stream.
+            needed = 2 * n_frames * self.bytes_per_frame
+            check_disk_space(self._physics.rehearsal_space(), needed, f"{self.name}: {n_frames} frames rendered ahead")
             self._submit(status, lambda: self._rehearse(acquisition))
             return status
         self.exposure_times.put(list(acquisition.exposures_s))
@@ -222,7 +221,7 @@ class Fccd(Device):
 
     def is_prepared(self, acquisition: Acquisition) -> bool:
         """Tell whether the file of this very `acquisition` is open."""
-        return acquisition is self._acquisition and self._file is not None
+        return acquisition is self._acquisition and self._stream is not None
 
     def _rehearse(self, acquisition: Acquisition) -> None:
         positions = acquisition.positions
@@ -233,14 +232,11 @@ class Fccd(Device):
         self._close_file()
         path = Path(self.provider.file(stream, label)).absolute()
         check_disk_space(path.parent, n_frames * self.bytes_per_frame, f"{self.name}: {n_frames} frames of {stream!r}")
-        exposures = self.exposures_s
-        with self._lock:
-            self._cancel.clear()
-            self._file = FrameFile(path, self._shape)
-            self._assets = StreamAssets(path, self.image_key, self._shape, len(exposures))
-            self._n_events = 0
-            if len(self._buffer) != len(exposures):
-                self._buffer = np.zeros((len(exposures), *self._shape), dtype=np.uint16)
+        n_exposures = len(self.exposures_s)
+        self._cancel.clear()
+        if len(self._buffer) != n_exposures:
+            self._buffer = np.zeros((n_exposures, *self._shape), dtype=np.uint16)
+        self._stream = FrameStream(path, self.image_key, self._shape, n_exposures)
         logger.info("%s writes stream %r to %s", self.name, stream, path)
 
     @property
@@ -256,7 +252,7 @@ class Fccd(Device):
     def trigger(self) -> DeviceStatus:
         """Take one frame for each exposure time; the status finishes when they are in the file."""
         status = DeviceStatus(self)
-        if self._file is None:
+        if self._stream is None:
             self._open("primary", "scan", len(self.exposures_s))
         self._submit(status, self._take_event)
         return status
@@ -287,8 +283,8 @@ class Fccd(Device):
         at_middle : callable
             Called in the middle of the event's exposures.
         """
-        file = self._file
-        assert file is not None
+        stream = self._stream
+        assert stream is not None
         middle: float | None = started + sum(exposures_s) / 2
         for k, exposure in enumerate(exposures_s):
             end = max(started + exposure, self._frame_end + self.frame_period)
@@ -299,11 +295,10 @@ class Fccd(Device):
             self._physics.expose(exposure, self._buffer[k])
             self._wait_until(end)
             self._frame_end = started = end
-        with self._lock:
-            if self._cancel.is_set() or file is not self._file:
-                raise Cancelled
-            row = file.append(self._buffer, exposures_s, time.time() - time.monotonic() + self._frame_end)
-            self._n_events += 1
+        ended = time.time() - time.monotonic() + self._frame_end
+        row = None if self._cancel.is_set() else stream.append(self._buffer, exposures_s, ended)
+        if row is None:
+            raise Cancelled
         self.frame_index.put(row)
         return row
 
@@ -363,16 +358,8 @@ class Fccd(Device):
         yield from self.collect_stream(each=True)[1]
 
     def collect_stream(self, *, each: bool, n_events: int | None = None) -> tuple[int, list[StreamDocument]]:
-        """Flush the file; return the number of events stored and the documents that tell of them.
-
-        `n_events` limits it; see :meth:`StreamAssets.collect` for `each`.
-        """
-        with self._lock:
-            if self._assets is None or self._file is None:
-                return 0, []
-            n_events = self._n_events if n_events is None else n_events
-            self._file.flush()
-            return n_events, list(self._assets.collect(n_events, each=each))
+        """Return the number of events stored and the documents that are new; see `FrameStream.collect`."""
+        return (0, []) if self._stream is None else self._stream.collect(each=each, n_events=n_events)
 
     # -- life cycle -------------------------------------------------------------------------
 
@@ -401,9 +388,8 @@ class Fccd(Device):
         An exposure in progress runs to its end; the RunEngine takes its point again. In flight
         no point is taken again, so there the flyer closes the shutter after the point in progress.
         """
-        with self._lock:
-            if self._assets is not None:
-                self._assets.interrupt()
+        if self._stream is not None:
+            self._stream.interrupt()
         if self._flyer is None or not self._flyer.flying:
             self.block_beam()
 
@@ -429,13 +415,6 @@ class Fccd(Device):
         self._flyer = flyer
 
     def _close_file(self) -> None:
-        with self._lock:
-            file, assets = self._file, self._assets
-            self._file = self._assets = None
-            if file is None or assets is None:
-                return
-            n_emitted = assets.n_emitted()
-            if n_emitted is not None:
-                # Frames of a point that an abort cut off belong to no event.
-                file.truncate(n_emitted * len(self._buffer))
-            file.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()

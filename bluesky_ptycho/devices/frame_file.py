@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 
 import h5py
@@ -52,7 +51,6 @@ class FrameFile:
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         self.path = path.absolute()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.RLock()
         self._file = h5py.File(self.path, "x", libver="latest")
         group = self._file.create_group("entry/data")
         group.attrs["signal"] = "data"
@@ -65,39 +63,35 @@ class FrameFile:
 
     def append(self, frames: NDArray[np.uint16], exposures_s: tuple[float, ...], ended: float) -> int:
         """Store frames ``(K, H, W)``, of which the last ended at `ended`; return the row of the first."""
-        with self._lock:
-            first = self.n_rows
-            last = first + len(frames)
-            # Writing a chunk directly skips HDF5's chunk cache and doubles the rate.
-            self._frames.resize(last, axis=0)
-            for row, frame in enumerate(frames, start=first):
-                self._frames.id.write_direct_chunk((row, 0, 0), np.ascontiguousarray(frame, dtype="<u2"))
-            times = ended - np.cumsum((0.0, *exposures_s[:0:-1]))[::-1]
-            for dataset, values in ((self._exposures, exposures_s), (self._times, times)):
-                dataset.resize(last, axis=0)
-                dataset[first:last] = values
-            self.n_rows = last
-            return first
+        first = self.n_rows
+        last = first + len(frames)
+        # Writing a chunk directly skips HDF5's chunk cache and doubles the rate.
+        self._frames.resize(last, axis=0)
+        for row, frame in enumerate(frames, start=first):
+            self._frames.id.write_direct_chunk((row, 0, 0), np.ascontiguousarray(frame, dtype="<u2"))
+        times = ended - np.cumsum((0.0, *exposures_s[:0:-1]))[::-1]
+        for dataset, values in ((self._exposures, exposures_s), (self._times, times)):
+            dataset.resize(last, axis=0)
+            dataset[first:last] = values
+        self.n_rows = last
+        return first
 
     def flush(self) -> None:
         """Let readers see all rows."""
-        with self._lock:
-            for dataset in (self._frames, self._exposures, self._times):
-                dataset.flush()
+        for dataset in (self._frames, self._exposures, self._times):
+            dataset.flush()
 
     def truncate(self, n_rows: int) -> None:
         """Drop the rows from `n_rows` on."""
-        with self._lock:
-            if n_rows >= self.n_rows:
-                return
-            for dataset in (self._frames, self._exposures, self._times):
-                dataset.resize(n_rows, axis=0)
-            self.n_rows = n_rows
-            self.flush()
+        if n_rows >= self.n_rows:
+            return
+        for dataset in (self._frames, self._exposures, self._times):
+            dataset.resize(n_rows, axis=0)
+        self.n_rows = n_rows
+        self.flush()
 
     def close(self) -> None:
         """Close the file; harmless if it is closed."""
-        with self._lock:
-            if self._file:
-                self.flush()
-                self._file.close()
+        if self._file:
+            self.flush()
+            self._file.close()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -15,7 +16,7 @@ from ophyd.utils import LimitError
 
 from bluesky_ptycho.errors import PreflightError
 from bluesky_ptycho.frames import Acquisition
-from bluesky_ptycho.sim import Beamline
+from bluesky_ptycho.sim import Beamline, make_beamline
 
 from .conftest import Documents, read_frames
 
@@ -199,3 +200,15 @@ def test_a_flight_keeps_the_frame_rate(RE: Any, beamline: Beamline, documents: D
     with h5py.File(documents.path(), "r") as file:
         times = file["entry/data/timestamp"][:]
     assert np.diff(times) == pytest.approx(np.full(N - 1, 0.005), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_fccd_flies_at_its_top_rate(RE: Any, tmp_path: Path, documents: Documents) -> None:
+    """200 raw frames of 2.4 MB each second, stored as they come."""
+    with make_beamline(tmp_path, frame_rate=200) as beamline:
+        RE(fly(beamline))
+        assert beamline.fccd.exposures_s == (0.005,)
+    with h5py.File(documents.path(), "r") as file:
+        times = file["entry/data/timestamp"][:]
+        assert file["entry/data/data"].shape == (N, 1040, 1152)
+    assert (N - 1) / (times[-1] - times[0]) == pytest.approx(200, rel=0.01)
