@@ -15,7 +15,6 @@ _LAZY = {
     "attach": "bluesky_ptycho.session",
     "open_catalog": "bluesky_ptycho.catalog",
     "write_profile": "bluesky_ptycho.catalog",
-    "replay": "bluesky_ptycho.replay",
     "make_beamline": "bluesky_ptycho.sim",
     "ptycho_scan": "bluesky_ptycho.plans",
     "ptycho_fly_scan": "bluesky_ptycho.plans",

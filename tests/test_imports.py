@@ -47,7 +47,8 @@ def test_every_public_name_is_there():
         "import bluesky_ptycho as package\n"
         "assert len(package.__all__) > 5\n"
         "for name in package.__all__:\n"
-        "    getattr(package, name)\n"
+        "    first = getattr(package, name)\n"
+        "    assert getattr(package, name) is first, name  # importing a module must not take its place\n"
         "assert set(package.__all__) <= set(dir(package))"
     )
 
