@@ -1,0 +1,147 @@
+"""From scan points to clean frames: read, correct with the right darks, reject what is bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..frames import Batch, CleanFrames
+from ..geometry import Canvas
+from ..preprocess import DarkAccumulator, correct_positions, make_pipeline
+from ..recon.stxm import stxm_map
+from .dark_store import Darks, DarkStore
+from .document_keys import Point
+from .frame_reader import FrameReader
+from .intake import Intake
+from .live_settings import LiveSettings
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What the next points gave: frames for the solver, and frames it must forget again."""
+
+    batch: Batch | None = None
+    withdrawn: tuple[int, ...] = ()
+
+
+class FrameSupply:
+    """Clean frames of one run, a chunk at a time.
+
+    Parameters
+    ----------
+    intake : Intake
+        Documents of the run.
+    settings : LiveSettings
+    dark_store : DarkStore
+        Darks of other runs; those of this one are added to it.
+    note : callable
+        Takes a message for the user.
+    """
+
+    def __init__(
+        self, intake: Intake, settings: LiveSettings, dark_store: DarkStore, note: Callable[[str], None]
+    ) -> None:
+        self._intake = intake
+        self._settings = settings
+        self._dark_store = dark_store
+        self._note = note
+        self._readers: dict[bool, FrameReader] = {}
+        self._accumulators = [DarkAccumulator.for_plan(intake.plan) for _ in intake.plan.exposures_s]
+        self._n_darks = 0
+        self._darks: Darks | None = None
+        self._darks_decided = False
+        self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
+        self.rejected: dict[int, str] = {}
+        self.dark_corrected = True
+
+    def set_up(self) -> None:
+        """Compile the preprocessing before the first frame needs it."""
+        self._pipeline = make_pipeline(self._intake.plan, self._settings.preprocess)
+        self._pipeline.warm_up()
+
+    def take(self) -> Supply | None:
+        """Process the next points whose frames are on disk; None if there are none."""
+        chunk = self._settings.chunk
+        darks = self._intake.take_darks(chunk)
+        if darks:
+            self._add_darks(darks)
+            return Supply()
+        points = self._intake.take_points(chunk)
+        return self._clean(points) if points else None
+
+    def stxm(self, canvas: Canvas) -> NDArray[np.float32] | None:
+        """Return the scanning transmission image of the frames so far."""
+        if not self._totals:
+            return None
+        positions, totals = zip(*self._totals.values(), strict=True)
+        return stxm_map(np.array(positions), np.array(totals), canvas)
+
+    def missing(self) -> tuple[int, ...]:
+        """Return the points that were announced and neither used nor rejected, in order."""
+        return tuple(sorted(set(self._intake.left_over()) - set(self.rejected)))
+
+    def close(self) -> None:
+        """Close the files."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def _read(self, points: Sequence[Point], *, dark: bool) -> NDArray[np.uint16]:
+        reader = self._readers.get(dark)
+        if reader is None:
+            reader = self._readers[dark] = FrameReader(self._intake.source(dark=dark), self._settings.patience_s)
+        rows = np.array([p.row for p in points], dtype=np.intp)
+        return reader.read(rows, self._intake.plan.frames_per_point)
+
+    def _add_darks(self, points: Sequence[Point]) -> None:
+        frames = self._read(points, dark=True)
+        for k, accumulator in enumerate(self._accumulators):
+            accumulator.add(frames[:, k])
+        self._n_darks += len(points)
+
+    def _decide_darks(self) -> None:
+        """Fix the darks of the run when the first measured frame comes."""
+        self._darks_decided = True
+        plan = self._intake.plan
+        if self._n_darks:
+            exposures = zip(self._accumulators, plan.exposures_s, strict=True)
+            self._darks = tuple(a.model(exposure) for a, exposure in exposures)
+            self._dark_store.put(self._intake.start["uid"], self._darks)
+        elif plan.dark_uid:
+            self._darks = self._dark_store.get(plan.dark_uid)
+            if self._darks is None:
+                self._note(f"darks of run {plan.dark_uid} were not found; going on without dark correction")
+        elif self._pipeline.needs_darks:
+            self._note("the run has no darks; going on without dark correction")
+
+    def _clean(self, points: Sequence[Point]) -> Supply:
+        if not self._darks_decided:
+            self._decide_darks()
+        clean = self._pipeline(self._read(points, dark=False), self._darks)
+        if self._darks is not None and self._pipeline.dark_problem:
+            self._note(f"the darks do not fit and are not used: {self._pipeline.dark_problem}")
+        self.dark_corrected &= clean.dark_corrected
+        reasons = dict(clean.rejected)
+        for i, point in enumerate(points):
+            if point.position_m is None or not np.isfinite(point.position_m).all():
+                reasons.setdefault(i, f"position is {point.position_m}")
+        withdrawn = []
+        for i, reason in reasons.items():
+            self.rejected[points[i].seq_num] = reason
+            if self._totals.pop(points[i].seq_num, None) is not None:
+                withdrawn.append(points[i].seq_num)  # a good frame was there before a rewind
+        good = [i for i in range(len(points)) if i not in reasons]
+        return Supply(self._batch([points[i] for i in good], clean, good) if good else None, tuple(withdrawn))
+
+    def _batch(self, points: Sequence[Point], clean: CleanFrames, rows: list[int]) -> Batch:
+        positions = np.array([p.position_m for p in points], dtype=np.float64)
+        positions = correct_positions(positions, self._settings.preprocess.position_matrix)
+        photons, mask = clean.photons[rows], clean.mask[rows]
+        totals = np.einsum("nyx,nyx->n", photons, mask, dtype=np.float64)
+        for point, position, total in zip(points, positions, totals, strict=True):
+            self.rejected.pop(point.seq_num, None)
+            self._totals[point.seq_num] = (position, float(total))
+        seq_nums = np.array([p.seq_num for p in points], dtype=np.int64)
+        return Batch(seq_nums, positions, np.sqrt(np.maximum(photons, 0)), mask)
