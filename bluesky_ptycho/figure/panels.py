@@ -146,7 +146,7 @@ def draw_frc(axes: Axes, snapshot: Snapshot) -> None:
     axes.set_xlabel("spatial frequency, 1/µm", color=PALE)
     axes.set_xlim(0, frequency[-1])
     axes.set_ylim(min(-0.05, float(np.nanmin(frc["correlation"]))), 1.05)
-    axes.legend(loc="lower left", frameon=False, fontsize=10)
+    axes.legend(loc="lower left", ncols=2, frameon=True, framealpha=0.9, edgecolor="none", fontsize=10)
     _curve_style(axes)
 
 
@@ -200,10 +200,10 @@ def draw_scale_bar(axes: Axes) -> None:
     x, y, thick = left + 0.045 * width, bottom + 0.045 * height, 0.014 * height
     axes.add_patch(Rectangle((x, y), length, thick, facecolor="white", edgecolor="black", lw=0.8, zorder=5))
     text = axes.text(
-        x + length / 2,
+        x,
         y + 1.6 * thick,
         display.length_text(length * 1e-6),
-        ha="center",
+        ha="left",
         va="bottom",
         color="white",
         fontsize=11,
@@ -216,7 +216,7 @@ def draw_scale_bar(axes: Axes) -> None:
 def _show(axes: Axes, values: NDArray[Any], canvas: Canvas, box: Box, **colours: Any) -> AxesImage:
     axes.set_facecolor("#8b9097")
     image = axes.imshow(values[box], origin=DISPLAY_ORIGIN, extent=display.extent_um(canvas, box), **colours)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=9, colors=PALE)
     axes.set_xlabel("stage x, µm", fontsize=9, color=PALE, labelpad=2)

@@ -196,12 +196,23 @@ def crossing_half_pitch(
 
 
 def _without_relative_phase(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Return `b` times the phase ramp and phase that bring it nearest to `a`."""
+    """Return `b` times the phase ramp and phase that bring it nearest to `a`.
+
+    The ramp is the peak of the spectrum of a·b*, refined by the phases of the halves of the field:
+    unlike phase steps between neighbours this holds for noisy images too.
+    """
+    peak = np.unravel_index(np.abs(np.fft.fft2(a * b.conj())).argmax(), a.shape)
     turned = b
     for axis, n in enumerate(a.shape):
+        turned = turned * _ramp_along(axis, 2 * np.pi * float(peak[axis]) / n, n)
+    for axis, n in enumerate(a.shape):
         product = np.moveaxis(a * turned.conj(), axis, 0)
-        slope = np.angle(np.sum(product[1:] * product[:-1].conj()))
-        ramp = np.exp(1j * slope * np.arange(n))
-        turned = turned * (ramp[:, None] if axis == 0 else ramp[None, :])
+        lower, upper = product[: n // 2].sum(), product[n - n // 2 :].sum()
+        turned = turned * _ramp_along(axis, float(np.angle(upper * lower.conj())) / (n - n // 2), n)
     overlap = np.vdot(turned, a)
     return turned * (overlap / abs(overlap)) if overlap else turned
+
+
+def _ramp_along(axis: int, slope: float, n: int) -> NDArray[np.complex128]:
+    ramp = np.exp(1j * slope * np.arange(n))
+    return ramp[:, None] if axis == 0 else ramp[None, :]
