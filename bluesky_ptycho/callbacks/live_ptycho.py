@@ -96,7 +96,7 @@ class LivePtycho:
         try:
             with self._lock:
                 if not self._closed:
-                    self._router(name, doc)
+                    self._router(name, dict(doc))
         except Exception as error:
             logger.error("live ptychography missed a %s document: %s: %s", name, type(error).__name__, error)
 
