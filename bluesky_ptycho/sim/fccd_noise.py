@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ..settings import Settings, setting
+from .compiled import kernel
 
 CHANNELS = 192
 PER_HALF = 96
@@ -181,7 +181,7 @@ def _share_charge(image: NDArray[np.float32], part: float) -> NDArray[np.float32
     return shared
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _assemble(image, gain, level, tone_cos, tone_sin, step_cos, step_sin, sigma, normal, out):  # type: ignore[no-untyped-def]
     """Put both halves together in the order in which they are read.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .compiled import kernel
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@kernel
 def _mix(state):  # type: ignore[no-untyped-def]
     """Return 64 random bits of a counter (SplitMix64; Steele, Lea, Flood 2014)."""
     z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -18,13 +19,13 @@ def _mix(state):  # type: ignore[no-untyped-def]
     return z ^ (z >> np.uint64(31))
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@kernel
 def _uniform(bits):  # type: ignore[no-untyped-def]
     """Return a number in [0, 1)."""
     return (bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _poisson_large(mean, state):  # type: ignore[no-untyped-def]
     """Draw for a mean of at least 10 by transformed rejection (PTRS; Hörmann 1993); exact."""
     root = math.sqrt(mean)
@@ -48,7 +49,7 @@ def _poisson_large(mean, state):  # type: ignore[no-untyped-def]
             return k, state
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _poisson_small(mean, u):  # type: ignore[no-untyped-def]
     """Invert the distribution function at `u` for a mean below 10; exact."""
     k = 0
@@ -61,7 +62,7 @@ def _poisson_small(mean, u):  # type: ignore[no-untyped-def]
     return k
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def poisson_of_field(field, scale, seed, out):  # type: ignore[no-untyped-def]
     """Draw photon counts with mean ``scale * |field|**2``.
 
