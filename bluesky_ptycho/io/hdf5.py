@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MetadataError, NotFoundError
+from ..errors import MetadataError, NotFoundError, PtychoError
 
 MAX_LINKS = 16
 """Soft links followed one after the other before a loop is suspected."""
@@ -38,9 +38,12 @@ def open_for_reading(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as error:
+    except PtychoError:
+        raise
+    # h5py meets a damaged file with any of these.
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
         damaged = "is not an HDF5 file" if not h5py.is_hdf5(path) else "cannot be read"
-        raise MetadataError(f"{path} {damaged}: {str(error).splitlines()[0]}") from error
+        raise MetadataError(f"{path} {damaged}: {' '.join(str(error).split())}") from error
 
 
 def find_dataset(file: h5py.File, *names: str) -> h5py.Dataset | None:

@@ -182,16 +182,18 @@ def crossing_half_pitch(
     """
     if len(correlation) <= SKIPPED_RINGS + 1:
         return float("nan")
-    above = np.convolve(np.pad(correlation - criterion, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
-    hold = max(3, round(0.04 * len(above)))
-    start = next((k for k in range(SKIPPED_RINGS, len(above)) if above[k] >= 0), None)
-    if start is None:
+    raw = correlation - criterion
+    smooth = np.convolve(np.pad(raw, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
+    hold = max(3, round(0.04 * len(smooth)))
+    risen = np.flatnonzero(smooth[SKIPPED_RINGS:] >= 0)
+    if not len(risen):
         return float("nan")
-    for k in range(start + 1, len(above)):
-        if (above[k : k + hold] < 0).all():
-            fraction = above[k - 1] / (above[k - 1] - above[k])
-            step = frequency_per_m[k] - frequency_per_m[k - 1]
-            return float(0.5 / (frequency_per_m[k - 1] + fraction * step))
+    for k in range(SKIPPED_RINGS + int(risen[0]) + 1, len(smooth)):
+        if (smooth[k : k + hold] < 0).all():
+            # The running mean says about where, the curve itself exactly: its last descent before k + 1.
+            below = next(m for m in range(min(k + 1, len(raw) - 1), 0, -1) if raw[m] < 0 <= raw[m - 1] or m == 1)
+            fraction = np.clip(raw[below - 1] / (raw[below - 1] - raw[below]), 0, 1)
+            return float(0.5 / np.interp(below - 1 + fraction, np.arange(len(raw)), frequency_per_m))
     return float(0.5 / frequency_per_m[-1])
 
 

@@ -138,8 +138,8 @@ def test_frc_finds_where_the_signal_ends(cut):
     result = frc(a, b, PIXEL_M)
     for name in ("half_bit_m", "one_seventh_m"):
         ring = SIZE * PIXEL_M[0] / (2 * result[name])
-        # The window spreads the edge over two rings.
-        assert ring == pytest.approx(cut * SIZE, abs=2.5)
+        # The window spreads the edge of so strong a signal over two rings.
+        assert 0 < ring - cut * SIZE < 2.2
 
 
 def test_frc_extremes():
