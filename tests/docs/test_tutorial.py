@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 from tests.conftest import REPOSITORY
 
 from .blocks import read_blocks
+from .shell import run_shell
 
 PAGE = REPOSITORY / "docs" / "tutorial.md"
 
@@ -32,13 +30,3 @@ def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     assert "complex64" in said
     assert "2 reconstructions of 1 scan" in said
     assert "SolverSettings has no setting 'mode'" in said
-
-
-def run_shell(code: str, directory: Path) -> str:
-    """Run shell commands as a user would, with this interpreter as ``python``."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-euc", code], cwd=directory, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
