@@ -124,6 +124,8 @@ class Analysis(threading.Thread):
                 return
             if self._wants_pass(solver) and not stopped:
                 self._iterate(solver)
+            elif self._wants_halves(solver) and not stopped:
+                solver.step_halves()
             elif not consumed:
                 intake.wait(timeout=0.2)
             self._maybe_send(solver)
@@ -147,6 +149,10 @@ class Analysis(threading.Thread):
         processor to others.
         """
         return solver.n_frames > 0 and self._visits < self._settings.passes * solver.n_frames
+
+    def _wants_halves(self, solver: IncrementalSolver) -> bool:
+        """Whether the half data sets lag behind; they only take time that is left over."""
+        return self._settings.frc and solver.step_halves(0) < self._settings.solver.frc_passes
 
     def _iterate(self, solver: IncrementalSolver) -> None:
         self._residual = float(solver.step(1))

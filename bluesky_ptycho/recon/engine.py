@@ -56,11 +56,14 @@ class Engine(Protocol):
     def run(self, state: ReconState, slots: Slots, visit: Visit) -> float:
         """Visit all frames; return the error they added."""
 
-    def step_object(self, state: ReconState, regularisation: float, step: float) -> None:
+    def step_object(self, state: ReconState, step: float, regularisation: float, momentum: float) -> None:
         """Step the object by the sums and clear them."""
 
-    def step_probe(self, state: ReconState, regularisation: float, step: float) -> None:
+    def step_probe(self, state: ReconState, step: float, regularisation: float, momentum: float) -> None:
         """Step the probe by the sums and clear them."""
+
+    def clear_probe(self) -> None:
+        """Forget the probe's sums."""
 
     def clear(self) -> None:
         """Forget the sums."""
@@ -102,6 +105,11 @@ class ArrayEngine:
                 xp.zeros(window, dtype=xp.float32),
             )
         return self._sums
+
+    def clear_probe(self) -> None:
+        """Forget the probe's sums."""
+        if self._sums is not None:
+            self._sums[2][...], self._sums[3][...] = 0, 0
 
     def clear(self) -> None:
         """Forget the sums."""
@@ -154,16 +162,20 @@ class ArrayEngine:
         probe_sum += xp.sum(q, axis=0)
         transmission += xp.sum(t, axis=0)
 
-    def step_object(self, state: ReconState, regularisation: float, step: float) -> None:
+    def step_object(self, state: ReconState, step: float, regularisation: float, momentum: float) -> None:
         """Step the object."""
         g, w = self._ensure(state)[:2]
-        state.object = reference.weighted_step(self.backend.xp, state.object, g, w, regularisation, step)
+        state.object, state.object_velocity = reference.weighted_step(
+            self.backend.xp, state.object, state.object_velocity, g, w, step, regularisation, momentum
+        )
         g[...], w[...] = 0, 0
 
-    def step_probe(self, state: ReconState, regularisation: float, step: float) -> None:
+    def step_probe(self, state: ReconState, step: float, regularisation: float, momentum: float) -> None:
         """Step the probe."""
         g, w = self._ensure(state)[2:]
-        state.probe = reference.weighted_step(self.backend.xp, state.probe, g, w, regularisation, step)
+        state.probe, state.probe_velocity = reference.weighted_step(
+            self.backend.xp, state.probe, state.probe_velocity, g, w, step, regularisation, momentum
+        )
         g[...], w[...] = 0, 0
 
 
@@ -233,7 +245,7 @@ class HostLane:
 class Sums:
     """Per-lane sums of the host engine: object gradient and illumination, probe gradient and transmission."""
 
-    def __init__(self, lanes: int, canvas: tuple[int, int], probe: tuple[int, int, int]) -> None:
+    def __init__(self, lanes: int, canvas: tuple[int, ...], probe: tuple[int, ...]) -> None:
         self.gradient = np.zeros((lanes, 1, *canvas), np.complex64)
         self.illumination = np.zeros((lanes, *canvas), np.float32)
         self.probe = np.zeros((lanes, *probe), np.complex64)
@@ -266,6 +278,10 @@ class HostEngine:
         if self._pool is None and self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="ptycho-lane")
 
+    def clear_probe(self) -> None:
+        """Forget the probe's sums."""
+        self.sums.probe[...], self.sums.transmission[...] = 0, 0
+
     def clear(self) -> None:
         """Forget the sums."""
         if self.lanes:
@@ -291,17 +307,19 @@ class HostEngine:
             visit(lane, slots[i : i + 1])
         return lane.error
 
-    def step_object(self, state: ReconState, regularisation: float, step: float) -> None:
+    def step_object(self, state: ReconState, step: float, regularisation: float, momentum: float) -> None:
         """Step the object in place."""
         from . import kernels
 
-        kernels.weighted_step(state.object[None], self.sums.gradient, self.sums.illumination, regularisation, step)
+        target, velocity, sums = state.object[None], state.object_velocity[None], self.sums
+        kernels.weighted_step(target, velocity, sums.gradient, sums.illumination, step, regularisation, momentum)
 
-    def step_probe(self, state: ReconState, regularisation: float, step: float) -> None:
+    def step_probe(self, state: ReconState, step: float, regularisation: float, momentum: float) -> None:
         """Step the probe in place."""
         from . import kernels
 
-        kernels.weighted_step(state.probe, self.sums.probe, self.sums.transmission, regularisation, step)
+        target, velocity, sums = state.probe, state.probe_velocity, self.sums
+        kernels.weighted_step(target, velocity, sums.probe, sums.transmission, step, regularisation, momentum)
 
 
 def pairs(a: NDArray[np.complex64]) -> NDArray[np.float32]:

@@ -113,10 +113,13 @@ def pie_gradients(
 
 
 @_jit
-def weighted_step(target: Any, gradient: Any, weight: Any, regularisation: float, step: float) -> None:
-    """Step `target` (m, rows, cols) in place by `gradient` (lanes, m, rows, cols) over `weight` (lanes, rows, cols).
+def weighted_step(
+    target: Any, velocity: Any, gradient: Any, weight: Any, step: float, regularisation: float, momentum: float
+) -> None:
+    """Step `target` and `velocity` (m, rows, cols) in place.
 
-    The sums of all lanes are added up and cleared.
+    `gradient` (lanes, m, rows, cols) and `weight` (lanes, rows, cols) are added up over the lanes
+    and cleared.
     """
     lanes, modes, rows, cols = gradient.shape
     peak = np.float32(0)
@@ -131,17 +134,22 @@ def weighted_step(target: Any, gradient: Any, weight: Any, regularisation: float
             peak = max(peak, total[x])
     keep = np.float32(1 - regularisation)
     floor = np.float32(regularisation * peak + 1e-9)
-    size = np.float32(step)
+    size, mu = np.float32(step), np.float32(momentum)
     for y in range(rows):
         total = weight[0, y]
         for x in range(cols):
             total[x] = size / (keep * total[x] + floor)
         for m in range(modes):
-            t = target[m, y]
-            for lane in range(lanes):
-                g = gradient[lane, m, y]
+            t, v, g = target[m, y], velocity[m, y], gradient[0, m, y]
+            for lane in range(1, lanes):
+                other_g = gradient[lane, m, y]
                 for x in range(cols):
-                    t[x] += g[x] * total[x]
-                    g[x] = 0
+                    g[x] += other_g[x]
+                    other_g[x] = 0
+            for x in range(cols):
+                wish = g[x] * total[x]
+                v[x] = v[x] * mu + wish
+                t[x] += v[x] * mu + wish
+                g[x] = 0
         for x in range(cols):
             total[x] = 0

@@ -24,8 +24,9 @@ def orthogonalise(state: ReconState) -> None:
     # a mode's phase is free: keep each near what it was, so that displays do not flicker
     lead = rotation[np.arange(modes), np.abs(rotation).argmax(axis=1)]
     rotation *= (np.abs(lead) / lead)[:, None]
-    mixed = state.backend.to_device(rotation.astype(np.complex64)) @ flat
-    state.probe = xp.reshape(mixed, state.probe.shape)
+    mix, shape = state.backend.to_device(rotation.astype(np.complex64)), state.probe.shape
+    state.probe = xp.reshape(mix @ flat, shape)
+    state.probe_velocity = xp.reshape(mix @ xp.reshape(state.probe_velocity, (modes, -1)), shape)
 
 
 def scale_power(probe: NDArray[np.complex64], photons: float) -> NDArray[np.complex64]:

@@ -116,11 +116,17 @@ def pie_gradients(xp: Any, probes: Any, windows: Any, waves: Any) -> tuple[Any, 
     )
 
 
-def weighted_step(xp: Any, target: Any, gradient: Any, weight: Any, regularisation: float, step: float) -> Any:
-    """Return `target` after the rPIE step (Maiden, Johnson, Li 2017, eq. 9, summed over a batch).
+def weighted_step(
+    xp: Any, target: Any, velocity: Any, gradient: Any, weight: Any, step: float, regularisation: float, momentum: float
+) -> tuple[Any, Any]:
+    """Return `target` and `velocity` after an rPIE step with Nesterov momentum.
 
-    ``target + step * gradient / ((1 - a) * weight + a * max(weight))`` with a = `regularisation`;
-    `weight` may lack leading axes of `target`. Where nothing was seen at all, nothing changes.
+    The step is ``g = step * gradient / ((1 - a) * weight + a * max(weight))`` with a =
+    `regularisation` (Maiden, Johnson, Li 2017, eq. 9, summed over a batch). Then ``velocity =
+    momentum * velocity + g`` and the target moves by ``momentum * velocity + g``. `weight` may lack
+    leading axes of `target`. Where nothing was seen at all, g is 0.
     """
     floor = regularisation * xp.max(weight) + TINY
-    return target + gradient * xp.astype(step / ((1 - regularisation) * weight + floor), gradient.dtype)
+    g = gradient * xp.astype(step / ((1 - regularisation) * weight + floor), gradient.dtype)
+    velocity = momentum * velocity + g
+    return target + momentum * velocity + g, velocity

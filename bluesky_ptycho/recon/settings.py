@@ -13,19 +13,19 @@ class SolverSettings(Settings):
 
     algorithm: str = setting("rpie", "Name in the registry of algorithms.")
     modes: int | None = setting(None, "Incoherent probe modes; None takes those of the given probe, else 1.", low=1)
-    batch_size: int = setting(16, "Frames per object and probe update while frames arrive.", low=1, unit="frame")
+    batch_size: int = setting(16, "Fewest frames per object and probe update.", low=1, unit="frame")
+    batches_per_pass: int = setting(4, "Most updates per pass: more frames make larger batches.", low=1)
+    step: float = setting(0.5, "Relaxation of the object's and the probe's updates.", low=0.0, high=2.0)
+    momentum: float = setting(0.9, "Share of the last update that goes on in the next.", low=0.0, high=0.99)
     object_regularisation: float = setting(
         0.1, "rPIE's alpha: weight of the peak illumination in the object's step.", low=0.0, high=1.0
     )
     probe_regularisation: float = setting(
         0.1, "rPIE's alpha of the probe's step: weight of the brightest object part.", low=0.0, high=1.0
     )
-    object_step: float = setting(1.0, "Relaxation of the object update.", low=0.0, high=2.0)
-    probe_step: float = setting(1.0, "Relaxation of the probe update.", low=0.0, high=2.0)
     probe_start: int = setting(2, "Passes before the probe is released.", low=0, unit="pass")
     subpixel: bool = setting(True, "Shift the probe by each position's fraction of a pixel.")
     relaxation: float = setting(0.75, "RAAR's beta; 1 is the difference map.", low=0.0, high=1.0)
     tail_passes: int = setting(10, "Passes after the last frame.", low=0, unit="pass")
-    tail_batch_size: int = setting(64, "Frames per update in those passes.", low=1, unit="frame")
-    frc_passes: int = setting(10, "Passes over each half data set for a Fourier ring correlation.", low=1, unit="pass")
+    frc_passes: int = setting(15, "Passes over each half data set for a Fourier ring correlation.", low=1, unit="pass")
     seed: int = setting(0, "Seed of the frame order.", low=0)

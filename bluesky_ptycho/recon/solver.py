@@ -75,6 +75,7 @@ class IncrementalSolver:
         self._guessed = 0
         self._free_passes = 0
         self._half_sets: Halves | None = None
+        self._first_probe = np.zeros((modes, *geometry.shape), np.complex64)
 
     @property
     def n_frames(self) -> int:
@@ -127,21 +128,21 @@ class IncrementalSolver:
     def step(self, n: int = 1) -> float:
         """Make `n` passes over all frames so far; return the running residual of the last, NaN without frames."""
         for _ in range(n):
-            self._pass(self.settings.batch_size)
+            self._pass(self.settings.batches_per_pass)
         return self._residuals[-1] if self._residuals else float("nan")
 
     def finish(self) -> None:
         """Make the tail passes that follow the last frame."""
         for _ in range(self.settings.tail_passes):
-            self._pass(self.settings.tail_batch_size)
+            self._pass(self.settings.batches_per_pass)
 
-    def _pass(self, batch_size: int) -> None:
+    def _pass(self, most: int) -> None:
         state = self._state
         slots = state.frames.slots(lit=True)
         if not len(slots):
             return
         free = self._prepare_probe(slots)
-        options = PassOptions(self.settings, batch_size, free)
+        options = PassOptions(self.settings, max(self.settings.batch_size, -(-len(slots) // most)), free)
         error = self._algorithm(state, self._engine, self._rng.permutation(slots), options)
         if free:
             orthogonalise(state)
@@ -157,10 +158,32 @@ class IncrementalSolver:
             guess = self._given
             if guess is None:
                 guess = first_probe(self.plan.illumination, self.geometry, state.frames, slots)[None]
-            state.probe = self.backend.to_device(scale_power(add_modes(guess, len(state.probe)), photons))
+            self._first_probe = scale_power(add_modes(guess, len(state.probe)), photons)
+            state.probe = self.backend.to_device(np.array(self._first_probe))
             self._guessed = len(slots)
         self._free_passes += 1
         return False
+
+    def step_halves(self, n: int = 1) -> float:
+        """Make `n` passes over each of two independent half data sets, for the Fourier ring correlation.
+
+        They cost as much as `n` passes over all frames. Returns how often a frame was visited in
+        its half, on average; infinity while there is nothing to visit, that is before the first
+        pass of :meth:`step` or without light.
+        """
+        n_lit = len(self._state.frames.slots(lit=True))
+        if not self._guessed or not n_lit:
+            return float("inf")
+        if self._half_sets is None:
+            self._half_sets = Halves(self._state, self._first_probe, self._engine, self._algorithm, self.settings)
+        for _ in range(n):
+            self._half_sets.step(self._state)
+        return self._half_sets.visits / n_lit
+
+    def _correlate_halves(self) -> dict[str, Any] | None:
+        while self.step_halves(0) < self.settings.frc_passes:
+            self.step_halves()
+        return None if self._half_sets is None else self._half_sets.correlate(self._state)
 
     def snapshot(self, *, frc: bool = False, exact_residual: bool = False) -> Snapshot:
         """Return a copy, in host memory, of what is known now.
@@ -168,7 +191,8 @@ class IncrementalSolver:
         Parameters
         ----------
         frc : bool
-            Make the Fourier ring correlation of two half data sets; costs ``frc_passes`` passes.
+            Make the Fourier ring correlation of two half data sets; costs up to ``frc_passes`` passes,
+            less those that :meth:`step_halves` made before.
         exact_residual : bool
             Make the residual of this very state over all frames; costs half a pass.
         """
@@ -186,14 +210,9 @@ class IncrementalSolver:
             residuals=np.array(self._residuals),
             residual=exact,
             iteration=self.iteration,
-            frc=self._halves().correlate(state) if frc and self._guessed else None,
+            frc=self._correlate_halves() if frc else None,
             settings=self.settings.to_dict(),
         )
-
-    def _halves(self) -> Halves:
-        if self._half_sets is None:
-            self._half_sets = Halves(self._state, self._engine, self._algorithm, self.settings)
-        return self._half_sets
 
 
 def _checked_probe(probe: NDArray[Any] | None, geometry: Geometry) -> NDArray[np.complex64] | None:

@@ -22,6 +22,8 @@ class ReconState:
     ----------
     object : (rows, cols) complex64
     probe : (modes, ny, nx) complex64
+    object_velocity, probe_velocity : complex64
+        What momentum carries from step to step, of the same shapes.
     frames : FrameStore
         May be shared by several states (half data sets).
     canvas : Canvas
@@ -33,6 +35,8 @@ class ReconState:
     backend: Backend
     object: Any
     probe: Any
+    object_velocity: Any
+    probe_velocity: Any
     frames: FrameStore
     canvas: Canvas
     memory: dict[str, Any] = field(default_factory=dict)
@@ -43,7 +47,13 @@ class ReconState:
         xp = backend.xp
         # asarray may share memory with the caller's probe, which the solver would then change
         own = backend.to_device(np.array(probe, dtype=np.complex64, order="C"))
-        return cls(backend, xp.ones(canvas.shape, dtype=xp.complex64), own, frames, canvas)
+        image = xp.ones(canvas.shape, dtype=xp.complex64)
+        return cls(backend, image, own, xp.zeros_like(image), xp.zeros_like(own), frames, canvas)
+
+    def rest(self) -> None:
+        """Take all momentum away."""
+        self.object_velocity = self.backend.xp.zeros_like(self.object)
+        self.probe_velocity = self.backend.xp.zeros_like(self.probe)
 
 
 def grown_canvas(canvas: Canvas, positions_m: NDArray[np.float64], margin_px: int = 8) -> Canvas:
@@ -79,4 +89,6 @@ def move_to(state: ReconState, canvas: Canvas) -> None:
     rows, cols = state.canvas.shape
     image = xp.ones(canvas.shape, dtype=xp.complex64)
     image[r : r + rows, c : c + cols] = state.object
-    state.object, state.canvas = image, canvas
+    velocity = xp.zeros_like(image)
+    velocity[r : r + rows, c : c + cols] = state.object_velocity
+    state.object, state.object_velocity, state.canvas = image, velocity, canvas

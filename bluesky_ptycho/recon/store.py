@@ -44,6 +44,8 @@ class FrameStore:
         Where `taps` matter.
     photons : (capacity,) float64
         Photons in valid pixels.
+    numbers : (capacity,) int64
+        Sequence number of the frame in each slot.
     """
 
     def __init__(self, capacity: int, window: tuple[int, int], backend: Backend, subpixel: bool) -> None:
@@ -56,6 +58,7 @@ class FrameStore:
         self.taps = np.zeros((capacity, 2, N_TAPS), np.float32)
         self.fractional = np.zeros(capacity, bool)
         self.photons = np.zeros(capacity)
+        self.numbers = np.zeros(capacity, np.int64)
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -90,7 +93,7 @@ class FrameStore:
             amplitude = np.where(valid, np.maximum(raw, 0), np.float32(-1))
             self.photons[slot] = np.sum(np.square(amplitude, dtype=np.float64), where=valid)
             self.amplitude[slot, ...] = self.backend.to_device(np.fft.ifftshift(amplitude))
-            self.positions_m[slot] = positions[i]
+            self.positions_m[slot], self.numbers[slot] = positions[i], seq
         self.place(canvas)
 
     def _take_slot(self, seq: int) -> int:
@@ -107,7 +110,7 @@ class FrameStore:
         grown = xp.zeros((new, *self.window), dtype=xp.float32)
         grown[:old, ...] = self.amplitude
         self.amplitude = grown
-        for name in ("positions_m", "corners", "taps", "fractional", "photons"):
+        for name in ("positions_m", "corners", "taps", "fractional", "photons", "numbers"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros((new - old, *array.shape[1:]), array.dtype)]))
         self._free.extend(range(old, new))

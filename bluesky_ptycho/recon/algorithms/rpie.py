@@ -21,8 +21,25 @@ def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: P
         lane.accumulate(state, chunk, probes, waves)
 
     chosen, error = options.settings, 0.0
-    for batch in batches(slots, options.batch_size):
+    cut = batches(slots, options.batch_size)
+    step = safe_step(chosen.step, chosen.momentum, len(cut))
+    for batch in cut:
         error += engine.run(state, batch, visit)
-        engine.step_object(state, chosen.object_regularisation, chosen.object_step)
-        engine.step_probe(state, chosen.probe_regularisation, chosen.probe_step if options.probe_free else 0.0)
+        engine.step_object(state, step, chosen.object_regularisation, chosen.momentum)
+        if options.probe_free:
+            engine.step_probe(state, step, chosen.probe_regularisation, chosen.momentum)
+        else:
+            engine.clear_probe()
     return error
+
+
+def safe_step(step: float, momentum: float, n_batches: int) -> float:
+    """Return `step`, or less where momentum would overshoot.
+
+    A pixel that only one of the k batches of a pass lights coasts between its visits: a visit moves
+    it by s (1 - mu^k) / (1 - mu) and the next pass by mu^k of that. Heavy ball with such a step is
+    stable below 2 (1 + mu^k) (Polyak 1964); half of that is allowed, as object and probe answer to
+    the same residual.
+    """
+    left = momentum**n_batches
+    return min(step, (1 - momentum) * (1 + left) / (1 - left)) if momentum > 0 else step
