@@ -61,10 +61,10 @@ def draw_coverage(axes: Axes, snapshot: Snapshot, box: Box) -> None:
     if not coverage[box].max() > 0:
         _absent(axes, "no frame yet")
         return
-    top = float(np.percentile(coverage[box], 99))
+    top = float(np.percentile(coverage[box], 99)) or float(coverage[box].max())
     _show(axes, coverage / top, snapshot.canvas, box, cmap="gray", vmin=0, vmax=1)
     y, x = 1e6 * snapshot.positions_m.T
-    axes.plot(x, y, ".", color="#ff8c1a", ms=float(np.clip(60 / np.sqrt(len(x)), 1.0, 6.0)), mew=0)
+    axes.plot(x, y, ".", color="#ff8c1a", ms=float(np.clip(60 / np.sqrt(max(1, len(x))), 1.0, 6.0)), mew=0)
 
 
 def draw_probe(axes: Axes, snapshot: Snapshot) -> None:

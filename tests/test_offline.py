@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from bluesky_ptycho.errors import MetadataError, PtychoError, SettingsError
+from bluesky_ptycho.io import read_result_cxi
+from bluesky_ptycho.offline import reconstruct_file
+from bluesky_ptycho.recon import IncrementalSolver, SolverSettings
+from bluesky_ptycho.recon.metrics import object_nrmse
+from tests.small_cxi import PIXEL_M, N, write_small_cxi
+
+OUTPUT = ["reconstruction.png", "result.cxi", "summary.json"]
+QUICK = SolverSettings(frc_passes=2, tail_passes=3)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    return write_small_cxi(tmp_path_factory.mktemp("measured") / "star.cxi")
+
+
+def known_on(canvas, measured) -> np.ndarray:
+    """The known object on a result's canvas: pixel (r, c) of it is stage (r - N/2, c - N/2) pixels."""
+    row, col = (round(o / PIXEL_M) + N // 2 for o in canvas.origin_m)
+    known = np.pad(measured.known, 64, mode="edge")
+    return known[64 + row :, 64 + col :][: canvas.shape[0], : canvas.shape[1]]
+
+
+def test_a_known_object_is_recovered(measured, tmp_path, capsys):
+    summary = reconstruct_file(measured.path, iterations=25, settings=QUICK, output=tmp_path / "new" / "out")
+    output = tmp_path / "new" / "out"
+    assert sorted(p.name for p in output.iterdir()) == OUTPUT
+    assert json.loads((output / "summary.json").read_text()) == summary
+    assert summary["n_frames"] == 49
+    assert summary["iterations"] == 25
+    assert summary["frames_lost"] == 0
+    assert summary["raw_uid"] is summary["result_uid"] is summary["scan_seconds"] is None
+    assert imread(output / "reconstruction.png").shape[:2] == (1080, 1920)
+
+    found = read_result_cxi(output / "result.cxi")
+    box = found.canvas.scanned_box(found.positions_m)
+    assert object_nrmse(found.object, known_on(found.canvas, measured), box) < 0.1
+    assert summary["residual"] == pytest.approx(found.residual)
+    assert 0 < summary["residual"] < 0.02
+    assert 0.99 * PIXEL_M < summary["frc_resolution_m"] < 4 * PIXEL_M
+    assert found.settings["frc_passes"] == 2
+    out = capsys.readouterr()
+    assert "49 frames, 25 passes" in out.out
+    assert "R 0." in out.err
+
+
+def test_fewer_passes_than_the_tail(measured, tmp_path, capsys):
+    summary = reconstruct_file(measured.path, iterations=2, settings=QUICK, output=tmp_path, progress=False)
+    assert summary["iterations"] == 2
+    out = capsys.readouterr()
+    assert (out.out, out.err) == ("", "")
+
+
+def test_an_interruption_keeps_what_is_there(measured, tmp_path, monkeypatch, capsys):
+    step = IncrementalSolver.step
+
+    def interrupted_step(self, n=1):
+        if self.iteration == 4:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, n)
+
+    monkeypatch.setattr(IncrementalSolver, "step", interrupted_step)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct_file(measured.path, iterations=200, settings=QUICK, output=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert sorted(p.name for p in tmp_path.iterdir()) == OUTPUT
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["iterations"] == 5
+    assert summary["residual"] < 1
+    assert summary["frc_resolution_m"] is None
+    assert "interrupted" in capsys.readouterr().out
+
+
+def test_errors_come_before_work(measured, tmp_path):
+    with pytest.raises(SettingsError, match="iterations is 0"):
+        reconstruct_file(measured.path, iterations=0, output=tmp_path)
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    with pytest.raises(PtychoError, match="cannot be made"):
+        reconstruct_file(measured.path, output=occupied)
+    broken = tmp_path / "broken.cxi"
+    shutil.copy(measured.path, broken)
+    with h5py.File(broken, "r+") as file:
+        del file["entry_1/instrument_1/detector_1/distance"]
+    with pytest.raises(MetadataError, match="distance"):
+        reconstruct_file(broken, output=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def reoriented(source: Path, path: Path, change: str) -> Path:
+    """Copy a measurement with its frames flipped left to right or its positions' x and y swapped."""
+    shutil.copy(source, path)
+    with h5py.File(path, "r+") as file:
+        if change == "flipped":
+            frames = file["entry_1/instrument_1/detector_1/data"]
+            frames[...] = frames[...][:, :, ::-1]
+            mask = file["entry_1/instrument_1/detector_1/mask"]
+            mask[...] = mask[...][:, ::-1]
+        elif change == "swapped":
+            translation = file["entry_1/sample_1/geometry_1/translation"]
+            translation[...] = translation[...][:, [1, 0, 2]]
+    return path
+
+
+def test_measured_data_tell_the_orientation(real_file, tmp_path):
+    source = real_file("cnm235_first20.cxi")
+    residual = {}
+    for change in ("as stored", "flipped", "swapped"):
+        path = reoriented(source, tmp_path / f"{change}.cxi", change)
+        summary = reconstruct_file(path, iterations=12, settings=QUICK, output=tmp_path / change, progress=False)
+        residual[change] = summary["residual"]
+    assert residual["as stored"] < 0.012
+    assert residual["flipped"] > 1.8 * residual["as stored"]
+    assert residual["swapped"] > 1.8 * residual["as stored"]
+
+
+@pytest.mark.slow
+def test_siemens_star_is_no_worse_than_the_peer(real_file, tmp_path):
+    settings = SolverSettings(modes=3)
+    summary = reconstruct_file(real_file("siemens_aps.cxi"), iterations=100, settings=settings, output=tmp_path)
+    assert summary["residual"] <= 0.0097
+    assert summary["frc_resolution_m"] < 60e-9
+
+
+@pytest.mark.slow
+def test_etched_tungsten_is_no_worse_than_the_peer(real_file, tmp_path):
+    summary = reconstruct_file(real_file("cnm235_first20.cxi"), iterations=150, output=tmp_path)
+    assert summary["residual"] <= 1.3 * 0.00387
