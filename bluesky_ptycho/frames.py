@@ -115,8 +115,9 @@ class Snapshot:
     iteration : int
         Passes over the frames made so far.
     frc : mapping or None
-        ``{"frequency_per_m", "correlation", "half_bit_m", "one_seventh_m"}`` of two half data sets;
-        the resolutions are half pitches in m, NaN where the curve doesn't cross.
+        ``{"frequency_per_m", "correlation", "half_bit", "half_bit_m", "one_seventh_m"}`` of two half
+        data sets (see :func:`recon.metrics.frc`); ``half_bit`` is the criterion for each ring, the
+        resolutions are half pitches in m: the pixel where the curve stays above, NaN where it never was.
     settings : mapping
         Settings that made it.
     """
