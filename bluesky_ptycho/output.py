@@ -51,8 +51,11 @@ def write_output(
         frames_lost=update.progress.taken - update.progress.used - update.progress.rejected,
     )
     if snapshot is not None:
-        title = f"scan {update.start.get('scan_id', '')} {update.start.get('sample_name', '')}"
-        write_result_cxi(directory / "result.cxi", snapshot)
+        sample = str(update.start.get("sample_name", ""))
+        title = f"scan {update.start.get('scan_id', '')} {sample}"
+        write_result_cxi(
+            directory / "result.cxi", snapshot, sample_name=sample, raw_uid=outcome.raw_uid, stxm=update.stxm
+        )
         save_reconstruction_png(directory / "reconstruction.png", snapshot, stxm=update.stxm, title=title)
     summary.write(directory / "summary.json")
     print(f"{update.exit_status}: {directory}/ holds {', '.join(sorted(p.name for p in directory.iterdir()))}")  # noqa: T201

@@ -66,12 +66,23 @@ def test_a_spot_is_drawn_where_the_stage_saw_it(panel):
 
 def test_phase_ramp_is_removed_and_contrast_kept():
     y, x = np.mgrid[:60, :80]
-    step = np.where(x < 40, 0.0, 0.5)
+    step = np.where(x < 60, 0.0, 0.5)
     image = 0.7 * np.exp(1j * (step + 0.03 * y - 0.02 * x + 2))
     flat = display.without_phase_ramp(image, (slice(5, 55), slice(5, 75)))
     phase = np.angle(flat)
-    assert np.ptp(phase[:, :35], axis=0).max() < 1e-3
-    assert phase[:, 41].mean() - phase[:, 39].mean() == pytest.approx(0.5, abs=0.02)
+    assert np.ptp(phase[:, :55], axis=0).max() < 1e-3
+    assert phase[:, 61].mean() - phase[:, 59].mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_region_without_sample_becomes_flat_and_zero():
+    y, x = np.mgrid[:60, :80]
+    grain = (np.hypot(y - 12, x - 15) < 9) | (np.hypot(y - 30, x - 30) < 8)
+    rng = np.random.default_rng(0)
+    noise = 0.05 * rng.normal(size=grain.shape)
+    image = np.exp(1j * (np.where(grain, -1.5 + 0.05 * y, 0.0) + 0.02 * y + 0.01 * x + noise - 2))
+    phase = np.angle(display.without_phase_ramp(image, (slice(2, 58), slice(2, 78))))
+    corners = [phase[rows, cols].mean() for rows in (slice(5), slice(-5, None)) for cols in (slice(-12, None),)]
+    np.testing.assert_allclose(corners, 0, atol=0.06)
 
 
 def test_phases_that_wrap_get_cyclic_colours():

@@ -18,6 +18,9 @@ PERCENTILES = (0.5, 99.5)
 """Of the scanned region, for the limits of grey values: a few hot pixels decide nothing."""
 PROBE_POWER = 0.97
 """The probe is shown where this fraction of its power lies."""
+LEAST_ABSOLUTE_STEPS = 15
+LEAST_DEVIATION = 0.02
+"""Radian; smaller deviations from the phase plane weigh no more than this one."""
 
 Box = tuple[slice, slice]
 Complex = NDArray[np.complexfloating[Any, Any]]
@@ -54,14 +57,33 @@ def extent_um(canvas: Canvas, box: Box) -> tuple[float, float, float, float]:
 
 
 def without_phase_ramp(image: Complex, box: Box) -> NDArray[np.complex128]:
-    """Return an object with the mean phase, and the mean phase steps between neighbours, of `box` set to 0."""
+    """Return an object without the phase plane that prevails in `box`.
+
+    The plane has the least sum of absolute deviations: a region without sample, if there is a large
+    one, becomes flat and 0.
+    """
     flat = np.nan_to_num(image.astype(np.complex128))
-    for axis, n in enumerate(flat.shape):
+    rows, cols = flat.shape
+    for axis in (0, 1):
         inside = np.moveaxis(flat[box], axis, 0)
-        slope = np.angle(np.sum(inside[1:] * inside[:-1].conj())) if len(inside) > 1 else 0.0
-        ramp = np.exp(-1j * slope * np.arange(n))
-        flat *= ramp[:, None] if axis == 0 else ramp[None, :]
-    return np.asarray(flat * np.exp(-1j * np.angle(flat[box].sum())))
+        slope = float(np.angle(np.sum(inside[1:] * inside[:-1].conj())))
+        flat *= _plane(flat.shape, -slope if axis == 0 else 0.0, -slope if axis == 1 else 0.0, 0.0)
+    flat *= np.exp(-1j * np.angle(flat[box].sum()))
+    stride = max(1, math.isqrt(flat[box].size // 10_000))
+    y, x = (g.ravel() for g in np.mgrid[:rows, :cols][:, box[0], box[1]][:, ::stride, ::stride])
+    phase = np.angle(flat[box][::stride, ::stride]).ravel()
+    design = np.stack([y, x, np.ones_like(y)], axis=1).astype(np.float64)
+    fit: NDArray[Any] = np.zeros(3)
+    for _ in range(LEAST_ABSOLUTE_STEPS):
+        weight = 1 / np.maximum(np.abs(phase - design @ fit), LEAST_DEVIATION)
+        fit = np.linalg.lstsq(design.T @ (design * weight[:, None]), design.T @ (phase * weight), rcond=None)[0]
+    return np.asarray(flat * _plane(flat.shape, -fit[0], -fit[1], -fit[2]))
+
+
+def _plane(shape: tuple[int, ...], slope_y: float, slope_x: float, offset: float) -> NDArray[np.complex128]:
+    """Return exp(i · plane) with slopes in radian per pixel."""
+    y, x = (np.arange(n) for n in shape)
+    return np.asarray(np.exp(1j * (slope_y * y[:, None] + slope_x * x[None, :] + offset)))
 
 
 def limits(values: NDArray[np.floating[Any]]) -> tuple[float, float]:

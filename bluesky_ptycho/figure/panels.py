@@ -216,8 +216,8 @@ def draw_scale_bar(axes: Axes) -> None:
 def _show(axes: Axes, values: NDArray[Any], canvas: Canvas, box: Box, **colours: Any) -> AxesImage:
     axes.set_facecolor("#8b9097")
     image = axes.imshow(values[box], origin=DISPLAY_ORIGIN, extent=display.extent_um(canvas, box), **colours)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.tick_params(labelsize=9, colors=PALE)
     axes.set_xlabel("stage x, µm", fontsize=9, color=PALE, labelpad=2)
     axes.set_ylabel("stage y, µm", fontsize=9, color=PALE, labelpad=2)
@@ -227,7 +227,7 @@ def _show(axes: Axes, values: NDArray[Any], canvas: Canvas, box: Box, **colours:
 
 def _bar(axes: Axes, image: AxesImage, unit: str) -> None:
     inset = axes.inset_axes((1.02, 0.0, 0.03, 1.0))
-    bar = axes.figure.colorbar(image, cax=inset)
+    bar = axes.figure.colorbar(image, cax=inset, ticks=MaxNLocator(5, steps=[1, 2, 5, 10]))
     bar.ax.tick_params(labelsize=9, colors=PALE)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.set_title(unit, fontsize=9, color=PALE, pad=4)
