@@ -227,7 +227,7 @@ def _show(axes: Axes, values: NDArray[Any], canvas: Canvas, box: Box, **colours:
 
 def _bar(axes: Axes, image: AxesImage, unit: str) -> None:
     inset = axes.inset_axes((1.02, 0.0, 0.03, 1.0))
-    bar = axes.figure.colorbar(image, cax=inset, ticks=MaxNLocator(5, steps=[1, 2, 5, 10]))
+    bar = axes.figure.colorbar(image, cax=inset, ticks=MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     bar.ax.tick_params(labelsize=9, colors=PALE)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.set_title(unit, fontsize=9, color=PALE, pad=4)
