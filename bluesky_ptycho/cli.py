@@ -26,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except PtychoError as error:
-        print(f"bluesky-ptycho: error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"bluesky-ptycho: error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("bluesky-ptycho: interrupted", file=sys.stderr)  # noqa: T201
+        print("bluesky-ptycho: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -150,7 +150,7 @@ def _runs(options: argparse.Namespace) -> int:
 
     with open_catalog(options.catalog, create=False) as catalog:
         remember_catalog(catalog.name)
-        print(format_runs(list_runs(catalog)))  # noqa: T201
+        print(format_runs(list_runs(catalog)))
     return 0
 
 

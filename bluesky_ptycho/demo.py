@@ -144,4 +144,4 @@ def write_truth(path: Path, truth: np.ndarray, snapshot: Snapshot) -> None:
 
 
 def _say(message: str) -> None:
-    print(message, flush=True)  # noqa: T201
+    print(message, flush=True)

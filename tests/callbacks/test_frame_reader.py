@@ -85,6 +85,8 @@ def test_absent_file_and_absent_dataset_are_named(growing, tmp_path):
     append(1)
     with pytest.raises(MetadataError, match=r"nothing\.h5 does not exist"):
         FrameReader(FrameSource("s", tmp_path / "nothing.h5", DATASET, False)).read(np.array([0]), 1)
-    with FrameReader(FrameSource("s", source.path, "/other", False)) as reader:
-        with pytest.raises(MetadataError, match=r"no 3-D data set '/other'"):
-            reader.read(np.array([0]), 1)
+    with (
+        FrameReader(FrameSource("s", source.path, "/other", False)) as reader,
+        pytest.raises(MetadataError, match=r"no 3-D data set '/other'"),
+    ):
+        reader.read(np.array([0]), 1)

@@ -26,7 +26,6 @@ TEST_COMMAND = "python -m pip install '.[test]' && python -m pytest\n"
 
 SHORTENED = {
     "bluesky-ptycho demo": "bluesky-ptycho demo --shape 6 6 --frame-rate 50",
-    "--shape 10 10 --frame-rate 50": "--shape 5 5 --frame-rate 50",
     "--iterations 100": "--iterations 2",
 }
 
@@ -60,7 +59,6 @@ def test_no_block_goes_untested(blocks):
         "python",
         "bluesky-ptycho runs",
         "bluesky-ptycho replay",
-        "bluesky-ptycho demo",
         "bluesky-ptycho reconstruct siemens_aps.cxi",
     ]
     assert [block.language for block in blocks if block.language != "sh"] == ["text", "ipython", "python"]
@@ -97,12 +95,6 @@ def test_replay_and_runs(blocks, directory):
     )
     assert again["raw_uid"] == live["raw_uid"]
     assert again["residual"] == pytest.approx(live["residual"], rel=0.1)
-
-
-def test_fly_scan(blocks, directory):
-    run_shell(command(blocks, "bluesky-ptycho demo --fly"), directory)
-    summary = json.loads((directory / "fly" / "summary.json").read_text())
-    assert (summary["n_frames"], summary["frames_lost"]) == (25, 0)
 
 
 def test_reconstruct(blocks, directory, real_file):
