@@ -41,6 +41,7 @@ def measure(trajectory: str, options: argparse.Namespace) -> dict[str, Any]:
     from bluesky import RunEngine
 
     from bluesky_ptycho.callbacks import LivePtycho
+    from bluesky_ptycho.demo import SHARE_EXPOSED
     from bluesky_ptycho.plans import ptycho_scan
     from bluesky_ptycho.sim import make_beamline
 
@@ -48,12 +49,17 @@ def measure(trajectory: str, options: argparse.Namespace) -> dict[str, Any]:
     step = 0.08
     run_engine = RunEngine()
     with tempfile.TemporaryDirectory() as root:
-        kwargs: dict[str, Any] = {"photons": options.photons, "frame_rate": options.frame_rate}
+        exposure = SHARE_EXPOSED / options.frame_rate
+        kwargs: dict[str, Any] = {
+            "photons": options.photons, "frame_rate": options.frame_rate, "exposure_s": exposure,
+        }  # fmt: skip
         with make_beamline(root, md=run_engine.md, **kwargs) as beamline, LivePtycho() as live:
             run_engine.subscribe(live)
+            clock = EventClock()
+            run_engine.subscribe(clock, "event")
             scan = ptycho_scan(
                 beamline.fccd, beamline.stage.y, beamline.stage.x, width=nx * step, height=ny * step, step=step,
-                exposure=1 / options.frame_rate, trajectory=trajectory,
+                exposure=exposure, trajectory=trajectory,
             )  # fmt: skip
             run_engine(scan)
             outcome = live.wait(600)
@@ -68,6 +74,7 @@ def measure(trajectory: str, options: argparse.Namespace) -> dict[str, Any]:
         "object_nrmse_at_last_frame": at_last,
         "final_to_floor": final / floor,
         "last_frame_to_final": at_last / final,
+        "events_per_second": clock.rate(),
         "passes_at_last_frame": outcome.at_last_frame.iteration,
         "frames_used_at_last_frame": len(outcome.at_last_frame.seq_nums),
         "passes": outcome.snapshot.iteration,
@@ -75,6 +82,21 @@ def measure(trajectory: str, options: argparse.Namespace) -> dict[str, Any]:
         "residual_final": outcome.snapshot.residual,
         "residual_floor": clean.residual,
     }
+
+
+class EventClock:
+    """Rate of the events, darks excluded by taking the median interval."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, name: str, doc: Any) -> None:
+        """Note the time of an event."""
+        self.times.append(doc["time"])
+
+    def rate(self) -> float:
+        """Return events per second from the median interval."""
+        return float(1 / np.median(np.diff(self.times)))
 
 
 def error_of(snapshot: Snapshot, beamline: Any) -> float:
