@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .callbacks.updates import Update
+from .metadata_file import MetadataFile
 from .stored_scan import StoredScan, describe, newest_scan
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from .devices import Fccd, Shutter, Stage
     from .sim import Beamline
 
-METADATA_DIR = "metadata"
-"""Directory within the catalog's that holds ``RE.md``."""
+METADATA_FILE = "metadata.json"
+"""File within the catalog's that holds ``RE.md``."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,6 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         If the catalog cannot be used or an argument is out of range.
     """
     from bluesky import RunEngine
-    from bluesky.utils import PersistentDict
 
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
@@ -160,7 +160,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     directory = Path(catalog).expanduser()
     opened = open_catalog(directory)
     remember_catalog(directory)
-    metadata: Any = PersistentDict(directory / METADATA_DIR)
+    metadata: Any = MetadataFile(directory / METADATA_FILE)
     run_engine = RunEngine(metadata)
     run_engine.md["scan_id"] = _last_scan_id(run_engine.md, opened)
     devices = make_beamline(opened.frames_dir, md=run_engine.md, **beamline)

@@ -58,7 +58,7 @@ class Update:
     rejected : mapping of int to str
         Scan point → reason.
     missing : tuple of int
-        With "final": planned or announced points that never reached the solver.
+        With "final": points whose event came and that were neither used nor rejected.
     dark_corrected : bool
         False if frames were used without a fitting dark.
     messages : tuple of str

@@ -1,0 +1,80 @@
+"""The session at the prompt: numbers go on counting, the last scan is at hand, one line says how it went."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from bluesky_ptycho.callbacks.updates import Progress
+from bluesky_ptycho.errors import NotFoundError
+from bluesky_ptycho.plans import ptycho_scan
+from bluesky_ptycho.simulated_session import closing_line, start_session
+from tests.stored import POSITIONS, small_snapshot, store_result, store_scan, update
+
+QUICK = {"camera": "plain", "shape": (64, 64), "frame_rate": 200.0, "progress": False}
+START = {"uid": "0123456789abcdef", "scan_id": 12, "sample_name": "gold", "time": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, capsys):
+    with start_session(tmp_path / "catalog", **QUICK) as session:
+        with pytest.raises(NotFoundError):
+            session.last()
+        session.RE.md["proposal"] = "pass-1"
+        axes = session.stage.y, session.stage.x
+        session.RE(ptycho_scan(session.fccd, *axes, width=0.5, height=0.5, step=0.1, exposure=0.005, darks=2))
+        scan = session.last()
+        assert scan.raw.start["scan_id"] == 1
+        np.testing.assert_array_equal(scan.object, session.live.result.snapshot.object)
+        assert scan.snapshot().residual == session.live.result.snapshot.residual
+        picture = scan.show()
+        assert picture.parent == session.catalog.results_dir
+        assert matplotlib.image.imread(picture).shape[:2] == (1080, 1920)
+        assert "25/25 frames used" in repr(scan)
+        store_scan(session.catalog, scan_id=7)  # a command worked in the same catalog
+        assert "not reconstructed" in repr(session.last())
+        with pytest.raises(NotFoundError, match="has no reconstruction"):
+            session.last().show()
+    closing = [line for line in capsys.readouterr().out.splitlines() if line.startswith("scan 1 sample: ")]
+    assert len(closing) == 1
+    assert "25/25 frames used, 2 darks" in closing[0]
+
+    with start_session(tmp_path / "catalog", **QUICK) as session:
+        assert session.RE.md["scan_id"] == 7
+        assert session.RE.md["proposal"] == "pass-1"
+
+
+def test_the_newest_reconstruction_counts(ptycho_catalog):
+    from bluesky_ptycho.stored_scan import newest_scan
+
+    start = store_scan(ptycho_catalog, scan_id=3)
+    for seed in (0, 1):
+        store_result(ptycho_catalog, start, small_snapshot(seed=seed))
+    found, given = newest_scan(ptycho_catalog).snapshot(), small_snapshot(seed=1)
+    for name in ("object", "probe", "coverage", "positions_m", "seq_nums", "residuals"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(given, name), err_msg=name)
+    assert (found.canvas, found.geometry, found.iteration) == (given.canvas, given.geometry, given.iteration)
+    assert found.frc["half_bit_m"] == given.frc["half_bit_m"]
+    assert math.isnan(found.frc["one_seventh_m"])
+
+
+def test_the_closing_line_says_what_there_is_to_say():
+    progress = Progress(planned=6, taken=6, used=5)
+    done = update("final", START, small_snapshot(), progress, exit_status="success")
+    line = closing_line(done, "here")
+    assert line.startswith("scan 12 gold: resolution 12.0 nm, 5/6 frames used, ")
+    assert line.endswith(" s, in here as 01234567")
+
+
+def test_the_closing_line_of_a_failure_says_why():
+    progress = Progress(planned=len(POSITIONS))
+    failed = update("final", START, None, progress, exit_status="abort", reason="beam dump", dark_corrected=False)
+    line = closing_line(failed, "here")
+    assert "abort: beam dump, resolution unknown, 0/0 frames used, no fitting darks, " in line
