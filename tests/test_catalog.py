@@ -143,6 +143,13 @@ def test_the_beginning_of_two_uids_is_refused(catalog):
     assert catalog["beef1"].start["uid"].startswith("beef1")
 
 
+def test_a_scan_counts_at_once(catalog):
+    for number in range(3):
+        assert len(catalog) == number
+        assert f"{number} scans" in repr(catalog)
+        store_scan(catalog, n_darks=0)
+
+
 def test_an_empty_catalog_says_so(catalog):
     with pytest.raises(NotFoundError, match="the catalog has 0 scans"):
         catalog[-1]
