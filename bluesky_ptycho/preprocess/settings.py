@@ -31,7 +31,7 @@ class PreprocessSettings(Settings):
     optical_centre: tuple[float, ...] | None = setting(
         None, "Where the beam axis meets the raw image (row, column); None for the array's centre.", unit="pixel"
     )
-    photon_threshold: float = setting(0.6, "Raw pixels with less are set to 0.", low=0.0, high=100.0, unit="photon")
+    photon_threshold: float = setting(0.8, "Raw pixels with less are set to 0.", low=0.0, high=100.0, unit="photon")
     clip_negative: bool = setting(
         True, "Whether negative photons become 0; without it (and with threshold 0) the noise stays unbiased."
     )
