@@ -26,7 +26,7 @@ class DarkRecords:
     ----------
     storage : mutable mapping, optional
         Holds the records as JSON can hold them. A dictionary unless given; with
-        ``bluesky.utils.PersistentDict(directory)`` they outlive the session.
+        a mapping that is kept on disk they outlive the session.
     """
 
     def __init__(self, storage: MutableMapping[str, Any] | None = None) -> None:
@@ -68,8 +68,8 @@ def keep_dark_records(detector: Any, storage: MutableMapping[str, Any]) -> DarkR
 
     Examples
     --------
-    >>> from bluesky.utils import PersistentDict
-    >>> keep_dark_records(fccd, PersistentDict("~/.config/my_beamline/darks"))  # doctest: +SKIP
+    >>> from bluesky_ptycho.metadata_file import MetadataFile
+    >>> keep_dark_records(fccd, MetadataFile(Path("darks.json")))  # doctest: +SKIP
     """
     records = _records[detector] = DarkRecords(storage)
     return records

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from bluesky.utils import PersistentDict
 from ophyd.sim import SynAxis
 
 from bluesky_ptycho.errors import MetadataError, NotFoundError, PreflightError, SettingsError
+from bluesky_ptycho.metadata_file import MetadataFile
 from bluesky_ptycho.plans import dark_records, keep_dark_records, ptycho_list_scan, ptycho_scan
 from bluesky_ptycho.plans.trajectories import offsets
 from bluesky_ptycho.sim import make_beamline
@@ -125,12 +125,12 @@ def test_darks_grow_old(RE, beamline, recorder, scan, monkeypatch):
 
 
 def test_dark_records_outlive_the_session(RE, beamline, recorder, scan, tmp_path):
-    keep_dark_records(beamline.fccd, PersistentDict(str(tmp_path / "darks")))
+    keep_dark_records(beamline.fccd, MetadataFile(tmp_path / "darks.json"))
     (uid,) = RE(scan())
     plan = recorder.plan
     keep_dark_records(beamline.fccd, {})
     assert dark_records(beamline.fccd).find(plan) is None
-    keep_dark_records(beamline.fccd, PersistentDict(str(tmp_path / "darks")))
+    keep_dark_records(beamline.fccd, MetadataFile(tmp_path / "darks.json"))
     assert dark_records(beamline.fccd).find(plan) == uid
 
 
