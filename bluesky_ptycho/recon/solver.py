@@ -158,7 +158,7 @@ class IncrementalSolver:
             guess = self._given
             if guess is None:
                 guess = first_probe(self.plan.illumination, self.geometry, state.frames, slots)[None]
-            self._first_probe = scale_power(add_modes(guess, len(state.probe)), photons)
+            self._first_probe = scale_power(add_modes(guess, state.probe.shape[0]), photons)
             state.probe = self.backend.to_device(np.array(self._first_probe))
             self._guessed = len(slots)
         self._free_passes += 1

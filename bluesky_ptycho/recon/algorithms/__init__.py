@@ -7,6 +7,6 @@ valid pixels as the frames were met. What it must remember lies in ``state.memor
 
 from __future__ import annotations
 
-from . import rpie
+from . import raar, rpie
 
-__all__ = ["rpie"]
+__all__ = ["raar", "rpie"]

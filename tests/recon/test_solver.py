@@ -1,0 +1,243 @@
+"""The incremental solver against known objects, analytic cases and itself."""
+
+import numpy as np
+import pytest
+
+from bluesky_ptycho.errors import MetadataError, NotFoundError
+from bluesky_ptycho.frames import Batch
+from bluesky_ptycho.recon import IncrementalSolver, SolverSettings
+from bluesky_ptycho.registry import algorithms
+
+from .backends import BACKENDS, StrictBackend, UnfusedBackend
+from .small_problem import GEOMETRY, PIXEL_M, SIZE, make_problem
+
+ALGORITHMS = sorted(algorithms)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return make_problem()
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return make_problem(photons=2e5)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_truth_stays(clean, algorithm):
+    solver = clean.solver(algorithm=algorithm)
+    solver.add(clean.batch())
+    # The solver sets the probe's power from the frames; the object takes up the difference.
+    power = (np.abs(clean.probe) ** 2).sum() / clean.patterns.sum(axis=(1, 2)).mean()
+    solver._state.object[clean.on_canvas(solver)] = clean.object * np.sqrt(power)
+    solver.step(5)
+    assert solver.snapshot(exact_residual=True).residual < 1e-6
+    assert clean.error(solver) < 2e-3
+
+
+@pytest.mark.parametrize(("algorithm", "bound"), [("rpie", 0.03), ("raar", 0.1)])
+def test_known_object_is_found_from_a_wrong_probe(clean, algorithm, bound):
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    guess = clean.probe * np.exp(-0.01j * (x**2 + y**2)) * (1 + 0.02 * x)
+    solver = clean.solver(probe=guess, algorithm=algorithm)
+    solver.add(clean.batch())
+    assert clean.error(solver) > 0.2
+    solver.step(100)
+    assert clean.error(solver) < bound
+
+
+def assert_alike(a, b):
+    """Compare where there is light; elsewhere rounding is divided by nearly nothing."""
+    lit = a.coverage > 0.1 * a.coverage.max()
+    assert np.allclose(a.object[lit], b.object[lit], atol=2e-3)
+
+
+@pytest.mark.parametrize("make", BACKENDS)
+def test_backends_agree(noisy, make):
+    expected = noisy.solver(backend=UnfusedBackend())
+    solver = noisy.solver(backend=make())
+    for s in (expected, solver):
+        s.add(noisy.batch(slice(20)))
+        s.step(3)
+    a, b = expected.snapshot(exact_residual=True), solver.snapshot(exact_residual=True)
+    assert_alike(a, b)
+    assert b.residual == pytest.approx(a.residual, rel=1e-3)
+
+
+@pytest.mark.parametrize("backend", [UnfusedBackend, StrictBackend])
+def test_raar_is_the_same_code_on_every_backend(noisy, backend):
+    solvers = [noisy.solver(algorithm="raar", backend=b) for b in ("numpy", backend())]
+    for solver in solvers:
+        solver.add(noisy.batch(slice(20)))
+        solver.step(3)
+    assert_alike(*(solver.snapshot() for solver in solvers))
+
+
+def test_wedge_in_the_sample_moves_the_pattern_the_way_its_phase_rises():
+    """A prism with phase 2 pi k x / N shifts the far field by k pixels towards +q_x (Fourier shift theorem)."""
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    probe = np.exp(-(x**2 + y**2) / 40.0) * 300
+    open_beam = np.abs(np.fft.fftshift(np.fft.fft2(probe, norm="ortho"))) ** 2
+    corners = np.stack(np.meshgrid(np.arange(0, 20, 4), np.arange(0, 20, 4), indexing="ij"), -1).reshape(-1, 2)
+    positions = (corners + SIZE // 2) * PIXEL_M
+    plan = make_problem().plan
+    for axis, shift in ((1, 2), (0, -3)):
+        amplitude = np.sqrt(np.roll(open_beam, shift, axis=axis)).astype(np.float32)
+        amplitude = np.broadcast_to(amplitude, (len(corners), SIZE, SIZE))
+        solver = IncrementalSolver(plan, GEOMETRY, SolverSettings(probe_start=10_000), probe=probe)
+        solver.add(Batch(np.arange(len(corners)), positions, amplitude, np.ones((SIZE, SIZE), bool)))
+        solver.step(60)
+        found = solver.snapshot().object
+        first = np.rint(solver.canvas.corners_px(positions)[0]).astype(int) + SIZE // 2
+        found = found[first[0] : first[0] + 16, first[1] : first[1] + 16]
+        slopes = [np.angle((np.delete(found, 0, a) * np.delete(found, -1, a).conj()).sum()) for a in (0, 1)]
+        assert slopes[axis] == pytest.approx(2 * np.pi * shift / SIZE, abs=0.03)
+        assert slopes[1 - axis] == pytest.approx(0, abs=0.03)
+
+
+def test_order_chunks_and_duplicates_of_frames_do_not_matter(noisy):
+    whole, bits = noisy.solver(), noisy.solver()
+    whole.add(noisy.batch())
+    order = np.random.default_rng(1).permutation(len(noisy.corners))
+    for i in order:
+        bits.add(noisy.batch([int(i)]))
+    bits.add(noisy.batch([3, 4, 5]))
+    whole.step(10)
+    bits.step(10)
+    a, b = whole.snapshot(), bits.snapshot()
+    assert np.array_equal(a.seq_nums, b.seq_nums)
+    assert np.linalg.norm(a.object - b.object) / np.linalg.norm(a.object) < 0.05
+
+
+def test_frames_that_come_one_by_one_end_at_the_batch_result(noisy):
+    batch, stream = noisy.solver(), noisy.solver()
+    batch.add(noisy.batch())
+    batch.step(40)
+    for i in range(len(noisy.corners)):
+        stream.add(noisy.batch([i]))
+        stream.step(1)
+    stream.step(20)
+    assert noisy.error(stream) < 1.15 * noisy.error(batch)
+
+
+def test_removed_frame_leaves_no_trace_and_replaced_one_counts_once(noisy):
+    without, removed = noisy.solver(), noisy.solver()
+    n = len(noisy.corners)
+    without.add(noisy.batch(slice(0, n - 1)))
+    removed.add(noisy.batch())
+    removed.remove([n])
+    replaced = noisy.solver()
+    wrong = noisy.batch([2])
+    garbage = Batch(wrong.seq_nums, wrong.positions_m, np.full_like(wrong.amplitude, 30), wrong.mask)
+    replaced.add(garbage)
+    replaced.add(noisy.batch(slice(0, n - 1)))
+    for solver in (without, removed, replaced):
+        assert solver.n_frames == n - 1
+        solver.step(8)
+    reference = without.snapshot(exact_residual=True)
+    for solver in (removed, replaced):
+        other = solver.snapshot(exact_residual=True)
+        assert np.array_equal(other.seq_nums, reference.seq_nums)
+        assert other.residual == pytest.approx(reference.residual, rel=0.05)
+
+
+def test_equal_seeds_give_equal_bits(noisy):
+    images = []
+    for _ in range(2):
+        solver = noisy.solver(seed=3)
+        solver.add(noisy.batch())
+        solver.step(4)
+        images.append(solver.snapshot().object)
+    assert np.array_equal(*images)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_frame_one_frame_and_dark_frames_stay_finite(clean, algorithm):
+    solver = clean.solver(algorithm=algorithm)
+    assert np.isnan(solver.step(2))
+    assert np.isfinite(solver.snapshot(frc=True).object).all()
+    solver.add(
+        Batch(np.array([7]), clean.positions_m[:1], np.zeros((1, SIZE, SIZE), np.float32), np.ones((SIZE, SIZE), bool))
+    )
+    solver.step(2)
+    assert np.isfinite(solver.snapshot(frc=True, exact_residual=True).object).all()
+    solver.add(clean.batch([0]))
+    solver.step(5)
+    snapshot = solver.snapshot(frc=True, exact_residual=True)
+    assert np.isfinite(snapshot.object).all()
+    assert np.isfinite(snapshot.residual)
+    assert snapshot.frc is None
+
+
+def test_masked_pixels_do_not_count(clean):
+    batch = clean.batch()
+    mask = np.ones((SIZE, SIZE), bool)
+    mask[3:6, 10:20] = False
+    damaged = batch.amplitude.copy()
+    damaged[:, ~mask] = 1e4
+    solver = clean.solver()
+    solver.add(Batch(batch.seq_nums, batch.positions_m, damaged, mask))
+    solver.step(60)
+    assert clean.error(solver) < 0.05
+
+
+def test_canvas_grows_when_a_frame_leaves_the_plan(clean):
+    solver = clean.solver()
+    solver.add(clean.batch())
+    solver.step(3)
+    before = solver.snapshot()
+    far = clean.positions_m[:1] + np.array([[0.0, 60 * PIXEL_M]])
+    solver.add(Batch(np.array([999]), far, clean.batch([0]).amplitude, np.ones((SIZE, SIZE), bool)))
+    after = solver.snapshot()
+    assert after.canvas.contains(far).all()
+    shift = np.rint((np.array(before.canvas.origin_m) - np.array(after.canvas.origin_m)) / PIXEL_M).astype(int)
+    rows, cols = before.object.shape
+    assert np.array_equal(after.object[shift[0] : shift[0] + rows, shift[1] : shift[1] + cols], before.object)
+
+
+def test_modes_are_orthogonal_and_sorted_by_power(noisy):
+    solver = noisy.solver(modes=3)
+    solver.add(noisy.batch())
+    solver.step(10)
+    modes = solver.snapshot().probe.reshape(3, -1)
+    overlap = np.abs(modes.conj() @ modes.T)
+    powers = np.diag(overlap)
+    assert (np.diff(powers) <= 0).all()
+    assert np.abs(overlap - np.diag(powers)).max() < 1e-3 * powers[0]
+
+
+def test_half_sets_share_no_noise(noisy):
+    solver = noisy.solver()
+    rng = np.random.default_rng(0)
+    batch = noisy.batch()
+    # Patterns without structure from frame to frame: nothing but a common probe could correlate the halves.
+    amplitude = np.sqrt(rng.poisson(3.0, batch.amplitude.shape)).astype(np.float32)
+    solver.add(Batch(batch.seq_nums, batch.positions_m, amplitude, batch.mask))
+    solver.step(10)
+    frc = solver.snapshot(frc=True).frc
+    assert frc is not None
+    upper = frc["correlation"][len(frc["correlation"]) // 2 :]
+    assert abs(np.mean(upper)) < 0.2
+
+
+def test_state_and_snapshot_are_single_precision_and_apart(noisy):
+    solver = noisy.solver()
+    solver.add(noisy.batch())
+    solver.step(2)
+    snapshot = solver.snapshot()
+    assert (snapshot.object.dtype, snapshot.probe.dtype) == (np.complex64, np.complex64)
+    kept = snapshot.object.copy()
+    solver.step(2)
+    assert np.array_equal(snapshot.object, kept)
+
+
+def test_bad_input_is_refused_by_name(clean):
+    with pytest.raises(NotFoundError, match="algorithm 'magic' is not known; known: raar, rpie"):
+        clean.solver(algorithm="magic")
+    solver = clean.solver()
+    with pytest.raises(MetadataError, match=r"amplitude has shape \(1, 8, 8\)"):
+        solver.add(Batch(np.array([1]), clean.positions_m[:1], np.zeros((1, 8, 8), np.float32), np.ones((8, 8), bool)))
+    with pytest.raises(MetadataError, match="all finite"):
+        bad = np.array([[np.nan, 0.0]])
+        solver.add(Batch(np.array([1]), bad, np.ones((1, SIZE, SIZE), np.float32), np.ones((SIZE, SIZE), bool)))
