@@ -18,19 +18,26 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status.
 
-    Errors that the user can mend are printed as one line, status 2; Ctrl-C gives 130.
+    Errors that the user can mend, and those of memory, disk and files, are printed as one line,
+    status 2; Ctrl-C gives 130.
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except PtychoError as error:
-        print(f"bluesky-ptycho: error: {error}", file=sys.stderr)
+    except (PtychoError, OSError, MemoryError) as error:
+        logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)
+        print(f"bluesky-ptycho: error: {_one_line(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("bluesky-ptycho: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"not enough memory: {text}" if isinstance(error, MemoryError) else text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +71,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument("--sample", default="goldballs", help="goldballs, siemens, or an image file")
     demo.add_argument("--fly", action="store_true", help="fly scan instead of step scan")
     demo.add_argument("--output", type=Path, default=Path("ptycho_demo"), metavar="DIR", help="where everything goes")
-    demo.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
+    demo.add_argument("--seed", type=_seed, default=0, help="seed of all random numbers")
     demo.set_defaults(command=_demo)
 
 
@@ -128,20 +135,21 @@ def _replay(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .output import write_output
-    from .replay import replay
+    from .output import make_directory, write_output
+    from .replay import replay, scan_seconds
 
     with (
         open_catalog(options.catalog, create=False) as catalog,
         LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live,
     ):
         remember_catalog(catalog.name)
+        make_directory(options.output)
         uid = replay(options.uid, catalog, live)
         live.wait()
         outcome = live.outcome(uid)
         if outcome is None:
             raise NotFoundError(f"run {uid} carries no ptychography scan that could be reconstructed")
-        write_output(options.output, outcome)
+        write_output(options.output, outcome, scan_seconds=scan_seconds(catalog[uid]))
     return 0 if outcome.update.exit_status == "success" else 1
 
 
@@ -158,6 +166,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,10 @@ class ScanClock:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Scan, reconstruct live and write everything to ``options.output``; return the exit status."""
+    """Scan, reconstruct live and write everything to ``options.output``; return the exit status.
+
+    Ctrl-C aborts the scan; what was measured is reconstructed and written before KeyboardInterrupt goes on.
+    """
     _say("loading bluesky and opening the catalog ...")
     from bluesky import RunEngine
     from bluesky.utils import RunEngineInterrupted
@@ -69,6 +73,8 @@ def run_demo(options: DemoOptions) -> int:
     from .sim import make_beamline
 
     directory = options.output / "catalog"
+    # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.
+    logging.getLogger("bluesky").setLevel(logging.CRITICAL)
     run_engine = RunEngine()
     clock = ScanClock()
     with open_catalog(directory) as catalog:
@@ -87,15 +93,20 @@ def run_demo(options: DemoOptions) -> int:
             run_engine.subscribe(catalog.raw_writer())
             run_engine.subscribe(live)
             run_engine.subscribe(clock)
+            interrupted = False
             try:
                 run_engine(_scan(beamline, options))
             except RunEngineInterrupted:
                 _say("interrupted: the scan is aborted, what was measured is kept")
+                interrupted = True
                 run_engine.abort("interrupted by the user")
             outcome = live.wait(FINISH_TIMEOUT_S)
             if outcome is None:
                 raise PtychoError("the scan was not reconstructed; see the messages above")
-            return _conclude(outcome, clock, options, beamline)
+            status = _conclude(outcome, clock, options, beamline)
+            if interrupted:
+                raise KeyboardInterrupt
+            return status
 
 
 def _continue_scan_ids(run_engine: Any, catalog: Catalog) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .errors import PtychoError, SettingsError
+from .errors import SettingsError
 from .figure import save_reconstruction_png
 from .frames import Batch, Snapshot
 from .io.cxi import CxiData, read_cxi, write_result_cxi
+from .output import make_directory
 from .recon import IncrementalSolver, SolverSettings
 from .recon.stxm import stxm_map
 from .scan_plan import ScanPlan
@@ -71,7 +72,7 @@ def reconstruct_file(
         raise SettingsError(f"iterations is {iterations}; expected at least 1")
     output = Path(output)
     data = read_cxi(path)
-    _make_directory(output)
+    make_directory(output)
     settings = settings or SolverSettings()
     settings = settings.replace(tail_passes=min(settings.tail_passes, iterations))
     plan = ScanPlan.from_positions(
@@ -127,13 +128,6 @@ def _write(output: Path, snapshot: Snapshot, totals: np.ndarray, data: CxiData) 
     save_reconstruction_png(output / "reconstruction.png", snapshot, stxm=stxm, title=data.title)
     summary.write(output / "summary.json")
     return summary
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PtychoError(f"output directory {path} cannot be made: {error.strerror}") from error
 
 
 def _described(summary: Summary, output: Path) -> str:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .callbacks import Outcome
+from .errors import PtychoError
 from .figure import save_reconstruction_png
 from .io.cxi import write_result_cxi
 from .summary import Summary
+
+if TYPE_CHECKING:
+    from .callbacks import Outcome
+
+
+def make_directory(path: Path) -> None:
+    """Make an output directory if there is none.
+
+    Raises
+    ------
+    PtychoError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PtychoError(f"output directory {path} cannot be made: {error.strerror}") from error
 
 
 def write_output(
@@ -35,7 +53,7 @@ def write_output(
     Summary
         What was written to ``summary.json``.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     update, snapshot = outcome.update, outcome.snapshot
     frc = snapshot.frc if snapshot is not None else None
     summary = Summary(
@@ -58,5 +76,7 @@ def write_output(
         )
         save_reconstruction_png(directory / "reconstruction.png", snapshot, stxm=update.stxm, title=title)
     summary.write(directory / "summary.json")
-    print(f"{update.exit_status}: {directory}/ holds {', '.join(sorted(p.name for p in directory.iterdir()))}")  # noqa: T201
+    reason = f" ({update.reason})" if update.reason else ""
+    files = ", ".join(sorted(p.name for p in directory.iterdir()))
+    print(f"{update.exit_status}{reason}: {directory}/ holds {files}")  # noqa: T201
     return summary

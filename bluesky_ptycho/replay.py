@@ -55,6 +55,12 @@ def stored_documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, doc
 
 
+def scan_seconds(run: Any) -> float | None:
+    """Return the duration of a stored run in s; None if it was never closed."""
+    stop = run.metadata.get("stop") or {}
+    return float(stop["time"]) - float(run.metadata["start"]["time"]) if "time" in stop else None
+
+
 def _abort(run_start: str) -> dict[str, Any]:
     reason = "the stored run was never closed"
     return {
