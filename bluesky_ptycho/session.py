@@ -20,7 +20,7 @@ def attach(
     detector: Any = None,
     axes: Iterable[Any] | None = None,
     settings: LiveSettings | None = None,
-    sinks: Iterable[Sink] = (),
+    sinks: Iterable[Sink | str] = (),
 ) -> LivePtycho:
     """Subscribe a live reconstruction to a RunEngine in one line.
 
@@ -35,7 +35,7 @@ def attach(
     axes : sequence of device or str, optional
         Only scans along these axes ``(y, x)`` are taken.
     settings : LiveSettings, optional
-    sinks : iterable of callable, optional
+    sinks : iterable of callable or str, optional
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
 
     Returns

@@ -63,6 +63,11 @@ class Analysis(threading.Thread):
         self._last_sent = {"progress": 0.0, "snapshot": time.monotonic()}
         self._cancelled = threading.Event()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the run's stop document has not come yet."""
+        return self._intake.stop is None
+
     def cancel(self) -> None:
         """Ask the analysis to finish with what it has."""
         self._cancelled.set()

@@ -110,9 +110,13 @@ class FrameSupply:
             self._darks = tuple(a.model(exposure) for a, exposure in exposures)
             self._dark_store.put(self._intake.start["uid"], self._darks)
         elif plan.dark_uid:
-            self._darks = self._dark_store.get(plan.dark_uid)
+            try:
+                self._darks = self._dark_store.get(plan.dark_uid)
+                problem = "were not found"
+            except Exception as error:  # catalog or file out of reach: frames without darks are better than none
+                problem = f"cannot be read ({error})"
             if self._darks is None:
-                self._note(f"darks of run {plan.dark_uid} were not found; going on without dark correction")
+                self._note(f"darks of run {plan.dark_uid} {problem}; going on without dark correction")
         elif self._pipeline.needs_darks:
             self._note("the run has no darks; going on without dark correction")
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol, Self
 from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError
+from ..registry import sinks as named_sinks
 from ..scan_plan import ScanPlan
+from . import progress_bar as _registered  # noqa: F401  (fills the registry)
 from .analysis import Analysis
 from .dark_store import Darks, DarkStore
 from .document_keys import read_plan
@@ -55,9 +57,9 @@ class LivePtycho:
     settings : LiveSettings, optional
     catalog : Catalog, optional
         Where results are stored as runs of their own.
-    sinks : iterable of callable, optional
-        Each is called with every :class:`~bluesky_ptycho.callbacks.updates.Update` of every
-        run, in the analysis thread.
+    sinks : iterable of callable or str, optional
+        A name is looked up in the registry of sinks ("progress_bar"). Each is called with every
+        :class:`~bluesky_ptycho.callbacks.updates.Update` of every run, in the analysis thread.
     accept : callable, optional
         ``accept(start, plan) -> bool`` narrows the runs that are taken.
 
@@ -74,11 +76,11 @@ class LivePtycho:
         settings: LiveSettings | None = None,
         *,
         catalog: ResultCatalog | None = None,
-        sinks: Iterable[Sink] = (),
+        sinks: Iterable[Sink | str] = (),
         accept: Callable[[Mapping[str, Any], ScanPlan], bool] | None = None,
     ) -> None:
         self.settings = settings or LiveSettings()
-        self.sinks = list(sinks)
+        self.sinks: list[Sink] = [named_sinks[s]() if isinstance(s, str) else s for s in sinks]
         self._catalog = catalog
         self._accept = accept
         self._dark_store = DarkStore(self._find_darks)
@@ -108,7 +110,7 @@ class LivePtycho:
                 return [], []
             intake = Intake(start, plan)
             analysis = Analysis(intake, self.settings, self._run_sinks(), self._dark_store, self._done)
-        except PtychoError as error:
+        except Exception as error:  # raised, it would leave the run in the router, and every document of it would fail
             logger.warning("scan %s is not reconstructed live: %s", start.get("scan_id", "?"), error)
             return [], []
         self._running[start["uid"]] = analysis
@@ -197,10 +199,13 @@ class LivePtycho:
         return f"<LivePtycho {self.status()}>"
 
     def close(self, timeout: float | None = 60.0) -> None:
-        """Take no more documents, and wait for what is under way."""
+        """Take no more documents, and wait for what is under way; runs still open end with what they have."""
         with self._lock:
             self._closed = True
             running = list(self._running.values())
+        for analysis in running:
+            if analysis.is_open:
+                analysis.cancel()
         for analysis in running:
             if analysis.is_alive():
                 analysis.join(timeout)

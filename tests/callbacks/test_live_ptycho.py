@@ -1,12 +1,13 @@
 import dataclasses
 import random
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
-from bluesky_ptycho.errors import PtychoError
+from bluesky_ptycho.errors import NotFoundError, PtychoError
 from bluesky_ptycho.scan_plan import Illumination
 
 from .compose import ComposedRun, small_plan
@@ -232,3 +233,53 @@ def test_two_interleaved_runs_do_not_mix(tmp_path, scan):
         live.wait(120)
         used = [live.outcome(run.start["uid"]).progress.used for run in runs]
     assert used == [64, 40]
+
+
+def test_closing_ends_a_run_that_never_stopped(tmp_path, scan):
+    run = make_run(tmp_path, scan)
+    *documents, _ = documents_in_order(run, scan, n=20)
+    with LivePtycho(SETTINGS) as live:
+        play(live, documents)
+        deadline = time.monotonic() + 60
+        while live.progress().used < 20 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert live.result.update.exit_status == "abort"
+    assert live.result.progress.used == 20
+
+
+def test_catalog_that_takes_no_results_is_told_once(tmp_path, scan, caplog):
+    class Refusing:
+        results_dir = tmp_path
+
+        def result_writer(self):
+            raise RuntimeError("the server is gone")
+
+    run = make_run(tmp_path, scan)
+    with LivePtycho(SETTINGS, catalog=Refusing()) as live:
+        play(live, documents_in_order(run, scan))
+        assert live.wait(10) is None
+    assert [r.getMessage() for r in caplog.records] == ["scan 1 is not reconstructed live: the server is gone"]
+
+
+def test_sinks_are_found_by_name():
+    assert [type(sink).__name__ for sink in LivePtycho(sinks=["progress_bar"]).sinks] == ["ProgressBar"]
+    with pytest.raises(NotFoundError, match=r"sink 'printer' is not known; known: .*progress_bar"):
+        LivePtycho(sinks=["printer"])
+
+
+def test_darks_that_cannot_be_read_do_not_stop_the_analysis(tmp_path, scan):
+    class Broken:
+        results_dir = tmp_path
+
+        def result_writer(self):
+            return lambda name, doc: None
+
+        def find_darks(self, uid):
+            raise OSError("disk on fire")
+
+    run = make_run(tmp_path, scan, dark_uid="gone")
+    with LivePtycho(SETTINGS, catalog=Broken()) as live:
+        play(live, documents_in_order(run, scan))
+        outcome = live.wait(120)
+    assert outcome.progress.used == 64
+    assert "darks of run gone cannot be read (disk on fire); going on without" in outcome.update.messages[0]
