@@ -69,6 +69,9 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 detectors: Registry[Any] = Registry("detector")
+"""How raw frames of a kind of detector are read: entries of `preprocess.layouts`, by the layout's name."""
+
 preprocessing_steps: Registry[Callable[..., Any]] = Registry("preprocessing step")
 algorithms: Registry[Callable[..., Any]] = Registry("algorithm")
 sinks: Registry[Callable[..., Any]] = Registry("sink")
+"""Called without arguments, an entry gives a sink for `callbacks.LivePtycho`."""

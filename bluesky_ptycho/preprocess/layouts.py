@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MetadataError, NotFoundError
+from ..errors import MetadataError
+from ..registry import detectors
 from ..scan_plan import ScanPlan
 
 N_CHANNELS = 192
@@ -69,21 +70,18 @@ class Layout:
         return 2 * IMAGE_ROWS, N_CHANNELS // 2 * (N_SLOTS - len(OVERSCAN_SLOTS))
 
 
-LAYOUTS = {
-    layout.name: layout
-    for layout in (
-        Layout("fccd-assembled", binning=4, fccd=True),
-        Layout("fccd-wire", binning=4, fccd=True, wire=True),
-        Layout("plain", binning=1, fccd=False),
-    )
-}
+for _layout in (
+    Layout("fccd-assembled", binning=4, fccd=True),
+    Layout("fccd-wire", binning=4, fccd=True, wire=True),
+    Layout("plain", binning=1, fccd=False),
+):
+    detectors.register(_layout.name)(_layout)
 
 
 def find_layout(name: str) -> Layout:
-    """Return the layout called `name`; NotFoundError names those there are."""
-    if name not in LAYOUTS:
-        raise NotFoundError(f"raw-frame layout {name!r} is not known; known: {', '.join(sorted(LAYOUTS))}")
-    return LAYOUTS[name]
+    """Return the layout called `name` in the registry of detectors; NotFoundError names those there are."""
+    layout: Layout = detectors[name]
+    return layout
 
 
 def layout_of(plan: ScanPlan) -> Layout:
