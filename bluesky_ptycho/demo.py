@@ -101,6 +101,8 @@ def run_demo(options: DemoOptions) -> int:
                 interrupted = True
                 run_engine.abort("interrupted by the user")
             outcome = live.wait(FINISH_TIMEOUT_S)
+            if outcome is None and interrupted:  # before the first document
+                raise KeyboardInterrupt
             if outcome is None:
                 raise PtychoError("the scan was not reconstructed; see the messages above")
             status = _conclude(outcome, clock, options, beamline)

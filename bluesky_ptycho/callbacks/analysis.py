@@ -107,6 +107,7 @@ class Analysis(threading.Thread):
         finally:
             self._supply.close()
             self._conclude(snapshot, error)
+            self._solver = None  # its frames are large, and reference cycles let this object live on for a while
 
     def _set_up(self) -> IncrementalSolver:
         """Compile and plan everything before the first frame needs it."""

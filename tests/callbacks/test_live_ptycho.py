@@ -1,4 +1,5 @@
 import dataclasses
+import gc
 import random
 import threading
 import time
@@ -8,6 +9,7 @@ import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
 from bluesky_ptycho.errors import NotFoundError, PtychoError
+from bluesky_ptycho.recon import IncrementalSolver
 from bluesky_ptycho.scan_plan import Illumination
 
 from .compose import ComposedRun, small_plan
@@ -283,3 +285,16 @@ def test_darks_that_cannot_be_read_do_not_stop_the_analysis(tmp_path, scan):
         outcome = live.wait(120)
     assert outcome.progress.used == 64
     assert "darks of run gone cannot be read (disk on fire); going on without" in outcome.update.messages[0]
+
+
+def test_frames_of_a_finished_run_are_given_back_at_once(tmp_path, scan):
+    run = make_run(tmp_path, scan)
+    gc.collect()
+    gc.disable()
+    try:
+        with LivePtycho(SETTINGS) as live:
+            play(live, documents_in_order(run, scan))
+            live.wait(120)
+            assert not [o for o in gc.get_objects() if isinstance(o, IncrementalSolver)]
+    finally:
+        gc.enable()
