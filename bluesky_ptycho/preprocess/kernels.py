@@ -11,12 +11,11 @@ take a slower path; shorter exposures are touched only where a longer one is fla
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
+from ..compiled import kernel
 from .layouts import ADC_MASK, DAMAGED_BIT, HALF_ROWS, IMAGE_ROWS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
 from .steps import BIAS_PER_DIFFERENCE
 
@@ -30,12 +29,7 @@ _BIAS = np.float32(BIAS_PER_DIFFERENCE)
 _INF = np.float32(np.inf)
 
 
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter lock; keep the machine code where numba finds a place to write."""
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # neither the package nor the user's cache folder is writable
-        return numba.njit(nogil=True, error_model="numpy")(function)
+_jit = kernel(error_model="numpy")
 
 
 @_jit

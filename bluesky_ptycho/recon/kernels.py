@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-_jit = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
+from ..compiled import kernel
+
+_jit = kernel(fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
 
 
 @_jit

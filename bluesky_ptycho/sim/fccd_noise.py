@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import kernel
 from ..settings import Settings, setting
-from .compiled import kernel
 
 CHANNELS = 192
 PER_HALF = 96
@@ -181,7 +181,7 @@ def _share_charge(image: NDArray[np.float32], part: float) -> NDArray[np.float32
     return shared
 
 
-@kernel
+@kernel()
 def _assemble(image, gain, level, tone_cos, tone_sin, step_cos, step_sin, sigma, normal, out):  # type: ignore[no-untyped-def]
     """Put both halves together in the order in which they are read.
 

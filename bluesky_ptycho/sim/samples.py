@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import kernel
 from ..errors import NotFoundError, SettingsError
 from ..geometry import ENERGY_TIMES_WAVELENGTH_EV_M
-from .compiled import kernel
 
 CLASSICAL_ELECTRON_RADIUS_M = 2.8179403e-15
 GOLD_ATOMS_PER_M3 = 5.90e28
@@ -118,7 +118,7 @@ def _cell_balls(sample: GoldBalls, row: int, column: int) -> NDArray[np.float64]
     return np.array(found, dtype=np.float64).reshape(-1, 3)
 
 
-@kernel
+@kernel()
 def _add_balls(balls, y0, x0, dy, dx, n_sub, out):  # type: ignore[no-untyped-def]
     """Add the mean thickness of balls ``(n, 3)`` to the pixels of a regular grid."""
     rows, columns = out.shape

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from .compiled import kernel
+from ..compiled import kernel
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@kernel
+@kernel()
 def _mix(state):  # type: ignore[no-untyped-def]
     """Return 64 random bits of a counter (SplitMix64; Steele, Lea, Flood 2014)."""
     z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -19,13 +19,13 @@ def _mix(state):  # type: ignore[no-untyped-def]
     return z ^ (z >> np.uint64(31))
 
 
-@kernel
+@kernel()
 def _uniform(bits):  # type: ignore[no-untyped-def]
     """Return a number in [0, 1)."""
     return (bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@kernel
+@kernel()
 def _poisson_large(mean, state):  # type: ignore[no-untyped-def]
     """Draw for a mean of at least 10 by transformed rejection (PTRS; Hörmann 1993); exact."""
     root = math.sqrt(mean)
@@ -49,7 +49,7 @@ def _poisson_large(mean, state):  # type: ignore[no-untyped-def]
             return k, state
 
 
-@kernel
+@kernel()
 def _poisson_small(mean, u):  # type: ignore[no-untyped-def]
     """Invert the distribution function at `u` for a mean below 10; exact."""
     k = 0
@@ -62,7 +62,7 @@ def _poisson_small(mean, u):  # type: ignore[no-untyped-def]
     return k
 
 
-@kernel
+@kernel()
 def poisson_of_field(field, scale, seed, out):  # type: ignore[no-untyped-def]
     """Draw photon counts with mean ``scale * |field|**2``.
 

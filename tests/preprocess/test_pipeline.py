@@ -328,6 +328,7 @@ def test_kernels_compile_where_numba_finds_no_place_for_its_cache(monkeypatch):
     """An installation that cannot be written to costs the compilation of each session, nothing more."""
     import numba
 
+    from bluesky_ptycho import compiled
     from bluesky_ptycho.preprocess import kernels
 
     real = numba.njit
@@ -337,6 +338,6 @@ def test_kernels_compile_where_numba_finds_no_place_for_its_cache(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return real(**options)
 
-    monkeypatch.setattr(kernels.numba, "njit", nowhere_to_write)
+    monkeypatch.setattr(compiled.numba, "njit", nowhere_to_write)
     select = kernels._jit(kernels.select.py_func)
     assert select(np.array([5.0, 1.0, 4.0, 2.0], dtype=np.float32), 4, 2) == 4.0
