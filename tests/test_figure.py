@@ -100,7 +100,10 @@ def test_phases_that_wrap_get_cyclic_colours():
 def test_phase_span_does_not_mind_the_branch_cut(centre):
     rng = np.random.default_rng(0)
     phases = centre + rng.uniform(-0.5, 0.5, (100, 100))
-    assert display.phase_span(np.exp(1j * phases)) == pytest.approx(1.0, abs=0.25)
+    beginning, reach = display.phase_arc(np.exp(1j * phases))
+    assert reach == pytest.approx(1.0, abs=0.25)
+    shown = display.phase_from(np.exp(1j * phases), beginning)
+    assert np.ptp(shown) == pytest.approx(np.ptp(phases), abs=1e-6)
 
 
 def test_limits_come_from_the_scanned_region_and_ignore_hot_pixels():

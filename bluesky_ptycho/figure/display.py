@@ -97,20 +97,28 @@ def limits(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
     return low, high
 
 
-def phase_span(image: Complex) -> float:
-    """Return the range in radian that the phases of an image fill, from 0 to 2π, leaving out weak pixels."""
+def phase_arc(image: Complex) -> tuple[float, float]:
+    """Return where on the circle the phases of an image begin and how far they reach, in radian, without weak pixels.
+
+    The beginning lies in the middle of the longest run of directions that no phase takes: a branch
+    cut there tears nothing apart. The reach is from 0 to 2π.
+    """
     strong = np.abs(image) > 0.2 * np.median(np.abs(image))
-    phases = np.sort(np.angle(image[strong]))
-    if phases.size < 2:
-        return 0.0
+    phases = np.angle(image[strong])
     counts, _ = np.histogram(phases, bins=64, range=(-math.pi, math.pi))
-    empty = counts <= 2e-4 * phases.size
-    if empty.all() or not empty.any():
-        return 2 * math.pi
-    # The longest run of empty directions, counted around the circle, is what the phases leave out.
-    turned = np.roll(empty, -int(np.flatnonzero(~empty)[0]))
-    longest = max((len(run) for run in "".join("1" if e else "0" for e in turned).split("0")), default=0)
-    return 2 * math.pi * (1 - longest / 64)
+    taken = np.flatnonzero(counts > 2e-4 * phases.size)
+    if phases.size < 2 or not taken.size:
+        return -math.pi, 0.0
+    gaps = np.diff(taken, append=taken[0] + 64) - 1
+    widest = int(np.argmax(gaps))
+    cut = taken[widest] + 1 + gaps[widest] / 2
+    return float(cut / 64 * 2 * math.pi - math.pi), 2 * math.pi * (1 - float(gaps[widest]) / 64)
+
+
+def phase_from(image: Complex, beginning: float) -> NDArray[np.float64]:
+    """Return the phases of an image with the branch cut at `beginning`; most of them lie between -π and π."""
+    phase = (np.angle(np.nan_to_num(image)) - beginning) % (2 * math.pi) + beginning
+    return np.asarray(phase - 2 * math.pi * np.round(np.median(phase) / (2 * math.pi)))
 
 
 def complex_to_rgb(image: Complex) -> NDArray[np.float64]:

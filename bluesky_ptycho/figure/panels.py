@@ -34,10 +34,12 @@ def draw_amplitude(axes: Axes, image: Complex, canvas: Canvas, box: Box, inner: 
 
 def draw_phase(axes: Axes, image: Complex, canvas: Canvas, box: Box, inner: Box, name: str) -> None:
     """Draw an object's phase in radian; cyclic colours if it goes all the way around."""
-    phase = np.angle(image)
-    if display.phase_span(image[inner]) > CYCLIC_SPAN:
+    beginning, reach = display.phase_arc(image[inner])
+    phase: NDArray[np.floating[Any]] = np.angle(image)
+    if reach > CYCLIC_SPAN:
         colours: dict[str, Any] = {"cmap": "twilight", "vmin": -math.pi, "vmax": math.pi}
     else:
+        phase = display.phase_from(image, beginning)
         low, high = display.limits(phase[inner])
         colours = {"cmap": "inferno", "vmin": low, "vmax": high}
     _bar(axes, _show(axes, phase, canvas, box, **colours), "rad")
