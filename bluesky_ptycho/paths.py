@@ -73,22 +73,15 @@ class ScanPaths:
             raise MetadataError(f"directory {directory} leads to {directory.resolve()}; expected it within {self.root}")
         return directory
 
-    def stem(self, label: object = "scan", scan_id: int | None = None) -> Path:
+    def stem(self, label: object = "scan") -> Path:
         """Return directory and start of the file names of a scan, ``.../00012_goldballs``.
 
         Parameters
         ----------
         label : object
-            Name of the sample; sanitised here.
-        scan_id : int, optional
-            Number of the scan; that of the run which is open (or was last) unless given.
+            Name of the sample; sanitised here. The number is that of the run which is open, or was last.
         """
-        number = int(self.md.get("scan_id", 0)) if scan_id is None else scan_id
-        return self.directory() / f"{number:05d}_{sanitise(label)}"
-
-    def upcoming(self, label: object = "scan") -> Path:
-        """Return the stem of the next run, as a RunEngine numbers by default."""
-        return self.stem(label, int(self.md.get("scan_id", 0)) + 1)
+        return self.directory() / f"{int(self.md.get('scan_id', 0)):05d}_{sanitise(label)}"
 
     def file(self, stream: str, label: object = "scan", suffix: str = ".h5") -> Path:
         """Return a path for a new file and make its directory.

@@ -49,7 +49,7 @@ def test_sanitised_names_are_harmless_and_stable(name):
 def test_names_follow_the_run_engine(tmp_path):
     md = {"cycle": "2026-3", "proposal": "pass-123", "scan_id": 11}
     paths = ScanPaths(tmp_path, md)
-    assert paths.upcoming("gold balls") == tmp_path / "2026-3" / "pass-123" / TODAY / "00012_gold_balls"
+    assert paths.stem("gold balls") == tmp_path / "2026-3" / "pass-123" / TODAY / "00011_gold_balls"
     md["scan_id"] = 12
     path = paths.file("primary", "gold balls")
     assert path == tmp_path / "2026-3" / "pass-123" / TODAY / "00012_gold_balls_primary.h5"

@@ -148,12 +148,7 @@ def make_beamline(
     NotFoundError
         If `sample` is neither a known name nor a file.
     """
-    if not (math.isfinite(photons) and photons > 0):
-        raise SettingsError(f"photons is {photons}; expected a positive number")
-    if not (math.isfinite(frame_rate) and 0 < frame_rate <= MAX_FRAME_RATE_HZ):
-        raise SettingsError(f"frame_rate is {frame_rate} Hz; expected 0 < value <= {MAX_FRAME_RATE_HZ:g}")
-    if exposure_s is not None and not (math.isfinite(exposure_s) and exposure_s > 0):
-        raise SettingsError(f"exposure_s is {exposure_s} s; expected a positive number")
+    _check_numbers(photons, frame_rate, exposure_s)
     if isinstance(sample, (str, Path)):
         sample = make_sample(sample, seed)
     root = Path(root).expanduser().resolve()
@@ -178,6 +173,15 @@ def make_beamline(
     stage = Stage(Motion(physics, STAGE_UNITS, settle_time_s=settle_time_s))
     fccd = _make_fccd(physics, optics, shutter, provider or ScanPaths(root, md), frame_rate, exposure, illumination)
     return Beamline(fccd, stage, shutter, physics, exposure)
+
+
+def _check_numbers(photons: float, frame_rate: float, exposure_s: float | None) -> None:
+    if not (math.isfinite(photons) and photons > 0):
+        raise SettingsError(f"photons is {photons}; expected a positive number")
+    if not (math.isfinite(frame_rate) and 0 < frame_rate <= MAX_FRAME_RATE_HZ):
+        raise SettingsError(f"frame_rate is {frame_rate} Hz; expected 0 < value <= {MAX_FRAME_RATE_HZ:g}")
+    if exposure_s is not None and not (math.isfinite(exposure_s) and exposure_s > 0):
+        raise SettingsError(f"exposure_s is {exposure_s} s; expected a positive number")
 
 
 def _make_fccd(
