@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "LivePtycho": "bluesky_ptycho.callbacks",
+    "LiveSettings": "bluesky_ptycho.callbacks",
     "attach": "bluesky_ptycho.session",
     "open_catalog": "bluesky_ptycho.catalog",
     "write_profile": "bluesky_ptycho.catalog",

@@ -13,7 +13,7 @@ import numpy as np
 
 from .callbacks import LivePtycho, Outcome
 from .callbacks.progress_bar import ProgressBar
-from .catalog import Catalog, open_catalog, remember_catalog
+from .catalog import open_catalog, remember_catalog
 from .errors import PtychoError, SettingsError
 from .frames import Snapshot
 from .output import write_output
@@ -79,7 +79,7 @@ def run_demo(options: DemoOptions) -> int:
     clock = ScanClock()
     with open_catalog(directory) as catalog:
         remember_catalog(directory)
-        _continue_scan_ids(run_engine, catalog)
+        run_engine.md["scan_id"] = catalog.last_scan_id()
         beamline = make_beamline(
             catalog.frames_dir,
             md=run_engine.md,
@@ -109,12 +109,6 @@ def run_demo(options: DemoOptions) -> int:
             if interrupted:
                 raise KeyboardInterrupt
             return status
-
-
-def _continue_scan_ids(run_engine: Any, catalog: Catalog) -> None:
-    """Let scan_id go on counting where the catalog's last scan stopped."""
-    if len(catalog.raw):
-        run_engine.md["scan_id"] = int(catalog[-1].metadata["start"].get("scan_id", 0))
 
 
 def _scan(beamline: Any, options: DemoOptions) -> Any:

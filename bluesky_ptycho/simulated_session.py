@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -162,15 +161,9 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     remember_catalog(directory)
     metadata: Any = MetadataFile(directory / METADATA_FILE)
     run_engine = RunEngine(metadata)
-    run_engine.md["scan_id"] = _last_scan_id(run_engine.md, opened)
+    run_engine.md["scan_id"] = max(int(run_engine.md.get("scan_id") or 0), opened.last_scan_id())
     devices = make_beamline(opened.frames_dir, md=run_engine.md, **beamline)
     live = LivePtycho(catalog=opened, sinks=[ProgressBar(), ClosingLine(str(directory))])
     run_engine.subscribe(opened.raw_writer())
     run_engine.subscribe(live)
     return SimulatedSession(run_engine, opened, devices, live)
-
-
-def _last_scan_id(metadata: Mapping[str, Any], catalog: Catalog) -> int:
-    """Return the number of the last scan: the session's own, or that of a command in the same catalog."""
-    kept = int(metadata.get("scan_id", 0))
-    return max(kept, int(catalog[-1].metadata["start"].get("scan_id", 0))) if len(catalog) else kept

@@ -137,6 +137,10 @@ class Catalog:
         # tiled's clients remember a length for a second; a fresh one asks, so that a scan counts at once.
         return len(self.raw.new_variation())
 
+    def last_scan_id(self) -> int:
+        """Return the number of the last scan, 0 if there is none or it has no number."""
+        return int(self[-1].metadata["start"].get("scan_id") or 0) if len(self) else 0
+
     def __repr__(self) -> str:
         return f"<Catalog {self.name}: {len(self)} scans>"
 

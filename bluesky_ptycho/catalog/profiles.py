@@ -14,8 +14,8 @@ def write_profile(name: str, directory: str | Path, target: str | Path) -> Path:
     """Write the tiled profile `name` for the catalog in `directory`.
 
     Another process opens it with ``databroker.from_profile(name)`` (or tiled's), when `target` is
-    among the directories where tiled looks for profiles: set ``TILED_PROFILES=<target>``, or
-    give one that ``tiled profile paths`` lists. There ``[-1]`` is the last scan and ``[uid]``
+    among the directories where tiled looks for profiles: set ``TILED_PROFILES`` to its absolute
+    path, or give one that ``tiled profile paths`` lists. There ``[-1]`` is the last scan and ``[uid]``
     finds scans and reconstructions alike. Without this package installed it opens as a plain
     container with the children ``raw`` and ``processed``.
 
@@ -31,7 +31,7 @@ def write_profile(name: str, directory: str | Path, target: str | Path) -> Path:
     Returns
     -------
     Path
-        The file.
+        The file, absolute; its parent is what ``TILED_PROFILES`` wants.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def write_profile(name: str, directory: str | Path, target: str | Path) -> Path:
 
         open_catalog(place).close()
     config = embedded.server_config(place, embedded.prepare(place))
-    file = Path(target).expanduser() / f"{name}.yml"
+    file = Path(target).expanduser().resolve() / f"{name}.yml"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # JSON is YAML too.

@@ -153,7 +153,7 @@ def check(plan: ScanPlan, geometry: Geometry, resources: Resources) -> Preflight
         n_darks=plan.n_darks,
         step_m=step,
         probe_m=probe,
-        overlap=1.0 - step / probe,
+        overlap=max(1.0 - step / probe, 0.0),  # this order keeps NaN, where the probe is not known
         field_m=(y_max - y_min, x_max - x_min),
         object_pixel_m=geometry.object_pixel_m,
         seconds=events * resources.seconds_per_point,
