@@ -45,7 +45,7 @@ class Halves:
         """Make one pass over each half."""
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
-        options = PassOptions(self.settings, self.settings.batch_size, self._passes >= self.settings.probe_start)
+        options = PassOptions(self.settings, self._passes >= self.settings.probe_start)
         for state, mine in zip(self.states, (slots[even], slots[~even]), strict=True):
             if state.canvas != whole.canvas:
                 move_to(state, whole.canvas)

@@ -12,13 +12,16 @@ from .settings import SolverSettings
 
 @dataclass(frozen=True)
 class PassOptions:
-    """One pass: the settings, frames per update, and whether the probe may change."""
+    """One pass: the settings, and whether the probe may change."""
 
     settings: SolverSettings
-    batch_size: int
     probe_free: bool = True
 
 
-def batches(slots: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Cut `slots` into batches of nearly equal length, none longer than `size`."""
-    return np.array_split(slots, max(1, -(-len(slots) // size)))
+def batches(slots: NDArray[np.int64], settings: SolverSettings) -> list[NDArray[np.int64]]:
+    """Cut `slots` into batches of nearly equal length as `settings` ask for.
+
+    A fixed number of batches keeps the noise of a step, and so the error at the last frame, low when
+    there are many frames; a least size keeps a step's few frames from fighting over the probe.
+    """
+    return np.array_split(slots, max(1, min(settings.batches_per_pass, len(slots) // settings.batch_size)))

