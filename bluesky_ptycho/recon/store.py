@@ -46,8 +46,6 @@ class FrameStore:
         Photons in valid pixels.
     numbers : (capacity,) int64
         Sequence number of the frame in each slot.
-    revisions : (capacity,) int64
-        Counts the frames that a slot has seen, so that what was made from an older one is known as stale.
     """
 
     def __init__(self, capacity: int, window: tuple[int, int], backend: Backend, subpixel: bool) -> None:
@@ -61,7 +59,6 @@ class FrameStore:
         self.fractional = np.zeros(capacity, bool)
         self.photons = np.zeros(capacity)
         self.numbers = np.zeros(capacity, np.int64)
-        self.revisions = np.zeros(capacity, np.int64)
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -97,7 +94,6 @@ class FrameStore:
             self.photons[slot] = np.sum(np.square(amplitude, dtype=np.float64), where=valid)
             self.amplitude[slot, ...] = self.backend.to_device(np.fft.ifftshift(amplitude))
             self.positions_m[slot], self.numbers[slot] = positions[i], seq
-            self.revisions[slot] += 1
         self.place(canvas)
 
     def _take_slot(self, seq: int) -> int:
@@ -114,7 +110,7 @@ class FrameStore:
         grown = xp.zeros((new, *self.window), dtype=xp.float32)
         grown[:old, ...] = self.amplitude
         self.amplitude = grown
-        for name in ("positions_m", "corners", "taps", "fractional", "photons", "numbers", "revisions"):
+        for name in ("positions_m", "corners", "taps", "fractional", "photons", "numbers"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros((new - old, *array.shape[1:]), array.dtype)]))
         self._free.extend(range(old, new))
