@@ -200,7 +200,7 @@ class HostLane:
         if not state.frames.fractional[slot]:
             return state.probe
         padded = self.engine.padded
-        self.kernels.shift_probe(pairs(padded), state.frames.taps[slot], self.row, pairs(self.shifted))
+        self.kernels.shift_probe(pairs(padded), state.frames.taps[slot], self.row, pairs(self.shifted), False)
         return self.shifted
 
     def exit_waves(self, state: ReconState, slots: Slots, probes: Any) -> NDArray[np.complex64]:
@@ -227,19 +227,18 @@ class HostLane:
         """Add the frame's gradients to the lane's sums."""
         slot, sums, i = slots[0], self.engine.sums, self.index
         r, c = state.frames.corners[slot]
-        self.kernels.pie_gradients(
-            probes, state.object, r, c, waves, sums.gradient[i, 0], sums.illumination[i], sums.transmission[i]
-        )
-        if not state.frames.fractional[slot]:
-            sums.probe[i] += waves
-            return
+        fractional = state.frames.fractional[slot]
         # the adjoint of a filter is the filter reversed, so the frame around the data is reversed too
-        ny, nx = waves.shape[-2:]
-        first = -FIRST_TAP
-        self.back[:, first : first + ny, first : first + nx] = waves
-        taps = np.ascontiguousarray(state.frames.taps[slot][:, ::-1])
-        self.kernels.shift_probe(pairs(self.back), taps, self.row, pairs(waves))
-        sums.probe[i] += waves
+        out, first = (self.back, -FIRST_TAP) if fractional else (waves, 0)
+        self.kernels.pie_gradients(
+            pairs(probes), pairs(state.object), r, c, pairs(waves),
+            pairs(sums.gradient[i, 0]), sums.illumination[i], sums.transmission[i], pairs(out), first,
+        )  # fmt: skip
+        if fractional:
+            taps = np.ascontiguousarray(state.frames.taps[slot][:, ::-1])
+            self.kernels.shift_probe(pairs(self.back), taps, self.row, pairs(sums.probe[i]), True)
+        else:
+            sums.probe[i] += waves
 
 
 class Sums:

@@ -16,8 +16,8 @@ _jit = kernel(fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="nump
 
 
 @_jit
-def shift_probe(padded: Any, taps: Any, row: Any, out: Any) -> None:
-    """Filter `padded` into `out`, seen as float32 pairs.
+def shift_probe(padded: Any, taps: Any, row: Any, out: Any, add: bool) -> None:
+    """Filter `padded` into `out`, seen as float32 pairs; with `add` on top of what is there.
 
     `padded` (m, ny + 7, 2 * (nx + 7)) has the N_TAPS - 1 extra rows and columns around it that the
     first tap asks for; `taps` (2, 8); `row` (2 * (nx + 7),) is scratch; `out` (m, ny, 2 * nx).
@@ -37,8 +37,11 @@ def shift_probe(padded: Any, taps: Any, row: Any, out: Any) -> None:
                     y0 * a[7, x] + y1 * a[6, x] + y2 * a[5, x] + y3 * a[4, x]
                     + y4 * a[3, x] + y5 * a[2, x] + y6 * a[1, x] + y7 * a[0, x]
                 )  # fmt: skip
+            o = out[m, y]
+            if not add:
+                o[:] = 0
             for x in range(width):
-                out[m, y, x] = (
+                o[x] += (
                     x0 * row[x + 14] + x1 * row[x + 12] + x2 * row[x + 10] + x3 * row[x + 8]
                     + x4 * row[x + 6] + x5 * row[x + 4] + x6 * row[x + 2] + x7 * row[x]
                 )  # fmt: skip
@@ -88,29 +91,46 @@ def project_modulus(far: Any, amplitude: Any, row: Any) -> float:
 
 @_jit
 def pie_gradients(
-    probes: Any, image: Any, r: int, c: int, waves: Any, gradient: Any, illumination: Any, transmission: Any
+    probes: Any,
+    image: Any,
+    r: int,
+    c: int,
+    waves: Any,
+    gradient: Any,
+    illumination: Any,
+    transmission: Any,
+    out: Any,
+    first: int,
 ) -> None:
-    """Add a frame's object gradient and weights to the sums; leave its probe gradients in `waves`.
+    """Add a frame's object gradient and weights to the sums; write its probe gradients into `out`.
 
-    `probes`, `waves` (m, ny, nx); `image`, `gradient`, `illumination` on the canvas; `transmission` (ny, nx).
+    Complex arrays are seen as float32 pairs, which compiles to twice as fast a loop here: `probes`,
+    `waves` (m, ny, 2 nx); `image`, `gradient` (rows, 2 cols); `illumination` (rows, cols);
+    `transmission` (ny, nx). `out` is larger than a probe where a filter follows; `first` is the row
+    and column at which the gradients begin.
     """
-    modes, ny, nx = probes.shape
+    modes, ny, width = probes.shape
+    nx = width // 2
     for y in range(ny):
-        window = image[r + y, c : c + nx]
-        g = gradient[r + y, c : c + nx]
-        w = illumination[r + y, c : c + nx]
+        o = image[r + y, 2 * c : 2 * c + width]
+        g = gradient[r + y, 2 * c : 2 * c + width]
+        light = illumination[r + y, c : c + nx]
         for m in range(modes):
             p = probes[m, y]
-            q = waves[m, y]
+            w = waves[m, y]
+            q = out[m, first + y, 2 * first : 2 * first + width]
             for x in range(nx):
-                change = q[x] - p[x] * window[x]
-                g[x] += np.conj(p[x]) * change
-                q[x] = np.conj(window[x]) * change
-            for x in range(nx):
-                w[x] += p[x].real * p[x].real + p[x].imag * p[x].imag
+                pr, pi, a, b = p[2 * x], p[2 * x + 1], o[2 * x], o[2 * x + 1]
+                change_r = w[2 * x] - (pr * a - pi * b)
+                change_i = w[2 * x + 1] - (pr * b + pi * a)
+                g[2 * x] += pr * change_r + pi * change_i
+                g[2 * x + 1] += pr * change_i - pi * change_r
+                q[2 * x] = a * change_r + b * change_i
+                q[2 * x + 1] = a * change_i - b * change_r
+                light[x] += pr * pr + pi * pi
         t = transmission[y]
         for x in range(nx):
-            t[x] += window[x].real * window[x].real + window[x].imag * window[x].imag
+            t[x] += o[2 * x] * o[2 * x] + o[2 * x + 1] * o[2 * x + 1]
 
 
 @_jit
