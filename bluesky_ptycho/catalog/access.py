@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +91,7 @@ class Catalog:
         self.backup_dir = backup_dir
         self._results_dir = results_dir
         self._processed: Any = None
+        self._writing = threading.Lock()
 
     @classmethod
     def wrap(cls, client: Any, *, results_dir: Path | str | None = None, name: str | None = None) -> Self:
@@ -203,7 +205,7 @@ class Catalog:
         """Return a callable that stores scans; subscribe it first. Options: see `writer.run_writer`."""
         from .writer import run_writer
 
-        return run_writer(self.raw, self.backup_dir, **options)
+        return self._in_turn(run_writer(self.raw, self.backup_dir, **options))
 
     def result_writer(self, **options: Any) -> DocumentCallable:
         """Return a callable that stores reconstructions; makes the container ``processed``.
@@ -221,7 +223,20 @@ class Catalog:
                 new_container_of_runs(self.raw.context, beside(self.raw), PROCESSED)
             except Exception as refused:
                 raise PtychoError(f"catalog {self.name} refuses a container {PROCESSED!r}: {refused}") from refused
-        return run_writer(self.processed, self.backup_dir, **options)
+        return self._in_turn(run_writer(self.processed, self.backup_dir, **options))
+
+    def _in_turn(self, writer: DocumentCallable) -> DocumentCallable:
+        """Return `writer` such that scans and results are never written at the same moment.
+
+        They come from two threads, and SQLite refuses the second one as "database is locked". A
+        document takes some ten ms at most.
+        """
+
+        def write(name: str, doc: Mapping[str, Any]) -> None:
+            with self._writing:
+                writer(name, doc)
+
+        return write
 
     def close(self) -> None:
         """End the in-process server or the connection; the clients cannot be used any more."""

@@ -260,6 +260,7 @@ class HostEngine:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or cpu_count()
         self.lanes: list[HostLane] = []
+        self._seen = False
         self._pool: ThreadPoolExecutor | None = None
 
     def warm_up(self, state: ReconState) -> None:
@@ -293,6 +294,10 @@ class HostEngine:
         ny, nx = state.probe.shape[-2:]
         last = N_TAPS - 1 + FIRST_TAP
         self.padded[:, last : last + ny, last : last + nx] = state.probe
+        if not self._seen:
+            # The first call of a kernel registers its argument types in numba, which two threads must not do at once.
+            self._seen = True
+            return sum(self._work(lane, slots, visit) for lane in self.lanes)
         waiting = []
         for lane in self.lanes[1:]:
             if self._pool is not None and lane.index < len(slots):
