@@ -14,6 +14,9 @@ logger = logging.getLogger("bluesky_ptycho")
 WORSE = 1.2
 """A residual that grows by this factor over the same frames tells of a diverging state."""
 
+NEGLIGIBLE = 1e-4
+"""A residual below this is far under any measurement's noise and may rise."""
+
 RECOVERY = 1.05
 """Factor by which the step grows back after each pass that went well."""
 
@@ -39,7 +42,7 @@ class Guard:
         # object and probe before the last pass and before the one ahead of it
         self._kept: list[tuple[Any, Any]] = []
         self._canvas: Any = None
-        self._last = self._peak = float("nan")
+        self._last, self._peak = float("inf"), 0.0
         self._frames = 0
 
     def before_pass(self, state: ReconState) -> None:
@@ -52,9 +55,11 @@ class Guard:
     def after_pass(self, state: ReconState, residual: float, n_frames: int) -> bool:
         """Judge the pass by its running `residual` over `n_frames`; True if `state` was set back."""
         new = max(0, n_frames - self._frames) / n_frames
-        bad = not np.isfinite(residual) or residual > WORSE * self._last + 4 * self._peak * new
-        self._last, self._frames = residual, n_frames
-        self._peak = max(residual, self._peak) if np.isfinite(self._peak) else residual
+        allowed = max(NEGLIGIBLE, WORSE * self._last + 4 * self._peak * new)
+        finite = bool(np.isfinite(residual))
+        bad = not finite or residual > allowed
+        self._last, self._frames = residual if finite else float("inf"), n_frames
+        self._peak = max(self._peak, residual) if finite else self._peak
         if not bad:
             self.caution = min(1.0, self.caution * RECOVERY)
             return False

@@ -161,6 +161,8 @@ class IncrementalSolver:
             self._first_probe = scale_power(add_modes(guess, state.probe.shape[0]), photons)
             state.probe = self.backend.to_device(np.array(self._first_probe))
             self._guessed = len(slots)
+            state.rest()
+            state.memory.clear()  # what was learnt under the older guess
         self._free_passes += 1
         return False
 

@@ -11,6 +11,9 @@ from ..guard import Guard
 from ..passes import PassOptions, batches
 from ..state import ReconState
 
+SAFETY = 0.7
+"""Share of the largest stable step."""
+
 
 @algorithms.register("rpie")
 def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
@@ -44,10 +47,11 @@ def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: P
 def safe_step(step: float, momentum: float, n_batches: int) -> float:
     """Return `step`, or less where momentum would overshoot.
 
-    A pixel that only one of the k batches of a pass lights coasts between its visits: a visit moves
-    it by s (1 - mu^k) / (1 - mu) and the next pass by mu^k of that. Heavy ball with such a step is
-    stable below 2 (1 + mu^k) (Polyak 1964); half of that is allowed, as object and probe answer to
-    the same residual.
+    A pixel that only one of the k batches of a pass lights coasts between its visits. With L = mu^k
+    and A = mu (1 - L) / (1 - mu), the map of its error and velocity from visit to visit is stable for
+    steps below 2 (1 + L) / (1 + A + L) (its trace and determinant; k = 1 is Nesterov's bound). Less
+    than that is allowed, as object and probe answer to the same residual.
     """
     left = momentum**n_batches
-    return min(step, (1 - momentum) * (1 + left) / (1 - left)) if momentum > 0 else step
+    coasting = momentum * (1 - left) / (1 - momentum)
+    return min(step, SAFETY * 2 * (1 + left) / (1 + coasting + left))
