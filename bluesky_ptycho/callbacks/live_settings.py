@@ -18,7 +18,7 @@ class LiveSettings(Settings):
     solver: SolverSettings = field(default_factory=SolverSettings)
     backend: str = setting("auto", "Array backend of the solver.", choices=("auto", "numpy", "cupy"))
     passes: int = setting(
-        30,
+        40,
         "How often each frame is used, on average: while frames come as far as time allows, the rest after the last.",
         low=1,
     )
