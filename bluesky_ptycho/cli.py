@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
+from .arguments import USER_ERROR, LineParser, directory, positive, positive_whole, seed
 from .errors import NotFoundError, PtychoError
 
-USER_ERROR = 2
 INTERRUPTED = 130
+
+# Named here, for help that is there at once: the tables themselves load numba and bluesky.
+ALGORITHMS = ("rpie", "raar")  # the solver's default first
+TRAJECTORIES = ("interlaced", "random", "raster", "snake", "spiral")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +44,8 @@ def _one_line(error: Exception) -> str:
     return f"not enough memory: {text}" if isinstance(error, MemoryError) else text
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> LineParser:
+    parser = LineParser(
         prog="bluesky-ptycho",
         description="Live ptychography inside Bluesky: a scan grows into an image in the catalog.",
     )
@@ -54,64 +58,116 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="simulate a scan and reconstruct it live",
         description="Simulate a beamline, scan, reconstruct live, and store everything in a catalog on disk.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.add_argument(
-        "--shape", nargs=2, type=_positive_int, default=(20, 20), metavar=("NY", "NX"), help="scan points"
+    add = demo.add_argument
+    add(
+        "--shape",
+        nargs=2,
+        type=positive_whole,
+        default=(20, 20),
+        metavar=("NY", "NX"),
+        help="scan points along y and along x, 2 or more each (default: 20 20)",
     )
-    demo.add_argument("--frame-rate", type=_positive, default=10.0, metavar="HZ", help="frames a second, at most 200")
-    demo.add_argument("--photons", type=_positive, default=1e6, metavar="N", help="photons a frame")
-    demo.add_argument("--step", type=_positive, default=0.08, metavar="UM", help="distance of scan points in um")
-    demo.add_argument("--trajectory", default="spiral", help="order of the scan points: spiral, raster, snake ...")
-    demo.add_argument("--sample", default="goldballs", help="goldballs, siemens, or an image file")
-    demo.add_argument("--fly", action="store_true", help="fly scan instead of step scan")
-    demo.add_argument("--output", type=Path, default=Path("ptycho_demo"), metavar="DIR", help="where everything goes")
-    demo.add_argument("--seed", type=_seed, default=0, help="seed of all random numbers")
+    add(
+        "--frame-rate",
+        type=positive,
+        default=10.0,
+        metavar="HZ",
+        help="frames a second, at most 200 (default: %(default)g)",
+    )
+    add("--photons", type=positive, default=1e6, metavar="N", help="photons a frame (default: %(default)g)")
+    add(
+        "--step", type=positive, default=0.08, metavar="UM", help="distance of scan points in µm (default: %(default)g)"
+    )
+    add(
+        "--trajectory",
+        choices=TRAJECTORIES,
+        default="spiral",
+        metavar="NAME",
+        help=f"order of the scan points: {', '.join(TRAJECTORIES)} (default: %(default)s)",
+    )
+    add("--sample", default="goldballs", help="goldballs, siemens, or an image file (default: %(default)s)")
+    add("--fly", action="store_true", help="scan on the fly: the stage moves on while frames are taken")
+    _add_output(demo, "ptycho_demo", "catalog, truth.h5")
+    add("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
     demo.set_defaults(command=_demo)
 
 
-def _add_reconstruct(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_reconstruct(commands: argparse._SubParsersAction[LineParser]) -> None:
     reconstruct = commands.add_parser(
         "reconstruct",
         help="reconstruct a CXI file",
         description="Reconstruct the diffraction patterns of a CXI file with the solver of the live callback.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    reconstruct.add_argument("file", type=Path, metavar="FILE.cxi")
-    reconstruct.add_argument(
-        "--iterations", type=_positive_int, default=100, metavar="N", help="passes over all frames"
+    add = reconstruct.add_argument
+    add("file", type=Path, metavar="FILE.cxi", help="patterns, positions and geometry of a measurement, in SI units")
+    add(
+        "--iterations",
+        type=positive_whole,
+        default=100,
+        metavar="N",
+        help="passes over all frames (default: %(default)s)",
     )
-    reconstruct.add_argument("--algorithm", metavar="NAME", help="algorithm of the solver (default: the solver's)")
-    reconstruct.add_argument("--modes", type=_positive_int, metavar="K", help="probe modes (default: the solver's)")
-    reconstruct.add_argument("--output", type=Path, default=Path("ptycho_reconstruction"), metavar="DIR")
+    add(
+        "--algorithm",
+        default=ALGORITHMS[0],
+        metavar="NAME",
+        help=f"algorithm of the solver: {' or '.join(ALGORITHMS)} (default: %(default)s)",
+    )
+    add(
+        "--modes",
+        type=positive_whole,
+        metavar="K",
+        help="incoherent probe modes (default: as many as the file's probe guess has, else 1)",
+    )
+    _add_output(reconstruct, "ptycho_reconstruction")
     reconstruct.set_defaults(command=_reconstruct)
 
 
-def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
     replay = commands.add_parser(
         "replay",
         help="reconstruct a stored run",
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
     replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
-    replay.add_argument(
-        "--catalog", metavar="DIR", help="directory, URI or profile (default: that of the last command)"
-    )
-    replay.add_argument("--output", type=Path, default=Path("ptycho_replay"), metavar="DIR")
+    _add_catalog(replay)
+    _add_output(replay, "ptycho_replay")
     replay.set_defaults(command=_replay)
 
 
-def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_runs(commands: argparse._SubParsersAction[LineParser]) -> None:
     runs = commands.add_parser(
-        "runs", help="list scans and their reconstructions", description="List raw runs and their reconstructions."
+        "runs",
+        help="list scans and their reconstructions",
+        description="List scans and their reconstructions, newest first.",
     )
-    runs.add_argument("--catalog", metavar="DIR", help="directory, URI or profile (default: that of the last command)")
+    _add_catalog(runs)
     runs.set_defaults(command=_runs)
+
+
+def _add_catalog(parser: LineParser) -> None:
+    parser.add_argument(
+        "--catalog",
+        metavar="CATALOG",
+        help="directory, http address or profile (default: tiled's default profile, else that of the last command)",
+    )
+
+
+def _add_output(parser: LineParser, default: str, more: str = "") -> None:
+    files = f"{more}{', ' if more else ''}summary.json, result.cxi and reconstruction.png"
+    parser.add_argument(
+        "--output",
+        type=directory,
+        default=Path(default),
+        metavar="DIR",
+        help=f"directory for {files}; made if absent (default: %(default)s)",
+    )
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -125,8 +181,7 @@ def _reconstruct(options: argparse.Namespace) -> int:
     from .offline import reconstruct_file
     from .recon import SolverSettings
 
-    given = {"algorithm": options.algorithm, "modes": options.modes}
-    settings = SolverSettings.from_mapping({name: value for name, value in given.items() if value is not None})
+    settings = SolverSettings(algorithm=options.algorithm, modes=options.modes)
     reconstruct_file(options.file, iterations=options.iterations, settings=settings, output=options.output)
     return 0
 
@@ -160,24 +215,3 @@ def _runs(options: argparse.Namespace) -> int:
         remember_catalog(catalog.name)
         print(format_runs(list_runs(catalog)))
     return 0
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return value

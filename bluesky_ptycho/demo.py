@@ -14,7 +14,7 @@ import numpy as np
 from .callbacks import LivePtycho, Outcome
 from .callbacks.progress_bar import ProgressBar
 from .catalog import open_catalog, remember_catalog
-from .errors import PtychoError, SettingsError
+from .errors import PreflightError, PtychoError, SettingsError
 from .frames import Snapshot
 from .output import write_output
 from .recon.metrics import object_nrmse, scanned_box
@@ -43,7 +43,8 @@ class DemoOptions:
         if self.frame_rate > 200:
             raise SettingsError(f"--frame-rate is {self.frame_rate}; expected at most 200 (the camera's top rate)")
         if min(self.shape) < 2:
-            raise SettingsError(f"--shape is {self.shape}; expected at least 2 2")
+            ny, nx = self.shape
+            raise SettingsError(f"--shape is {ny} {nx}; expected at least 2 2")
 
 
 class ScanClock:
@@ -96,6 +97,9 @@ def run_demo(options: DemoOptions) -> int:
             interrupted = False
             try:
                 run_engine(_scan(beamline, options))
+            except PreflightError as error:
+                ny, nx = options.shape
+                raise PreflightError(f"--shape {ny} {nx} --step {options.step:g} (µm): {error}") from error
             except RunEngineInterrupted:
                 _say("interrupted: the scan is aborted, what was measured is kept")
                 interrupted = True

@@ -21,6 +21,7 @@ from .io.cxi import CxiData, read_cxi, write_result_cxi
 from .output import make_directory
 from .recon import IncrementalSolver, SolverSettings
 from .recon.stxm import stxm_map
+from .registry import algorithms
 from .scan_plan import ScanPlan
 from .summary import Summary
 
@@ -71,9 +72,10 @@ def reconstruct_file(
     if iterations < 1:
         raise SettingsError(f"iterations is {iterations}; expected at least 1")
     output = Path(output)
+    settings = settings or SolverSettings()
+    algorithms[settings.algorithm]  # an unknown one is refused before work
     data = read_cxi(path)
     make_directory(output)
-    settings = settings or SolverSettings()
     settings = settings.replace(tail_passes=min(settings.tail_passes, iterations))
     plan = ScanPlan.from_positions(
         data.positions_m, energy_ev=data.geometry.energy_ev, distance_m=data.geometry.distance_m

@@ -1,8 +1,14 @@
 """What a user did wrong is told in one line, exit status 2."""
 
+import dataclasses
+
 import pytest
 
-from bluesky_ptycho.cli import main
+from bluesky_ptycho.cli import ALGORITHMS, TRAJECTORIES, _parser, main
+from bluesky_ptycho.demo import DemoOptions
+from bluesky_ptycho.plans.trajectories import trajectories
+from bluesky_ptycho.recon import SolverSettings
+from bluesky_ptycho.registry import algorithms
 from tests.small_cxi import write_small_cxi
 
 
@@ -33,10 +39,10 @@ def error_line(capsys, *arguments: str) -> str:
         (["runs", "--catalog", "absent"], "'absent' is neither"),
         (["replay", "-1", "--catalog", "absent"], "'absent' is neither"),
         (["demo", "--frame-rate", "201"], "--frame-rate is 201.0; expected at most 200"),
-        (["demo", "--shape", "1", "5"], "expected at least 2 2"),
+        (["demo", "--shape", "1", "5"], "--shape is 1 5; expected at least 2 2"),
         (["demo", "--sample", "absent.png"], "'absent.png' is neither"),
-        (["demo", "--trajectory", "zigzag"], "'zigzag' is not known; known: interlaced"),
-        (["demo", "--step", "1"], "overlap is"),
+        (["demo", "--step", "1"], "--shape 20 20 --step 1 (µm): overlap is"),
+        (["reconstruct", "absent.cxi", "--algorithm", "magic"], "algorithm 'magic' is not known; known: raar, rpie"),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, says, capsys):
@@ -56,11 +62,55 @@ def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalo
     assert "no scan -1" in error_line(capsys, "replay", "-1", "--catalog", directory)
 
 
+WHOLE = "expected a whole number, 1 or more"
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["nonsense"], ["demo", "--seed", "-1"], ["demo", "--photons", "0"], ["reconstruct", "a.cxi", "--modes", "0"]],
+    ("arguments", "says"),
+    [
+        (["demo", "--seed", "-3"], "argument --seed: value is '-3'; expected a whole number, 0 or more"),
+        (["demo", "--photons", "0"], "argument --photons: value is '0'; expected a positive number"),
+        (["demo", "--photons", "nan"], "argument --photons: value is 'nan'; expected a positive number"),
+        (["demo", "--step", "wide"], "argument --step: value is 'wide'; expected a positive number"),
+        (["demo", "--shape", "0", "5"], f"argument --shape: value is '0'; {WHOLE}"),
+        (["demo", "--trajectory", "zigzag"], "argument --trajectory: invalid choice: 'zigzag' (choose from "),
+        (["reconstruct", "a.cxi", "--modes", "0"], f"argument --modes: value is '0'; {WHOLE}"),
+        (["reconstruct", "a.cxi", "--iterations", "1.5"], f"argument --iterations: value is '1.5'; {WHOLE}"),
+        (["demo", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
+        (["replay", "-1", "--output", " "], "argument --output: value is ' '; expected the name of a directory"),
+        (["reconstruct", "a.cxi", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
+        (["reconstruct"], "the following arguments are required: FILE.cxi"),
+        ([], "the following arguments are required: COMMAND"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+    ],
 )
-def test_arguments_that_cannot_be_read_end_with_status_2(arguments):
+def test_arguments_that_cannot_be_read_are_told_in_one_line(arguments, says, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 2
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith("bluesky-ptycho: error: ")
+    assert says in line
+    assert line.endswith(" --help)")
+    assert out == ""
+
+
+@pytest.mark.parametrize("command", ["demo", "reconstruct", "replay", "runs"])
+def test_help_tells_every_argument_and_its_default(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    assert "None" not in capsys.readouterr().out
+    commands = next(a for a in _parser()._actions if isinstance(a.choices, dict)).choices
+    for action in commands[command]._actions:
+        assert action.help, action
+
+
+def test_names_and_defaults_in_the_help_are_those_of_the_tables():
+    assert sorted(ALGORITHMS) == sorted(algorithms)
+    assert ALGORITHMS[0] == SolverSettings().algorithm
+    assert sorted(TRAJECTORIES) == sorted(trajectories)
+    arguments = vars(_parser().parse_args(["demo"]))
+    defaults = dataclasses.asdict(DemoOptions())
+    assert {name: arguments[name] for name in defaults} == defaults

@@ -1,0 +1,57 @@
+"""Arguments of the command line: what they must be, and a parser that says in one line what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import NoReturn
+
+USER_ERROR = 2
+"""Exit status after an error that the user can mend."""
+
+
+class LineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all errors of the command are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is; leave with status 2."""
+        self.exit(USER_ERROR, f"bluesky-ptycho: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def positive(text: str) -> float:
+    """Return a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected a positive number")
+    return value
+
+
+def positive_whole(text: str) -> int:
+    """Return a whole number above 0."""
+    return _whole(text, 1, "a whole number, 1 or more")
+
+
+def seed(text: str) -> int:
+    """Return a whole number, 0 or more."""
+    return _whole(text, 0, "a whole number, 0 or more")
+
+
+def directory(text: str) -> Path:
+    """Return the path of a directory; an empty text would be the working directory by mistake."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected the name of a directory")
+    return Path(text)
+
+
+def _whole(text: str, least: int, expected: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
+    return value
