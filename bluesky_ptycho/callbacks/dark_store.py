@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..preprocess import DarkAccumulator, DarkModel
-from .document_keys import read_plan
+from ..scan_plan import ScanPlan
+from .document_keys import Point, read_plan
 from .frame_reader import FrameReader
 from .intake import Intake
 
@@ -55,6 +57,46 @@ class DarkStore:
         return darks
 
 
+class RunDarks:
+    """Gather the darks of one run as they come.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+    read : callable
+        ``read(points)`` gives their frames ``(n, K, H, W)``, K exposures each.
+    """
+
+    def __init__(self, plan: ScanPlan, read: Callable[[Sequence[Point]], NDArray[Any]]) -> None:
+        self._exposures_s = plan.exposures_s
+        self._read = read
+        self._accumulators = [DarkAccumulator.for_plan(plan) for _ in plan.exposures_s]
+        self._points: dict[int, Point] = {}
+
+    def add(self, points: Sequence[Point]) -> None:
+        """Add dark points; one that comes again after a rewind replaces itself.
+
+        Its older frames are still in the file, and the sums are exact: they are taken off again.
+        So a scan has the same darks live, where the first frames were added before the pause, as
+        from the catalog, which knows the last ones only.
+        """
+        replaced = [self._points[p.seq_num] for p in points if p.seq_num in self._points]
+        if replaced:
+            old = self._read(replaced)
+            for k, accumulator in enumerate(self._accumulators):
+                accumulator.remove(old[:, k])
+        frames = self._read(points)
+        for k, accumulator in enumerate(self._accumulators):
+            accumulator.add(frames[:, k])
+        self._points |= {p.seq_num: p for p in points}
+
+    def models(self) -> Darks | None:
+        """Return one model for each exposure; None if there were no darks."""
+        if not self._points:
+            return None
+        return tuple(a.model(t) for a, t in zip(self._accumulators, self._exposures_s, strict=True))
+
+
 def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk: int = 16) -> Darks | None:
     """Make dark models from the stored documents of a run; None if it has no darks of ours.
 
@@ -78,14 +120,18 @@ def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk
         return None
     if intake.problem is not None:
         raise intake.problem
-    accumulators = [DarkAccumulator.for_plan(intake.plan) for _ in intake.plan.exposures_s]
     reader: FrameReader | None = None
-    while points := intake.take_darks(chunk):
+
+    def read(points: Sequence[Point]) -> NDArray[np.uint16]:
+        nonlocal reader
         reader = reader or FrameReader(intake.source(dark=True))
-        frames = reader.read(np.array([p.row for p in points]), intake.plan.frames_per_point)
-        for k, accumulator in enumerate(accumulators):
-            accumulator.add(frames[:, k])
-    if reader is None:
-        return None
-    reader.close()
-    return tuple(a.model(exposure) for a, exposure in zip(accumulators, intake.plan.exposures_s, strict=True))
+        return reader.read(np.array([p.row for p in points]), intake.plan.frames_per_point)
+
+    darks = RunDarks(intake.plan, read)
+    try:
+        while points := intake.take_darks(chunk):
+            darks.add(points)
+    finally:
+        if reader is not None:
+            reader.close()
+    return darks.models()

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..frames import Batch, CleanFrames
 from ..geometry import Canvas
-from ..preprocess import DarkAccumulator, correct_positions, make_pipeline
+from ..preprocess import correct_positions, make_pipeline
 from ..recon.stxm import stxm_map
-from .dark_store import Darks, DarkStore
+from .dark_store import Darks, DarkStore, RunDarks
 from .document_keys import Point
 from .frame_reader import FrameReader
 from .intake import Intake
@@ -49,8 +49,7 @@ class FrameSupply:
         self._dark_store = dark_store
         self._note = note
         self._readers: dict[bool, FrameReader] = {}
-        self._accumulators = [DarkAccumulator.for_plan(intake.plan) for _ in intake.plan.exposures_s]
-        self._n_darks = 0
+        self._own_darks = RunDarks(intake.plan, lambda points: self._read(points, dark=True))
         self._darks: Darks | None = None
         self._darks_decided = False
         self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
@@ -67,7 +66,7 @@ class FrameSupply:
         chunk = self._settings.chunk
         darks = self._intake.take_darks(chunk)
         if darks:
-            self._add_darks(darks)
+            self._own_darks.add(darks)
             return Supply()
         points = self._intake.take_points(chunk)
         return self._clean(points) if points else None
@@ -95,19 +94,12 @@ class FrameSupply:
         rows = np.array([p.row for p in points], dtype=np.intp)
         return reader.read(rows, self._intake.plan.frames_per_point)
 
-    def _add_darks(self, points: Sequence[Point]) -> None:
-        frames = self._read(points, dark=True)
-        for k, accumulator in enumerate(self._accumulators):
-            accumulator.add(frames[:, k])
-        self._n_darks += len(points)
-
     def _decide_darks(self) -> None:
         """Fix the darks of the run when the first measured frame comes."""
         self._darks_decided = True
         plan = self._intake.plan
-        if self._n_darks:
-            exposures = zip(self._accumulators, plan.exposures_s, strict=True)
-            self._darks = tuple(a.model(exposure) for a, exposure in exposures)
+        self._darks = self._own_darks.models()
+        if self._darks is not None:
             self._dark_store.put(self._intake.start["uid"], self._darks)
         elif plan.dark_uid:
             try:

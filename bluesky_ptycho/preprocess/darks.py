@@ -109,6 +109,16 @@ class DarkAccumulator:
             self._counts += good
             self._n += 1
 
+    def remove(self, frames: NDArray[Any]) -> None:
+        """Take frames ``(n, H, W)`` off that were added before, as if they had never been there."""
+        assert self._sums is not None and frames.shape[1:] == self._counts.shape and self._n >= len(frames)
+        for frame in frames:
+            values, good = self._read(frame)
+            self._sums[0] -= values
+            self._sums[1] -= values * values
+            self._counts -= good
+            self._n -= 1
+
     def merge(self, other: DarkAccumulator) -> None:
         """Add all that `other` has gathered."""
         if other._sums is None:

@@ -43,6 +43,19 @@ def test_order_chunks_and_merging_change_nothing(order, cuts, split):
     assert a.n == b.n == one.n
 
 
+def test_frames_taken_off_leave_no_trace():
+    frames = FRAMES.copy()
+    frames[3, 2, 2] |= 0x2000
+    kept, all_of_them = DarkAccumulator("fccd-assembled"), DarkAccumulator("fccd-assembled")
+    kept.add(frames[5:])
+    all_of_them.add(frames)
+    all_of_them.remove(frames[:5])
+    a, b = kept.model(1.0), all_of_them.model(1.0)
+    np.testing.assert_array_equal(a.mean, b.mean)
+    np.testing.assert_array_equal(a.sigma, b.sigma)
+    assert a.n == b.n == 7
+
+
 def test_lost_packets_are_left_out_pixel_by_pixel():
     frames = FRAMES.copy()
     frames[3, 2, 2] |= 0x2000

@@ -1,0 +1,61 @@
+"""What the supply makes of a run's darks, as documents come and from the catalog's order."""
+
+import h5py
+import numpy as np
+import pytest
+
+from bluesky_ptycho.callbacks import LiveSettings
+from bluesky_ptycho.callbacks.dark_store import DarkStore, darks_of_documents
+from bluesky_ptycho.callbacks.frame_supply import FrameSupply
+from bluesky_ptycho.callbacks.intake import Intake
+
+from .compose import DATASET, ComposedRun, small_plan
+
+POSITIONS_M = np.array([[0.0, 0.0], [0.0, 1e-7]])
+DARKS = np.random.default_rng(4).integers(90, 110, (8, 16, 16), dtype=np.uint16)
+"""Two exposures a point: rows 0 to 3 are points 1 and 2, then point 2 was taken twice more."""
+
+
+@pytest.fixture
+def rewound(tmp_path):
+    """Documents of a run that was paused twice at its second dark point, and its uid."""
+    run = ComposedRun(small_plan(POSITIONS_M, exposures_s=(0.1, 0.01), n_darks=2))
+    documents = [("start", run.start)]
+    for name, frames in (("dark", DARKS), ("primary", np.full((4, 16, 16), 200, np.uint16))):
+        run.path = tmp_path / f"{name}.h5"
+        with h5py.File(run.path, "w", libver="latest") as file:
+            file.create_dataset(DATASET, data=frames, chunks=(1, 16, 16))
+        documents += run.open_stream(name)
+        for event, seq_num in enumerate((1, 2, 2, 2) if name == "dark" else (1, 2)):
+            position = None if name == "dark" else POSITIONS_M[event] * 1e6
+            documents += [run.event(seq_num, 2 * event, position, name), run.stored(event, event + 1, name)]
+    return [*documents, run.stop()]
+
+
+def darks_of_run(documents, each):
+    """Return the darks that a supply makes if it is asked after `each` document, or at the end."""
+    start = documents[0][1]
+    intake, store = Intake(start, small_plan(POSITIONS_M, exposures_s=(0.1, 0.01), n_darks=2)), DarkStore()
+    supply = FrameSupply(intake, LiveSettings(), store, pytest.fail)
+    supply.set_up()
+    try:
+        for name, doc in documents[1:]:
+            intake(name, doc)
+            while each and supply.take():
+                pass
+        while supply.take():
+            pass
+        assert intake.problem is None and supply.dark_corrected
+    finally:
+        supply.close()
+    return store.get(start["uid"])
+
+
+def test_a_dark_taken_again_counts_once_live_and_replayed(rewound):
+    live, replayed, stored = darks_of_run(rewound, True), darks_of_run(rewound, False), darks_of_documents(rewound)
+    for k in (0, 1):
+        last = DARKS[[k, 6 + k]].astype(float)
+        for darks in (live, replayed, stored):
+            assert darks[k].n == 2
+            np.testing.assert_allclose(darks[k].mean, last.mean(axis=0), rtol=1e-6)
+            np.testing.assert_allclose(darks[k].sigma, last.std(axis=0, ddof=1), rtol=1e-5)
