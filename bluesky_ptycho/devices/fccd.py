@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 MAX_FRAME_RATE_HZ = 200.0
 MAX_LAG_S = 0.25
 """How far storing may fall behind the exposures of a flight before these wait for it."""
-
+MAX_CATCH_UP_S = 0.5
+"""Lateness that the frames of a step scan catch up with, as far as exposure and readout allow."""
 
 UNITS = {"exposure_times": "s", "energy": "eV", "distance": "m", "pixel_size": "m", "adu_per_ev": "ADU/eV"}
 
@@ -75,7 +76,7 @@ class Fccd(Device):
     energy_ev, distance_m, adu_per_ev : float
         Written to the descriptor.
     frame_rate : float
-        Frames per second at most; a frame never takes less than its exposure.
+        Frames per second on average; a frame never takes less than its exposure.
     exposure_s : float
         First value of the signal ``exposure_times``.
     illumination : Illumination, optional
@@ -133,7 +134,7 @@ class Fccd(Device):
         self._worker: ThreadPoolExecutor | None = None
         self._acquisition: Acquisition | None = None
         self._stream: FrameStream | None = None
-        self._frame_end = 0.0
+        self._frame_end = self._frame_due = 0.0
         self._beam_blocked = False
         self._flyer: FrameFlyer | None = None
         self._buffer: NDArray[np.uint16] = np.zeros((1, *shape), dtype=np.uint16)
@@ -147,7 +148,7 @@ class Fccd(Device):
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second at most."""
+        """Frames per second on average; a late frame may be followed by quicker ones."""
         return self._frame_rate
 
     @frame_rate.setter
@@ -158,7 +159,7 @@ class Fccd(Device):
 
     @property
     def frame_period(self) -> float:
-        """Shortest time from frame to frame in s."""
+        """Usual time from frame to frame in s."""
         return 1.0 / self._frame_rate
 
     @property
@@ -287,7 +288,7 @@ class Fccd(Device):
         assert stream is not None
         middle: float | None = started + sum(exposures_s) / 2
         for k, exposure in enumerate(exposures_s):
-            end = max(started + exposure, self._frame_end + self.frame_period)
+            end = self._end_of_frame(started + exposure)
             if middle is not None and middle <= end:
                 self._wait_until(middle)
                 at_middle()
@@ -301,6 +302,14 @@ class Fccd(Device):
             raise Cancelled
         self.frame_index.put(row)
         return row
+
+    def _end_of_frame(self, earliest: float) -> float:
+        """Return when a frame ends that is exposed until `earliest`: on the beat of the frame rate if it can."""
+        due = self._frame_due + self.frame_period
+        if due < earliest - MAX_CATCH_UP_S:
+            due = max(earliest, self._frame_end + self.frame_period)  # a pause, not lateness: the beat starts anew
+        self._frame_due = due
+        return max(earliest, due, self._frame_end + 1.0 / MAX_FRAME_RATE_HZ)
 
     def _wait_until(self, when: float) -> None:
         if self._cancel.wait(max(0.0, when - time.monotonic())):

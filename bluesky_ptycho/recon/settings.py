@@ -26,6 +26,6 @@ class SolverSettings(Settings):
     probe_start: int = setting(5, "Passes before the probe is released.", low=0, unit="pass")
     subpixel: bool = setting(True, "Shift the probe by each position's fraction of a pixel.")
     relaxation: float = setting(0.75, "RAAR's beta; 1 is the difference map.", low=0.0, high=1.0)
-    tail_passes: int = setting(10, "Passes after the last frame.", low=0, unit="pass")
+    tail_passes: int = setting(4, "Passes after the last frame.", low=0, unit="pass")
     frc_passes: int = setting(15, "Passes over each half data set for a Fourier ring correlation.", low=1, unit="pass")
     seed: int = setting(0, "Seed of the frame order.", low=0)

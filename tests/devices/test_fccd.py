@@ -298,6 +298,22 @@ def test_frames_come_at_the_frame_rate_at_most(RE: Any, beamline: Beamline, docu
         assert np.diff(file["entry/data/timestamp"][:]).min() > 0.055
 
 
+def test_frames_return_to_the_beat_after_a_late_one(beamline: Beamline) -> None:
+    fccd = beamline.fccd
+    fccd.frame_rate = 10.0
+
+    def play(earliest: list[float]) -> list[float]:
+        ends = []
+        for soonest in earliest:
+            fccd._frame_end = fccd._end_of_frame(soonest)
+            ends.append(fccd._frame_end)
+        return ends
+
+    # On time, 70 ms late, twice as early as it can, then on the beat; after 5 s of rest the beat starts anew.
+    ends = play([100.05, 100.15, 100.32, 100.37, 100.42, 105.5, 105.55])
+    assert ends == pytest.approx([100.05, 100.15, 100.32, 100.37, 100.45, 105.5, 105.6])
+
+
 def test_impossible_settings_are_refused(beamline: Beamline) -> None:
     for rate in (0.0, -1.0, 201.0):
         with pytest.raises(SettingsError, match="frame_rate is"):
