@@ -135,12 +135,13 @@ def _scan(beamline: Any, options: DemoOptions) -> Any:
 
 def _conclude(outcome: Outcome, clock: ScanClock, options: DemoOptions, beamline: Any) -> int:
     snapshot = outcome.snapshot
-    nrmse = truth = None
+    nrmse, written = None, ["catalog"]
     if snapshot is not None:
         truth = beamline.truth(snapshot.canvas)
         write_truth(options.output / "truth.h5", truth, snapshot)
         nrmse = object_nrmse(snapshot.object, truth, scanned_box(snapshot.canvas, snapshot.positions_m))
-    write_output(options.output, outcome, scan_seconds=clock.seconds, object_nrmse=nrmse)
+        written.append("truth.h5")
+    write_output(options.output, outcome, scan_seconds=clock.seconds, object_nrmse=nrmse, written=written)
     return 0 if outcome.update.exit_status == "success" else 1
 
 

@@ -134,3 +134,8 @@ class Snapshot:
     iteration: int
     frc: Mapping[str, Any] | None
     settings: Mapping[str, Any]
+
+    @property
+    def frc_limit_m(self) -> float | None:
+        """Half pitch of the last ring of the FRC in m, the finest that the pixels allow; None without FRC."""
+        return None if self.frc is None else 0.5 / float(np.asarray(self.frc["frequency_per_m"])[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,12 +17,15 @@ from .errors import SettingsError
 from .figure import save_reconstruction_png
 from .frames import Batch, Snapshot
 from .io.cxi import CxiData, read_cxi, write_result_cxi
-from .output import make_directory
+from .output import make_directory, say_where
 from .recon import IncrementalSolver, SolverSettings
 from .recon.stxm import stxm_map
 from .registry import algorithms
 from .scan_plan import ScanPlan
 from .summary import Summary
+from .versions import software_versions
+
+OUTPUT_FILES = ("result.cxi", "reconstruction.png", "summary.json")
 
 CHUNK = 64
 """Frames handed to the solver at a time; bounds the memory of what is computed on the way."""
@@ -88,7 +90,8 @@ def reconstruct_file(
         snapshot = solver.snapshot(frc=not stopped(), exact_residual=True)
     summary = _write(output, snapshot, totals, data)
     if progress:
-        print(f"{_described(summary, output)}{' (interrupted)' if stopped() else ''}")  # noqa: T201
+        text = f"{'interrupted after ' if stopped() else ''}{summary.iterations} passes: "
+        say_where(text + summary.describe(snapshot.frc_limit_m), output, OUTPUT_FILES)
     if stopped():
         raise KeyboardInterrupt
     return summary.to_dict()
@@ -126,19 +129,11 @@ def _write(output: Path, snapshot: Snapshot, totals: np.ndarray, data: CxiData) 
         frames_lost=len(totals) - len(snapshot.seq_nums),
     )
     stxm = stxm_map(data.positions_m, totals, snapshot.canvas)
-    write_result_cxi(output / "result.cxi", snapshot, sample_name=data.title, stxm=stxm)
-    save_reconstruction_png(output / "reconstruction.png", snapshot, stxm=stxm, title=data.title)
-    summary.write(output / "summary.json")
+    result, picture, figures = OUTPUT_FILES
+    write_result_cxi(output / result, snapshot, sample_name=data.title, versions=software_versions(), stxm=stxm)
+    save_reconstruction_png(output / picture, snapshot, stxm=stxm, title=data.title)
+    summary.write(output / figures)
     return summary
-
-
-def _described(summary: Summary, output: Path) -> str:
-    parts = [f"{summary.n_frames} frames, {summary.iterations} passes"]
-    if summary.residual is not None and math.isfinite(summary.residual):
-        parts.append(f"R {summary.residual:.5f}")
-    if summary.frc_resolution_m is not None and math.isfinite(summary.frc_resolution_m):
-        parts.append(f"{summary.frc_resolution_m * 1e9:.3g} nm half pitch (1/2-bit FRC)")
-    return f"{', '.join(parts)}: {output}/ holds {', '.join(sorted(p.name for p in output.iterdir()))}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from .errors import PtychoError
 from .figure import save_reconstruction_png
 from .io.cxi import write_result_cxi
 from .summary import Summary
+from .versions import software_versions
 
 if TYPE_CHECKING:
     from .callbacks import Outcome
@@ -34,8 +36,9 @@ def write_output(
     *,
     scan_seconds: float | None = None,
     object_nrmse: float | None = None,
+    written: Iterable[str] = (),
 ) -> Summary:
-    """Write the outcome of a live or replayed run to `directory` and say where it is.
+    """Write the outcome of a live or replayed run to `directory`; say how good it is and where it lies.
 
     Parameters
     ----------
@@ -47,6 +50,8 @@ def write_output(
         Duration of the scan itself.
     object_nrmse : float, optional
         Error against a known object.
+    written : iterable of str
+        What lies there already and belongs to it, to be named too.
 
     Returns
     -------
@@ -68,15 +73,27 @@ def write_output(
         frc_resolution_m=None if frc is None else frc["half_bit_m"],
         frames_lost=update.progress.taken - update.progress.used - update.progress.rejected,
     )
+    names = [*written, "summary.json"]
     if snapshot is not None:
         sample = str(update.start.get("sample_name", ""))
         title = f"scan {update.start.get('scan_id', '')} {sample}"
         write_result_cxi(
-            directory / "result.cxi", snapshot, sample_name=sample, raw_uid=outcome.raw_uid, stxm=update.stxm
+            directory / "result.cxi",
+            snapshot,
+            sample_name=sample,
+            raw_uid=outcome.raw_uid,
+            versions=software_versions(),
+            stxm=update.stxm,
         )
         save_reconstruction_png(directory / "reconstruction.png", snapshot, stxm=update.stxm, title=title)
+        names += ["result.cxi", "reconstruction.png"]
     summary.write(directory / "summary.json")
     reason = f" ({update.reason})" if update.reason else ""
-    files = ", ".join(sorted(p.name for p in directory.iterdir()))
-    print(f"{update.exit_status}{reason}: {directory}/ holds {files}")  # noqa: T201
+    limit_m = None if snapshot is None else snapshot.frc_limit_m
+    say_where(f"{update.exit_status}{reason}: {summary.describe(limit_m)}", directory, names)
     return summary
+
+
+def say_where(text: str, directory: Path, names: Iterable[str]) -> None:
+    """Print the last line of a command: what came out, and which files hold it."""
+    print(f"{text}; {directory}/ holds {', '.join(sorted(names))}")  # noqa: T201

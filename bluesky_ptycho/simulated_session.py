@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .callbacks.results import summary_figures
 from .callbacks.updates import Update
 from .metadata_file import MetadataFile
 from .stored_scan import StoredScan, describe, newest_scan
@@ -107,12 +108,7 @@ class ClosingLine:
 
 def closing_line(update: Update, place: str) -> str:
     """Return number, sample, resolution, frames, darks, seconds and place of a finished scan in one line."""
-    start, snapshot = update.start, update.snapshot
-    figures = {
-        "frc_resolution_m": None if snapshot is None or snapshot.frc is None else snapshot.frc["half_bit_m"],
-        "frames_used": update.progress.used,
-        "frames_taken": update.progress.taken,
-    }
+    start, figures = update.start, summary_figures(update)
     failed = "" if update.exit_status == "success" else f"{update.exit_status}: {update.reason or 'no reason given'}, "
     seconds = time.time() - float(start["time"])
     return (

@@ -12,6 +12,7 @@ from .callbacks.results import SUMMARY_KEY
 from .errors import NotFoundError
 from .frames import Snapshot
 from .geometry import Canvas, Geometry
+from .summary import resolution_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,8 +91,9 @@ class StoredScan:
         geometry = Geometry(fields["energy_ev"], fields["distance_m"], _pair(fields["pixel_m"]), _pair(fields["shape"]))
         image, probe = self.object, self.probe
         figures = {name: np.asarray(stream[name].read()).item() for name in ("iteration", "residual", *_FRC_SCALARS)}
-        curve = {name: self._array(f"frc_{name}", optional=True) for name in ("frequency_per_m", "correlation")}
-        known = all(values is not None for values in curve.values())
+        curve = {name: self._array(f"frc_{name}", optional=True) for name in ("frequency_per_m", *_FRC_CURVES)}
+        curve = {name: values for name, values in curve.items() if values is not None}
+        settings = found.metadata["start"]["settings"]
         return Snapshot(
             object=image,
             probe=probe,
@@ -103,8 +105,8 @@ class StoredScan:
             residuals=self._array("residual_history"),
             residual=figures["residual"],
             iteration=figures["iteration"],
-            frc={**curve, **{key: figures[name] for name, key in _FRC_SCALARS.items()}} if known else None,
-            settings=found.metadata["start"]["settings"],
+            frc={**curve, **{key: figures[name] for name, key in _FRC_SCALARS.items()}} if curve else None,
+            settings={**settings.get("solver", {}), "modes": len(probe)},
         )
 
     def _result(self) -> Any:
@@ -129,6 +131,7 @@ class StoredScan:
         return f"<{self._title()}: {describe(figures)}; .show() draws it, .object and .probe are arrays>"
 
 
+_FRC_CURVES = ("correlation", "half_bit")
 _FRC_SCALARS = {"frc_resolution_m": "half_bit_m", "frc_one_seventh_m": "one_seventh_m"}
 
 
@@ -151,9 +154,10 @@ def newest_scan(catalog: Catalog) -> StoredScan:
 
 def describe(figures: Any) -> str:
     """Say in a few words what the figures of a result's stop document say."""
-    resolution = figures.get("frc_resolution_m")
-    sharp = f"resolution {resolution * 1e9:.1f} nm" if resolution else "resolution unknown"
-    return f"{sharp}, {figures.get('frames_used', 0)}/{figures.get('frames_taken', 0)} frames used"
+    sharp = resolution_text(figures.get("frc_resolution_m"), figures.get("frc_limit_m"))
+    return (
+        f"resolution {sharp or 'unknown'}, {figures.get('frames_used', 0)}/{figures.get('frames_taken', 0)} frames used"
+    )
 
 
 def _pair(values: Any) -> Any:

@@ -60,3 +60,41 @@ class Summary:
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         aside.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         os.replace(aside, path)
+
+    def describe(self, limit_m: float | None = None) -> str:
+        """Say in a line how good the reconstruction is.
+
+        Parameters
+        ----------
+        limit_m : float, optional
+            Half pitch that the pixels allow, the last ring of the FRC.
+        """
+        known = self.to_dict()
+        parts = [f"resolution {resolution_text(self.frc_resolution_m, limit_m) or 'unknown'}"]
+        if known["residual"] is not None:
+            parts.append(f"residual {self.residual:.4g}")
+        if known["object_nrmse"] is not None:
+            parts.append(f"error {self.object_nrmse:.3g} against the known object")
+        if known["frames_lost"] is not None:
+            parts.append(f"{self.frames_lost} of {self.n_frames} frames lost")
+        if known["seconds_after_last_frame"] is not None:
+            parts.append(f"done {self.seconds_after_last_frame:.1f} s after the last frame")
+        return ", ".join(parts)
+
+
+def resolution_text(resolution_m: float | None, limit_m: float | None = None) -> str:
+    """Return a resolution in words; empty where it is not known.
+
+    Parameters
+    ----------
+    resolution_m : float or None
+        Half pitch in m; None or NaN where the FRC never was above its criterion, or was not made.
+    limit_m : float, optional
+        Half pitch that the pixels allow: an FRC that stays above its criterion says no more than that
+        the resolution is not coarser.
+    """
+    if resolution_m is None or not math.isfinite(resolution_m):
+        return ""
+    text = f"{resolution_m * 1e9:.1f} nm"
+    at_limit = limit_m is not None and resolution_m <= limit_m * (1 + 1e-6)
+    return f"{text} or finer (pixel limit)" if at_limit else text

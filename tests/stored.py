@@ -55,7 +55,11 @@ def small_snapshot(shape=(40, 50), seed=0, frc=True):
     """Return a snapshot of random arrays."""
     rng = np.random.default_rng(seed)
     waves = rng.standard_normal((2, *shape)).astype(np.float32)
-    curve = {"frequency_per_m": np.arange(4.0), "correlation": np.linspace(1, 0, 4)}
+    curve = {
+        "frequency_per_m": np.arange(4.0) * 2e7,
+        "correlation": np.linspace(1, 0, 4),
+        "half_bit": np.linspace(0.9, 0.2, 4),
+    }
     return Snapshot(
         object=waves[0] + 1j * waves[1],
         probe=(waves[0, :32, :16] * 1j).reshape(2, 16, 16).astype(np.complex64),

@@ -1,5 +1,6 @@
 """The catalog: look-up, writing, profiles, servers, other processes."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -146,7 +147,7 @@ def test_the_beginning_of_two_uids_is_refused(catalog):
 def test_a_scan_counts_at_once(catalog):
     for number in range(3):
         assert len(catalog) == number
-        assert f"{number} scans" in repr(catalog)
+        assert repr(catalog).endswith(f": {number} scan>" if number == 1 else f": {number} scans>")
         store_scan(catalog, n_darks=0)
 
 
@@ -302,6 +303,8 @@ def test_the_list_shows_scans_with_their_reconstructions_newest_first(filled):
     assert len(table) == 6
     assert table[1].split()[0] == "2" and "12.0 nm" in table[2] and newer[:8] in table[2]
     assert max(map(len, table)) <= 100
+    at_limit = dataclasses.replace(new, reconstructions=(dataclasses.replace(new.reconstructions[0], limit_m=12e-9),))
+    assert "12.0 nm or finer" in format_runs([at_limit])
 
 
 # -- other processes, profiles, servers -------------------------------------------------------------

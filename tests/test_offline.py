@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -15,6 +16,7 @@ from bluesky_ptycho.io import read_result_cxi
 from bluesky_ptycho.offline import reconstruct_file
 from bluesky_ptycho.recon import IncrementalSolver, SolverSettings
 from bluesky_ptycho.recon.metrics import object_nrmse
+from bluesky_ptycho.versions import software_versions
 from tests.small_cxi import PIXEL_M, N, write_small_cxi
 
 OUTPUT = ["reconstruction.png", "result.cxi", "summary.json"]
@@ -52,7 +54,15 @@ def test_a_known_object_is_recovered(measured, tmp_path, capsys):
     assert 0.99 * PIXEL_M < summary["frc_resolution_m"] < 4 * PIXEL_M
     assert found.settings["frc_passes"] == 2
     out = capsys.readouterr()
-    assert "49 frames, 25 passes" in out.out
+    assert re.fullmatch(
+        r"25 passes: resolution .* nm.*, residual 0\.0\d+, 0 of 49 frames lost; "
+        r".*/out/ holds reconstruction\.png, result\.cxi, summary\.json\n",
+        out.out,
+    )
+    with h5py.File(output / "result.cxi") as file:
+        versions, used = (json.loads(file[f"entry_1/image_1/process_1/{n}"][()]) for n in ("versions", "settings"))
+    assert versions == software_versions()
+    assert used["modes"] == len(found.probe)
     assert "R 0." in out.err
 
 

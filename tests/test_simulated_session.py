@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 
+import h5py
 import matplotlib.image
 import numpy as np
 import pytest
 
 from bluesky_ptycho.callbacks.updates import Progress
 from bluesky_ptycho.errors import NotFoundError
+from bluesky_ptycho.output import write_output
 from bluesky_ptycho.plans import ptycho_scan
 from bluesky_ptycho.simulated_session import closing_line, start_session
 from tests.stored import POSITIONS, small_snapshot, store_result, store_scan, update
@@ -36,7 +40,15 @@ def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, capsys):
         assert scan.snapshot().residual == session.live.result.snapshot.residual
         picture = scan.show()
         assert picture.parent == session.catalog.results_dir
-        assert matplotlib.image.imread(picture).shape[:2] == (1080, 1920)
+        outcome = session.live.result
+        write_output(tmp_path / "output", outcome)
+        drawn = (matplotlib.image.imread(path) for path in (picture, tmp_path / "output" / "reconstruction.png"))
+        np.testing.assert_array_equal(*drawn, err_msg="the stored scan looks different from what the command draws")
+        with h5py.File(tmp_path / "output" / "result.cxi") as file:
+            process = file["entry_1/image_1/process_1"]
+            versions, settings = (json.loads(process[name][()]) for name in ("versions", "settings"))
+        assert versions == scan.result.start["versions"]
+        assert settings["modes"] == 1
         assert "25/25 frames used" in repr(scan)
         store_scan(session.catalog, scan_id=7)  # a command worked in the same catalog
         assert "not reconstructed" in repr(session.last())
@@ -62,15 +74,30 @@ def test_the_newest_reconstruction_counts(ptycho_catalog):
         np.testing.assert_array_equal(getattr(found, name), getattr(given, name), err_msg=name)
     assert (found.canvas, found.geometry, found.iteration) == (given.canvas, given.geometry, given.iteration)
     assert found.frc["half_bit_m"] == given.frc["half_bit_m"]
+    for name in ("frequency_per_m", "correlation", "half_bit"):
+        np.testing.assert_array_equal(found.frc[name], given.frc[name], err_msg=name)
+    assert found.settings == {"algorithm": "rpie", "modes": 2}
     assert math.isnan(found.frc["one_seventh_m"])
 
 
 def test_the_closing_line_says_what_there_is_to_say():
-    progress = Progress(planned=6, taken=6, used=5)
+    progress = Progress(planned=7, taken=7, used=6)
     done = update("final", START, small_snapshot(), progress, exit_status="success")
     line = closing_line(done, "here")
-    assert line.startswith("scan 12 gold: resolution 12.0 nm, 5/6 frames used, ")
+    assert line.startswith("scan 12 gold: resolution 12.0 nm, 6/7 frames used, ")
     assert line.endswith(" s, in here as 01234567")
+
+
+@pytest.mark.parametrize(
+    ("half_bit_m", "says"),
+    [(math.nan, "resolution unknown"), (0.5 / 6e7, "resolution 8.3 nm or finer (pixel limit)")],
+    ids=["never above the criterion", "always above"],
+)
+def test_the_closing_line_claims_no_resolution_that_was_not_seen(half_bit_m, says):
+    snapshot = small_snapshot()
+    sharp = dataclasses.replace(snapshot, frc={**snapshot.frc, "half_bit_m": half_bit_m})
+    line = closing_line(update("final", START, sharp, exit_status="success"), "here")
+    assert line.startswith(f"scan 12 gold: {says}, 6/0 frames used")
 
 
 def test_the_closing_line_of_a_failure_says_why():

@@ -24,7 +24,8 @@ def result_arrays(update: Update) -> dict[str, NDArray[Any]]:
     ``object`` (rows, cols) and ``probe`` (modes, ny, nx) are complex64; ``coverage`` and
     ``stxm`` are maps on the object's grid; ``positions`` (n, 2) are ``(y, x)`` in m of the
     scan points ``seq_nums`` (n,); ``residual_history`` has one value a pass; and
-    ``frc_frequency_per_m`` with ``frc_correlation`` are the curve of Fourier ring correlation.
+    ``frc_frequency_per_m`` with ``frc_correlation`` and ``frc_half_bit`` are the curves of the Fourier ring
+    correlation and of its 1/2-bit criterion.
     What is not there or has no elements is left out.
     """
     snapshot = update.snapshot
@@ -41,6 +42,7 @@ def result_arrays(update: Update) -> dict[str, NDArray[Any]]:
         "residual_history": (snapshot.residuals, np.float64),
         "frc_frequency_per_m": (frc.get("frequency_per_m"), np.float64),
         "frc_correlation": (frc.get("correlation"), np.float64),
+        "frc_half_bit": (frc.get("half_bit"), np.float64),
     }
     arrays = {name: np.asarray(value, dtype) for name, (value, dtype) in found.items() if value is not None}
     return {name: array for name, array in arrays.items() if array.size}

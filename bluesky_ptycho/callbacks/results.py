@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .. import __version__
+from ..versions import software_versions
 from .document_keys import ANALYSIS
 from .result_file import GROUP, canvas_fields, chunk_shape, result_arrays, write_result_file
 from .updates import Progress, Update
@@ -22,13 +21,13 @@ SUMMARY_KEY = "ptychography"
 CARRIED = ("sample_name", "scan_id", "data_session", "proposal", "cycle", "tiled_access_tags")
 """Keys of the raw run's start document that the result run repeats, so that it is found alike."""
 
-_PACKAGES = ("numpy", "scipy", "numba", "h5py", "bluesky", "ophyd", "event-model", "tiled", "bluesky-tiled-plugins")
 _SOURCE = "bluesky_ptycho"
 
 _UNITS = {
     "positions": "m",
     "frc_frequency_per_m": "1/m",
     "frc_resolution_m": "m",
+    "frc_limit_m": "m",
     "frc_one_seventh_m": "m",
     "lag_s": "s",
     "elapsed_s": "s",
@@ -44,6 +43,7 @@ _DIMS = {
     "residual_history": ["pass"],
     "frc_frequency_per_m": ["ring"],
     "frc_correlation": ["ring"],
+    "frc_half_bit": ["ring"],
 }
 
 
@@ -132,7 +132,7 @@ class ResultRun:
 
         status = update.exit_status if update.exit_status in ("success", "abort", "fail") else "fail"
         stop = dict(self._run.compose_stop(exit_status=status, reason=update.reason))
-        stop[SUMMARY_KEY] = _summary(update)
+        stop[SUMMARY_KEY] = summary_figures(update)
         schema_validators[DocumentNames.stop].validate(stop)
         self._run = self._progress = None
         self._writer("stop", stop)
@@ -181,19 +181,9 @@ def start_metadata(update: Update) -> dict[str, Any]:
         "original_run_uid": start["uid"],
         "settings": dict(update.settings),
         "geometry": update.geometry.to_dict(),
-        "versions": _versions(),
+        "versions": software_versions(),
         **{key: start[key] for key in CARRIED if start.get(key) is not None},
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {"bluesky_ptycho": __version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _counters(progress: Progress) -> dict[str, int | float]:
@@ -220,6 +210,7 @@ def _figures(update: Update) -> dict[str, int | float]:
         "residual": float(snapshot.residual),
         "frc_resolution_m": float(frc.get("half_bit_m", math.nan)),
         "frc_one_seventh_m": float(frc.get("one_seventh_m", math.nan)),
+        "frc_limit_m": snapshot.frc_limit_m or math.nan,
         "frames_planned": int(update.progress.planned),
         "frames_taken": int(update.progress.taken),
         "frames_used": len(snapshot.seq_nums),
@@ -229,7 +220,8 @@ def _figures(update: Update) -> dict[str, int | float]:
     }
 
 
-def _summary(update: Update) -> dict[str, Any]:
+def summary_figures(update: Update) -> dict[str, Any]:
+    """Return the few figures of a final update, as JSON can hold them: None where one is not known."""
     if update.snapshot is None:
         figures: dict[str, Any] = {"frames_taken": int(update.progress.taken), "frames_used": 0}
     else:

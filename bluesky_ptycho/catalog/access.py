@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -11,8 +10,9 @@ from typing import Any, Self
 from ..errors import NotFoundError, PtychoError
 from . import embedded
 from .embedded import PROCESSED, RAW
-from .lookup import find_run
+from .lookup import counted, find_run
 from .tree import beside, new_container_of_runs, plain_at, sibling
+from .turns import Turns
 
 CONNECT_TIMEOUT_S = 10.0
 """Patience with a server that does not answer."""
@@ -91,7 +91,7 @@ class Catalog:
         self.backup_dir = backup_dir
         self._results_dir = results_dir
         self._processed: Any = None
-        self._writing = threading.Lock()
+        self._turns = Turns(embedded.directory_of(raw))
 
     @classmethod
     def wrap(cls, client: Any, *, results_dir: Path | str | None = None, name: str | None = None) -> Self:
@@ -144,7 +144,7 @@ class Catalog:
         return int(self[-1].metadata["start"].get("scan_id") or 0) if len(self) else 0
 
     def __repr__(self) -> str:
-        return f"<Catalog {self.name}: {len(self)} scans>"
+        return f"<Catalog {self.name}: {counted(len(self), 'scan')}>"
 
     @property
     def processed(self) -> Any | None:
@@ -228,12 +228,12 @@ class Catalog:
     def _in_turn(self, writer: DocumentCallable) -> DocumentCallable:
         """Return `writer` such that scans and results are never written at the same moment.
 
-        They come from two threads, and SQLite refuses the second one as "database is locked". A
-        document takes some ten ms at most.
+        They come from two threads and perhaps from another session on the same directory. A document
+        takes some ten ms at most.
         """
 
         def write(name: str, doc: Mapping[str, Any]) -> None:
-            with self._writing:
+            with self._turns.taken():
                 writer(name, doc)
 
         return write
@@ -252,14 +252,16 @@ class Catalog:
 def _open_directory(directory: Path, frames: Iterable[str | Path], results: Path | None) -> Catalog:
     outside = [*frames, *([] if results is None else [results])]
     readable = embedded.prepare(directory, outside)
-    try:
-        context = embedded.open_app(embedded.server_config(directory, readable))
-    except Exception as failed:
-        raise PtychoError(f"catalog in {directory} cannot be opened: {failed}") from failed
-    root = plain_at(context, [])
-    for name in (RAW, PROCESSED):
-        if name not in root:
-            new_container_of_runs(context, [], name)
+    with Turns(directory).taken():  # two sessions may make the same new catalog
+        try:
+            embedded.let_readers_be(directory)
+            context = embedded.open_app(embedded.server_config(directory, readable))
+        except Exception as failed:
+            raise PtychoError(f"catalog in {directory} cannot be opened: {failed}") from failed
+        root = plain_at(context, [])
+        for name in (RAW, PROCESSED):
+            if name not in root:
+                new_container_of_runs(context, [], name)
     return Catalog(
         root[RAW],
         results_dir=results or directory / "results",

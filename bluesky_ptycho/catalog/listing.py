@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ..scan_plan import START_KEY
+from ..summary import resolution_text
 from .lookup import runs
 
 
@@ -30,6 +31,8 @@ class RunRow:
         "success", "abort" or "fail"; "open" without a stop document.
     resolution_m : float
         Half pitch by FRC in m; NaN for a scan or where unknown.
+    limit_m : float
+        Half pitch that the pixels allow in m; NaN for a scan or where unknown.
     residual : float
         NaN for a scan or where unknown.
     reconstructions : tuple of RunRow
@@ -43,6 +46,7 @@ class RunRow:
     frames: int
     status: str
     resolution_m: float = math.nan
+    limit_m: float = math.nan
     residual: float = math.nan
     reconstructions: tuple[RunRow, ...] = ()
 
@@ -65,6 +69,7 @@ def list_runs(catalog: Any, limit: int | None = None) -> list[RunRow]:
             **_common(start, stop),
             frames=int(figures.get("frames_used", 0)),
             resolution_m=_number(figures.get("frc_resolution_m")),
+            limit_m=_number(figures.get("frc_limit_m")),
             residual=_number(figures.get("residual")),
         )
         of_scan[start.get("raw_uid", "")].append(row)
@@ -86,8 +91,8 @@ def format_runs(rows: Iterable[RunRow]) -> str:
         lines.append((scan, when, row.sample, str(row.frames), "", row.status, row.uid[:8]))
         for result in row.reconstructions:
             when = datetime.fromtimestamp(result.time).strftime("%Y-%m-%d %H:%M")
-            nm = "-" if math.isnan(result.resolution_m) else f"{result.resolution_m * 1e9:.1f} nm"
-            lines.append(("", when, "  reconstruction", str(result.frames), nm, result.status, result.uid[:8]))
+            sharp = resolution_text(result.resolution_m, result.limit_m) or "-"
+            lines.append(("", when, "  reconstruction", str(result.frames), sharp, result.status, result.uid[:8]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 

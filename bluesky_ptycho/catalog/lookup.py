@@ -13,6 +13,11 @@ _FULL_UID = 36
 _MAX_SCAN_ID_DIGITS = 9
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: "1 scan", "2 scans"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def runs(container: Any) -> Any:
     """Return the runs in `container`, and nothing else that may lie there."""
     from tiled.queries import Comparison
@@ -67,7 +72,7 @@ def _by_number(raw: Any, number: int) -> Any:
     try:
         return scans[number]
     except IndexError:
-        raise NotFoundError(f"no scan {number}: the catalog has {len(scans)} scans") from None
+        raise NotFoundError(f"no scan {number}: the catalog has {counted(len(scans), 'scan')}") from None
 
 
 def _by_uid(container: Any, text: str) -> Any | None:

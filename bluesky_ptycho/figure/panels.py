@@ -183,13 +183,13 @@ def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 def resolution_text(snapshot: Snapshot) -> str:
     """Return the half-pitch resolution at the 1/2-bit criterion in words."""
-    if snapshot.frc is None:
+    limit_m = snapshot.frc_limit_m
+    if snapshot.frc is None or limit_m is None:
         return "–"
     half_pitch = float(snapshot.frc["half_bit_m"])
     if not math.isfinite(half_pitch):
         return "not resolved (½ bit)"
-    smallest = 0.5 / float(np.asarray(snapshot.frc["frequency_per_m"])[-1])
-    sign = "≤ " if half_pitch <= smallest * (1 + 1e-6) else ""
+    sign = "≤ " if half_pitch <= limit_m * (1 + 1e-6) else ""
     return f"{sign}{display.length_text(half_pitch)} half pitch (½ bit)"
 
 

@@ -61,13 +61,14 @@ class IncrementalSolver:
         probe: NDArray[Any] | None = None,
     ) -> None:
         self.plan, self.geometry = plan, geometry
-        self.settings = settings or SolverSettings()
         self.backend = get_backend(backend)
-        self._algorithm = algorithms[self.settings.algorithm]
         self._given = _checked_probe(probe, geometry)
+        settings = settings or SolverSettings()
+        modes = settings.modes or (1 if self._given is None else len(self._given))
+        self.settings = settings.replace(modes=modes)
+        self._algorithm = algorithms[self.settings.algorithm]
         canvas = Canvas.for_extent(plan.extent_m, geometry)
         frames = FrameStore(plan.n_points, geometry.shape, self.backend, self.settings.subpixel)
-        modes = self.settings.modes or (1 if self._given is None else len(self._given))
         self._state = ReconState.start(self.backend, canvas, np.zeros((modes, *geometry.shape), np.complex64), frames)
         self._engine = make_engine(self.backend)
         self._rng = np.random.default_rng(self.settings.seed)

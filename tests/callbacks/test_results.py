@@ -53,7 +53,7 @@ def test_every_document_is_valid_and_in_order(tmp_path):
         schema_validators[DocumentNames[name]].validate(doc)
     names = [name for name, _ in documents]
     assert names[0] == "start" and names[-1] == "stop"
-    assert names.count("stream_resource") == names.count("stream_datum") == 8
+    assert names.count("stream_resource") == names.count("stream_datum") == 9
 
 
 def test_start_links_the_scan_and_carries_what_finds_it():
@@ -125,7 +125,7 @@ def test_the_file_is_complete_when_it_is_announced(tmp_path):
             assert [p.name for p in tmp_path.iterdir()] == [path.rsplit("/", 1)[1]]
 
     ResultRun(writer, tmp_path)(update("final", START, small_snapshot(), exit_status="success"))
-    assert len(seen) == 8 and seen[0] == (1, 40, 50)
+    assert len(seen) == 9 and seen[0] == (1, 40, 50)
 
 
 def test_a_full_disk_fails_the_result_and_leaves_no_part_of_a_file(tmp_path, monkeypatch):
@@ -161,12 +161,14 @@ def test_the_catalog_gives_back_what_was_reconstructed(catalog):
         "seq_nums": snapshot.seq_nums,
         "residual_history": snapshot.residuals,
         "frc_correlation": snapshot.frc["correlation"],
+        "frc_half_bit": snapshot.frc["half_bit"],
     }.items():
         stored = primary[name].read()
         assert stored.dtype == expected.dtype, name
         np.testing.assert_array_equal(stored, expected[np.newaxis], err_msg=name)
     np.testing.assert_array_equal(primary["object"][0, 1000:1050, 7:9], snapshot.object[1000:1050, 7:9])
     assert primary["frc_resolution_m"].read()[0] == 12e-9
+    assert primary["frc_limit_m"].read()[0] == pytest.approx(0.5 / 6e7)
     assert np.isnan(primary["frc_one_seventh_m"].read()[0])
     assert np.isnan(result["progress"]["residual"].read()).all()
     assert result.stop["ptychography"]["rejected"] == {"2": "saturated"}
