@@ -3,8 +3,8 @@
 In the directory lie ``catalog.db`` (the tree), ``tables.db`` (event tables; SQLite, because
 DuckDB would lock out a second process), ``data/`` (arrays tiled writes itself), ``frames/``
 (the place for raw frames), ``results/`` (HDF5 of reconstructions), ``unwritten/`` (documents
-of runs that could not be stored) and ``frames.json`` (directories outside that hold frames
-and may be read).
+of runs that could not be stored), ``frames.json`` (directories outside that hold frames
+and may be read) and ``writing.lock`` (see `turns`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ RUNS_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 ROOT_SPEC = {"name": "BlueskyPtychoCatalog", "version": "1.0"}
 """Spec of the root; with this package installed tiled opens it as ``client.scan_catalog``."""
 
+TABLES = "tables.db"
 _FRAMES_FILE = "frames.json"
 
 
@@ -52,6 +54,23 @@ def prepare(directory: Path, frames: Iterable[str | Path] = ()) -> list[Path]:
     return [Path(path) for path in wanted]
 
 
+def let_readers_be(directory: Path) -> None:
+    """Keep the event tables such that who reads them does not lock out who writes, and the other way round.
+
+    SQLite remembers it (write-ahead log), and tiled does the same for the tree. It is done by
+    tiled's own driver: a second SQLite library in the process would free the locks of the first.
+    """
+    import adbc_driver_sqlite.dbapi as sqlite
+
+    with (
+        suppress(sqlite.Error),  # in use at this moment: then the next one to open the catalog does it
+        sqlite.connect(str(directory / TABLES), autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.fetchall()
+
+
 def server_config(directory: Path, frames: Iterable[Path]) -> dict[str, Any]:
     """Return the tiled server configuration of the catalog in `directory`.
 
@@ -62,7 +81,7 @@ def server_config(directory: Path, frames: Iterable[Path]) -> dict[str, Any]:
             "uri": f"sqlite:///{directory / 'catalog.db'}",
             "init_if_not_exists": not is_catalog(directory),
             "specs": [ROOT_SPEC],
-            "writable_storage": [str(directory / "data"), f"sqlite:///{directory / 'tables.db'}"],
+            "writable_storage": [str(directory / "data"), f"sqlite:///{directory / TABLES}"],
             "readable_storage": [str(directory), *map(str, frames)],
         },
         # Without this exporter BlueskyRun.documents() is answered by "406 Not Acceptable".
@@ -88,6 +107,11 @@ def open_app(config: dict[str, Any]) -> Any:
     own = app.dependency_overrides[get_settings]().model_copy()
     app.dependency_overrides[get_settings] = lambda: own
     return Context.from_app(app)
+
+
+def directory_of(client: Any) -> Path | None:
+    """Return the directory of the catalog on disk behind `client`; None if its server is elsewhere."""
+    return next((root for root in readable_roots(client) or [] if is_catalog(root)), None)
 
 
 def readable_roots(client: Any) -> list[Path] | None:

@@ -1,0 +1,75 @@
+"""Writers of one catalog take turns: threads of a process, and processes on one directory.
+
+SQLite lets one writer in at a time. The driver of the event tables does not wait at all, and a
+transaction that has read before it writes is refused at once if another process wrote in between:
+either is "database is locked", which would cost a scan its place in the catalog.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows: turns are taken within the process only
+    fcntl = None  # type: ignore[assignment]
+
+FILE = "writing.lock"
+"""File in a catalog's directory that its writer has locked; the system frees it if the process dies."""
+
+PATIENCE_S = 30.0
+"""After that SQLite is asked anyway: a process that was stopped in the middle must not hold up a scan for ever."""
+
+_POLL_S = 0.005
+
+
+class Turns:
+    """One writer at a time.
+
+    Parameters
+    ----------
+    directory : Path or None
+        Directory of the catalog; None takes turns within this process only.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._file = None if directory is None else directory / FILE
+        self._threads = threading.Lock()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the turn and hold it."""
+        with self._threads:
+            file = self._open()
+            try:
+                if file is not None:
+                    _lock(file)
+                yield
+            finally:
+                if file is not None:
+                    file.close()
+
+    def _open(self) -> IO[bytes] | None:
+        if self._file is None or fcntl is None:
+            return None
+        with suppress(OSError):  # a directory that cannot be written has no writers
+            return self._file.open("ab")
+        return None
+
+
+def _lock(file: IO[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return
