@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import BAD, assemble_frame, clean_frame, make_scratch
-from .layouts import GAIN_BITS, N_CHANNELS, image_columns, image_rows, wire_word_of_channel
+from .layouts import GAIN_BITS, N_CHANNELS, image_columns, wire_word_of_channel
 from .recipe import PreparedDarks, Recipe
 from .steps import Cleaned
 
@@ -42,7 +42,7 @@ class FusedChain:
         self._executor = executor
         self._n_threads = n_threads
         self._buffers = threading.local()
-        self._rows, self._columns = image_rows(), image_columns()
+        self._rows, self._columns = recipe.layout.image_rows(), image_columns()
         grid = recipe.grid
         rows, columns = grid.start[0], grid.start[1] + np.arange(grid.size[1])
         inside = (columns >= 0) & (columns < grid.image_shape[1])
@@ -132,7 +132,7 @@ class FusedChain:
                 np.empty((n, rows, width), dtype=np.uint8),
                 np.empty((n, rows, N_CHANNELS // 2), dtype=np.float32),
                 assembled,
-                make_scratch(self._recipe.settings.overscan_rows),
+                make_scratch(self._recipe.settings.overscan_rows, rows // 2),
             )
         return self._buffers.value
 

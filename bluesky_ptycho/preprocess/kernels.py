@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..compiled import kernel
-from .layouts import ADC_MASK, DAMAGED_BIT, HALF_ROWS, IMAGE_ROWS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
+from .layouts import ADC_MASK, DAMAGED_BIT, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
 from .steps import BIAS_PER_DIFFERENCE
 
 SATURATED, DAMAGED, BAD = 1, 2, 4
@@ -36,7 +36,7 @@ _jit = kernel(error_model="numpy")
 def assemble_frame(wire: Any, word_of_channel: Any, out: Any) -> None:
     """Wire order → assembled order; `wire` (H * W,), `out` (H, W), both uint16."""
     height, width = out.shape
-    for row in range(HALF_ROWS):
+    for row in range(height // 2):
         for slot in range(N_SLOTS):
             words = wire[(row * N_SLOTS + slot) * N_CHANNELS : (row * N_SLOTS + slot + 1) * N_CHANNELS]
             upper, lower = out[row], out[height - 1 - row]
@@ -103,7 +103,7 @@ def read_overscan(raw: Any, dark: Any, gain_bits: Any, first_row: int, lower: An
 
     Lost values are infinite.
     """
-    for r in range(IMAGE_ROWS):
+    for r in range(len(lower)):
         line, zero = raw[first_row + r], dark[first_row + r]
         for g in range(_GROUPS):
             a = np.float32(line[g * N_SLOTS + _FIRST] & ADC_MASK) - zero[g * N_SLOTS + _FIRST]
@@ -167,19 +167,20 @@ def find_background(
 ) -> None:  # fmt: skip
     """Write the background of each row and channel, ``(rows, groups)``, bias of the minimum included."""
     lower, difference, sorted_rows, counts, before = scratch
+    n_rows = len(rows) // 2
     for half in range(2):
-        first = half * IMAGE_ROWS
-        block = out[first : first + IMAGE_ROWS]
+        first = half * n_rows
+        block = out[first : first + n_rows]
         read_overscan(raw, dark, gain_bits, rows[first], lower, difference)
         running_median(lower, window, sorted_rows, counts, before, block)
         for g in range(_GROUPS):
             line, n = difference[g], 0
-            for r in range(IMAGE_ROWS):
+            for r in range(n_rows):
                 if line[r] < _INF:
                     line[n] = line[r]
                     n += 1
             before[g] = _BIAS * np.float32(select(line, n, n // 2)) if n else np.float32(0)
-        for r in range(IMAGE_ROWS):
+        for r in range(n_rows):
             for g in range(_GROUPS):
                 value = block[r, g]
                 block[r, g] = min(max(value, limits[0]), limits[1]) + before[g]
@@ -339,11 +340,11 @@ def clean_frame(
         finish_boxes(sums, invalid, box_columns, binning, known_valid[box], boxes[0] - 1 - box, photons, mask)
 
 
-def make_scratch(window: int) -> tuple[Any, ...]:
-    """Return the buffers that :func:`find_background` works in."""
+def make_scratch(window: int, n_rows: int) -> tuple[Any, ...]:
+    """Return the buffers that :func:`find_background` works in, for `n_rows` image rows of a half."""
     return (
-        np.empty((IMAGE_ROWS, _GROUPS), dtype=np.float32),
-        np.empty((_GROUPS, IMAGE_ROWS), dtype=np.float32),
+        np.empty((n_rows, _GROUPS), dtype=np.float32),
+        np.empty((_GROUPS, n_rows), dtype=np.float32),
         np.empty((window + 1, _GROUPS), dtype=np.float32),
         np.empty(_GROUPS, dtype=np.int32),
         np.empty(_GROUPS, dtype=np.float32),

@@ -3,7 +3,8 @@
 The FCCD reads 192 ADC channels of 12 slots (10 image columns between two overscan slots). Its
 two halves are read towards the seam between them, so that in the assembled frame the upper half
 (channels 96..191) stands upright and the lower one (channels 0..95) is rotated by 180°.
-Within a half, counted from its outer edge: 6 junk rows, 480 image rows, 1 seam row, empty rows.
+Within a half, counted from its outer edge: junk rows, image rows, 1 seam row, empty rows.
+A channel is one tile of a half; its samples in the order of readout are its *sequence*.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from ..scan_plan import ScanPlan
 N_CHANNELS = 192
 N_SLOTS = 12
 OVERSCAN_SLOTS = (0, 11)
-JUNK_ROWS = 6
-IMAGE_ROWS = 480
-HALF_ROWS = 520
 
 ADC_MASK = 0x1FFF
 """Bits 12..0 of a raw pixel; all of them set means saturated."""
@@ -47,12 +45,17 @@ class Layout:
         patterns in photons already.
     wire : bool
         True where the words stand in the order of the wire (row, slot, channel), not assembled.
+    half_rows, junk_rows, n_image_rows : int
+        Rows of a half of the frame, junk rows at its outer edge, rows of the image behind them.
     """
 
     name: str
     binning: int
     fccd: bool
     wire: bool = False
+    half_rows: int = 520
+    junk_rows: int = 6
+    n_image_rows: int = 480
 
     def image_shape(self, frame_shape: tuple[int, int]) -> tuple[int, int]:
         """Return the shape of the image in a frame of `frame_shape`.
@@ -64,15 +67,23 @@ class Layout:
         """
         if not self.fccd:
             return frame_shape
-        expected = (2 * HALF_ROWS, N_CHANNELS // 2 * N_SLOTS)
+        expected = (2 * self.half_rows, N_CHANNELS // 2 * N_SLOTS)
         if tuple(frame_shape) != expected:
             raise MetadataError(f"frames of layout {self.name!r} have shape {frame_shape}; expected {expected}")
-        return 2 * IMAGE_ROWS, N_CHANNELS // 2 * (N_SLOTS - len(OVERSCAN_SLOTS))
+        return 2 * self.n_image_rows, N_CHANNELS // 2 * (N_SLOTS - len(OVERSCAN_SLOTS))
+
+    def image_rows(self) -> NDArray[np.intp]:
+        """Return the assembled frame's row for each row of the image."""
+        upper = self.junk_rows + np.arange(self.n_image_rows)
+        return np.concatenate([upper, 2 * self.half_rows - 1 - upper[::-1]])
 
 
 for _layout in (
     Layout("fccd-assembled", binning=4, fccd=True),
     Layout("fccd-wire", binning=4, fccd=True, wire=True),
+    # Full readout, before the frame store: what lies beyond the 960 rows of a half is split as above.
+    Layout("fccd-full", binning=4, fccd=True, half_rows=970, n_image_rows=960),
+    Layout("fccd-full-wire", binning=4, fccd=True, wire=True, half_rows=970, n_image_rows=960),
     Layout("plain", binning=1, fccd=False),
 ):
     detectors.register(_layout.name)(_layout)
@@ -89,13 +100,6 @@ def layout_of(plan: ScanPlan) -> Layout:
     return find_layout("plain" if plan.detector is None else plan.detector.layout)
 
 
-def image_rows() -> NDArray[np.intp]:
-    """Return the assembled frame's row for each row of the image, ``(960,)``."""
-    upper = JUNK_ROWS + np.arange(IMAGE_ROWS)
-    lower = 2 * HALF_ROWS - JUNK_ROWS - IMAGE_ROWS + np.arange(IMAGE_ROWS)
-    return np.concatenate([upper, lower])
-
-
 def image_columns() -> NDArray[np.intp]:
     """Return the assembled frame's column for each column of the image, ``(960,)``."""
     slots = np.arange(N_CHANNELS // 2 * N_SLOTS)
@@ -110,25 +114,47 @@ def wire_word_of_channel() -> NDArray[np.intp]:
 
 
 def assemble(wire: NDArray[Any]) -> NDArray[Any]:
-    """Put frames ``(…, 1040, 1152)`` in wire order (row, slot, channel) in their places.
+    """Put frames ``(…, H, W)`` in wire order (row, slot, channel) in their places.
 
     The wire's words are big-endian; reading them as ``">u2"`` is up to the file or socket.
     """
     lead = wire.shape[:-2]
-    words = wire.reshape(*lead, HALF_ROWS, N_SLOTS, N_CHANNELS)
+    rows = wire.shape[-2] // 2
+    words = wire.reshape(*lead, rows, N_SLOTS, N_CHANNELS)
     tiles = np.moveaxis(words[..., wire_word_of_channel()], -2, -1)  # row, channel, slot
     half = N_CHANNELS // 2
-    upper = tiles[..., half:, :].reshape(*lead, HALF_ROWS, half * N_SLOTS)
-    lower = tiles[..., :half, :].reshape(*lead, HALF_ROWS, half * N_SLOTS)
+    upper = tiles[..., half:, :].reshape(*lead, rows, half * N_SLOTS)
+    lower = tiles[..., :half, :].reshape(*lead, rows, half * N_SLOTS)
     return np.concatenate([upper, lower[..., ::-1, ::-1]], axis=-2)
 
 
 def disassemble(assembled: NDArray[Any]) -> NDArray[Any]:
-    """Put assembled frames ``(…, 1040, 1152)`` back in wire order; the inverse of :func:`assemble`."""
+    """Put assembled frames ``(…, H, W)`` back in wire order; the inverse of :func:`assemble`."""
     lead = assembled.shape[:-2]
-    half = N_CHANNELS // 2
-    upper, lower = assembled[..., :HALF_ROWS, :], assembled[..., HALF_ROWS:, :][..., ::-1, ::-1]
-    tiles = np.concatenate([part.reshape(*lead, HALF_ROWS, half, N_SLOTS) for part in (lower, upper)], axis=-2)
-    words = np.empty((*lead, HALF_ROWS, N_SLOTS, N_CHANNELS), dtype=assembled.dtype)
+    half, rows = N_CHANNELS // 2, assembled.shape[-2] // 2
+    upper, lower = assembled[..., :rows, :], assembled[..., rows:, :][..., ::-1, ::-1]
+    tiles = np.concatenate([part.reshape(*lead, rows, half, N_SLOTS) for part in (lower, upper)], axis=-2)
+    words = np.empty((*lead, rows, N_SLOTS, N_CHANNELS), dtype=assembled.dtype)
     words[..., wire_word_of_channel()] = np.moveaxis(tiles, -1, -2)
     return words.reshape(assembled.shape)
+
+
+def split_channels(image_rows: NDArray[Any]) -> NDArray[Any]:
+    """Return the sequences of all channels as ``(…, 2, rows, 96, 12)``: half, row and slot in order of readout.
+
+    Parameters
+    ----------
+    image_rows : ndarray (…, 2 * rows, 1152)
+        The image's rows of assembled frames, overscan included. A view of it is returned if it can be.
+        Half 0 is the upper one; channels are counted along its columns as they are read.
+    """
+    lead, rows = image_rows.shape[:-2], image_rows.shape[-2] // 2
+    upper, lower = image_rows[..., :rows, :], image_rows[..., rows:, :][..., ::-1, ::-1]
+    halves = np.stack([upper, lower], axis=-3)
+    return halves.reshape(*lead, 2, rows, -1, N_SLOTS)
+
+
+def join_channels(sequences: NDArray[Any]) -> NDArray[Any]:
+    """Return the image's rows ``(…, 2 * rows, 1152)`` of ``(…, 2, rows, 96, 12)``; inverse of :func:`split_channels`."""
+    halves = sequences.reshape(*sequences.shape[:-2], -1)
+    return np.concatenate([halves[..., 0, :, :], halves[..., 1, ::-1, ::-1]], axis=-2)

@@ -7,7 +7,8 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ logger = logging.getLogger("bluesky_ptycho")
 
 class Pipeline:
     """Raw frames in, photons and masks out. Made by :func:`make_pipeline`, one for each run.
+
+    It has threads of its own, which :meth:`close`, or leaving its ``with`` block, ends.
 
     Attributes
     ----------
@@ -96,6 +99,18 @@ class Pipeline:
         totals = result.photons.sum(axis=(1, 2), dtype=np.float64)
         rejected = self._checks(totals, result.n_damaged, result.n_saturated)
         return CleanFrames(result.photons, result.mask, rejected, prepared.corrected)
+
+    def close(self) -> None:
+        """End the threads; no frames can be cleaned after that."""
+        self._executor.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _check(self, frames: NDArray[Any]) -> None:
         expected = (len(self._recipe.exposures_s), *self._recipe.frame_shape)

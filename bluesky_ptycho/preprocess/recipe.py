@@ -13,7 +13,7 @@ from ..errors import MetadataError
 from ..scan_plan import ScanPlan
 from .darks import DarkModel
 from .grid import Grid, make_grid
-from .layouts import HALF_ROWS, N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, image_rows, layout_of
+from .layouts import N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, layout_of
 from .settings import PreprocessSettings
 
 
@@ -53,7 +53,7 @@ class Recipe:
         """Cut the image out of assembled frames ``(…, H, W)``."""
         if not self.layout.fccd:
             return frames
-        return frames[..., image_rows()[:, None], image_columns()]
+        return frames[..., self.layout.image_rows()[:, None], image_columns()]
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,16 @@ def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> Prepared
         if recipe.layout.wire:
             values, sigma = assemble(values), assemble(sigma)
         if recipe.layout.fccd and dark.n > 1:
-            values = np.where(_bad_channels(sigma, recipe.settings.bad_channel_sigma), np.nan, values)
+            values = np.where(_bad_channels(sigma, recipe.layout, recipe.settings.bad_channel_sigma), np.nan, values)
         mean[k] = values
     return PreparedDarks(mean, np.ascontiguousarray(np.isnan(recipe.image_of(mean))), corrected=True)
 
 
-def _bad_channels(sigma: NDArray[np.float32], factor: float) -> NDArray[np.bool_]:
+def _bad_channels(sigma: NDArray[np.float32], layout: Layout, factor: float) -> NDArray[np.bool_]:
     """Return ``(H, W) bool``, True on all pixels of ADC channels whose median σ is far above the others'."""
-    rows = image_rows().reshape(2, -1)
+    rows = layout.image_rows().reshape(2, -1)
     data = [s for s in range(N_SLOTS) if s not in OVERSCAN_SLOTS]
     tiles = sigma[rows].reshape(2, rows.shape[1], -1, N_SLOTS)[..., data]
     noise = np.nanmedian(tiles, axis=(1, 3))  # half, channel
     bad = noise > factor * np.median(noise)
-    return np.repeat(np.repeat(bad, N_SLOTS, axis=1), HALF_ROWS, axis=0)
+    return np.repeat(np.repeat(bad, N_SLOTS, axis=1), layout.half_rows, axis=0)

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ..registry import preprocessing_steps
-from .layouts import ADC_MASK, DAMAGED_BIT, GAIN_BITS, N_SLOTS, OVERSCAN_SLOTS, assemble, image_rows
+from .layouts import ADC_MASK, DAMAGED_BIT, GAIN_BITS, N_SLOTS, OVERSCAN_SLOTS, assemble
 from .recipe import PreparedDarks, Recipe
 
 MEDIAN_OF_MINIMUM = -0.54485
@@ -122,7 +122,7 @@ def subtract_overscan(stack: Stack, context: Context) -> Stack:
     limits = (settings.overscan_low, settings.overscan_high) if context.darks.corrected else (-np.inf, np.inf)
     values, damaged = stack.values.copy(), stack.damaged.copy()
     lost = stack.damaged | stack.saturated
-    for rows in image_rows().reshape(2, -1):
+    for rows in context.recipe.layout.image_rows().reshape(2, -1):
         block = slice(rows[0], rows[-1] + 1)
         slots = [np.where(lost[..., block, s::N_SLOTS], np.inf, values[..., block, s::N_SLOTS]) for s in OVERSCAN_SLOTS]
         background = np.clip(running_median(np.minimum(*slots), settings.overscan_rows), *limits)

@@ -9,7 +9,6 @@ from bluesky_ptycho.preprocess.layouts import (
     disassemble,
     find_layout,
     image_columns,
-    image_rows,
     layout_of,
     wire_word_of_channel,
 )
@@ -53,7 +52,7 @@ def test_wire_round_trip_keeps_every_pixel():
 
 
 def test_image_leaves_out_junk_seam_empty_rows_and_overscan():
-    rows, columns = image_rows(), image_columns()
+    rows, columns = find_layout("fccd-assembled").image_rows(), image_columns()
     assert rows.shape == columns.shape == (960,)
     assert (rows[0], rows[479], rows[480], rows[959]) == (6, 485, 554, 1033)
     assert (columns[0], columns[9], columns[10], columns[959]) == (1, 10, 13, 1150)
