@@ -113,12 +113,12 @@ def clean_snapshot(outcome: Any, beamline: Any) -> Snapshot:
 
     update, measured = outcome.update, outcome.snapshot
     patterns = beamline.clean_patterns(measured.positions_m)
-    solver = IncrementalSolver(update.plan, update.geometry)
     mask = np.ones(patterns.shape, dtype=bool)
-    solver.add(Batch(measured.seq_nums, measured.positions_m, np.sqrt(patterns).astype(np.float32), mask))
-    solver.step(measured.iteration)
-    solver.finish()
-    return solver.snapshot(exact_residual=True)
+    with IncrementalSolver(update.plan, update.geometry) as solver:
+        solver.add(Batch(measured.seq_nums, measured.positions_m, np.sqrt(patterns).astype(np.float32), mask))
+        solver.step(measured.iteration)
+        solver.finish()
+        return solver.snapshot(exact_residual=True)
 
 
 if __name__ == "__main__":

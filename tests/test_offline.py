@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import h5py
@@ -36,6 +37,7 @@ def known_on(canvas, measured) -> np.ndarray:
 
 
 def test_a_known_object_is_recovered(measured, tmp_path, capsys):
+    before = set(threading.enumerate())
     summary = reconstruct_file(measured.path, iterations=25, settings=QUICK, output=tmp_path / "new" / "out")
     output = tmp_path / "new" / "out"
     assert sorted(p.name for p in output.iterdir()) == OUTPUT
@@ -45,6 +47,7 @@ def test_a_known_object_is_recovered(measured, tmp_path, capsys):
     assert summary["frames_lost"] == 0
     assert summary["raw_uid"] is summary["result_uid"] is summary["scan_seconds"] is None
     assert imread(output / "reconstruction.png").shape[:2] == (1080, 1920)
+    assert not set(threading.enumerate()) - before
 
     found = read_result_cxi(output / "result.cxi")
     box = found.canvas.scanned_box(found.positions_m)

@@ -107,6 +107,8 @@ class Analysis(threading.Thread):
         finally:
             self._supply.close()
             self._conclude(snapshot, error)
+            if self._solver is not None:
+                self._solver.close()
             self._solver = None  # its frames are large, and reference cycles let this object live on for a while
 
     def _set_up(self) -> IncrementalSolver:

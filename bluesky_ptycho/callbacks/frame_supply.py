@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..frames import Batch, CleanFrames
 from ..geometry import Canvas
-from ..preprocess import correct_positions, make_pipeline
+from ..preprocess import Pipeline, correct_positions, make_pipeline
 from ..recon.stxm import stxm_map
 from .dark_store import Darks, DarkStore, RunDarks
 from .document_keys import Point
@@ -50,6 +50,7 @@ class FrameSupply:
         self._note = note
         self._readers: dict[bool, FrameReader] = {}
         self._own_darks = RunDarks(intake.plan, lambda points: self._read(points, dark=True))
+        self._pipeline: Pipeline | None = None
         self._darks: Darks | None = None
         self._darks_decided = False
         self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
@@ -83,9 +84,11 @@ class FrameSupply:
         return tuple(sorted(set(self._intake.left_over()) - set(self.rejected)))
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and end the threads of the preprocessing."""
         for reader in self._readers.values():
             reader.close()
+        if self._pipeline is not None:
+            self._pipeline.close()
 
     def _read(self, points: Sequence[Point], *, dark: bool) -> NDArray[np.uint16]:
         reader = self._readers.get(dark)
@@ -94,7 +97,7 @@ class FrameSupply:
         rows = np.array([p.row for p in points], dtype=np.intp)
         return reader.read(rows, self._intake.plan.frames_per_point)
 
-    def _decide_darks(self) -> None:
+    def _decide_darks(self, pipeline: Pipeline) -> None:
         """Fix the darks of the run when the first measured frame comes."""
         self._darks_decided = True
         plan = self._intake.plan
@@ -109,15 +112,17 @@ class FrameSupply:
                 problem = f"cannot be read ({error})"
             if self._darks is None:
                 self._note(f"darks of run {plan.dark_uid} {problem}; going on without dark correction")
-        elif self._pipeline.needs_darks:
+        elif pipeline.needs_darks:
             self._note("the run has no darks; going on without dark correction")
 
     def _clean(self, points: Sequence[Point]) -> Supply:
+        pipeline = self._pipeline
+        assert pipeline is not None  # set_up comes first
         if not self._darks_decided:
-            self._decide_darks()
-        clean = self._pipeline(self._read(points, dark=False), self._darks)
-        if self._darks is not None and self._pipeline.dark_problem:
-            self._note(f"the darks do not fit and are not used: {self._pipeline.dark_problem}")
+            self._decide_darks(pipeline)
+        clean = pipeline(self._read(points, dark=False), self._darks)
+        if self._darks is not None and pipeline.dark_problem:
+            self._note(f"the darks do not fit and are not used: {pipeline.dark_problem}")
         self.dark_corrected &= clean.dark_corrected
         reasons = dict(clean.rejected)
         for i, point in enumerate(points):

@@ -68,6 +68,9 @@ class Engine(Protocol):
     def clear(self) -> None:
         """Forget the sums."""
 
+    def close(self) -> None:
+        """End its threads."""
+
 
 def make_engine(backend: Backend) -> Engine:
     """Return the fastest engine for `backend`."""
@@ -114,6 +117,9 @@ class ArrayEngine:
     def clear(self) -> None:
         """Forget the sums."""
         self._sums = None
+
+    def close(self) -> None:
+        """Do nothing: there are no threads."""
 
     def run(self, state: ReconState, slots: Slots, visit: Visit) -> float:
         """Visit all frames in chunks that fit `chunk_bytes`."""
@@ -287,6 +293,12 @@ class HostEngine:
         if self.lanes:
             for array in vars(self.sums).values():
                 array[...] = 0
+
+    def close(self) -> None:
+        """End the threads; a later run starts new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
 
     def run(self, state: ReconState, slots: Slots, visit: Visit) -> float:
         """Deal the frames to the lanes and wait for all of them."""

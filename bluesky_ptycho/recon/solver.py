@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +30,7 @@ class IncrementalSolver:
     """Reconstruct while frames arrive.
 
     Everything is allocated from the scan plan; a frame has no weight until it is added. One thread
-    owns the solver.
+    owns the solver; :meth:`close`, or leaving its ``with`` block, ends the threads that help it.
 
     Parameters
     ----------
@@ -182,6 +183,18 @@ class IncrementalSolver:
         for _ in range(n):
             self._half_sets.step(self._state)
         return self._half_sets.visits / n_lit
+
+    def close(self) -> None:
+        """End the threads of the passes; what has been solved can still be had."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _correlate_halves(self) -> dict[str, Any] | None:
         while self.step_halves(0) < self.settings.frc_passes:

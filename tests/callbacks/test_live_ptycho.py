@@ -287,14 +287,16 @@ def test_darks_that_cannot_be_read_do_not_stop_the_analysis(tmp_path, scan):
     assert "darks of run gone cannot be read (disk on fire); going on without" in outcome.update.messages[0]
 
 
-def test_frames_of_a_finished_run_are_given_back_at_once(tmp_path, scan):
+def test_frames_and_threads_of_a_finished_run_are_given_back_at_once(tmp_path, scan):
     run = make_run(tmp_path, scan)
     gc.collect()
+    before = set(threading.enumerate())
     gc.disable()
     try:
         with LivePtycho(SETTINGS) as live:
             play(live, documents_in_order(run, scan))
             live.wait(120)
             assert not [o for o in gc.get_objects() if isinstance(o, IncrementalSolver)]
+            assert not set(threading.enumerate()) - before
     finally:
         gc.enable()
