@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .errors import SettingsError
 from .figure import save_reconstruction_png
@@ -23,6 +22,7 @@ from .recon.stxm import stxm_map
 from .registry import algorithms
 from .scan_plan import ScanPlan
 from .summary import Summary
+from .terminal import ProgressLine
 from .versions import software_versions
 
 OUTPUT_FILES = ("result.cxi", "reconstruction.png", "summary.json")
@@ -85,9 +85,8 @@ def reconstruct_file(
     solver = IncrementalSolver(plan, data.geometry, settings, backend, probe=data.probe_guess)
     totals = data.photons.sum(axis=(1, 2), dtype=np.float64)
     _add_frames(solver, data)
-    with solver, _stop_on_interrupt() as stopped:
-        _iterate(solver, iterations - settings.tail_passes, stopped, progress)
-        snapshot = solver.snapshot(frc=not stopped(), exact_residual=True)
+    with _stop_on_interrupt() as stopped:
+        snapshot = _solve(solver, iterations - settings.tail_passes, stopped, progress)
     summary = _write(output, snapshot, totals, data)
     if progress:
         text = f"{'interrupted after ' if stopped() else ''}{summary.iterations} passes: "
@@ -105,19 +104,22 @@ def _add_frames(solver: IncrementalSolver, data: CxiData) -> None:
         solver.add(Batch(seq_nums, data.positions_m[rows], amplitude, data.mask))
 
 
-def _iterate(solver: IncrementalSolver, passes: int, stopped: Callable[[], bool], progress: bool) -> None:
-    """Make `passes` passes and the solver's tail, unless stopped, under a progress bar."""
+def _solve(solver: IncrementalSolver, passes: int, stopped: Callable[[], bool], progress: bool) -> Snapshot:
+    """Make `passes` passes and the solver's tail, unless stopped; tell how far it is."""
     tail = solver.settings.tail_passes
-    with tqdm(total=passes + tail, unit="pass", dynamic_ncols=True, disable=not progress) as bar:
-        for _ in range(passes):
+    with ProgressLine(passes + tail, "reconstructing", "pass", enabled=progress) as line:
+        line.show(0, "warming up")
+        for done in range(1, passes + 1):
             if stopped():
-                return
-            residual = solver.step()
-            bar.set_postfix_str(f"R {residual:.5f}", refresh=False)
-            bar.update()
+                break
+            line.show(done, f"R {solver.step():.5f}")
         if not stopped():
+            line.show(passes, "finishing")
             solver.finish()
-            bar.update(tail)
+        line.show(solver.iteration, "finishing")
+        snapshot = solver.snapshot(frc=not stopped(), exact_residual=True)
+        line.show(solver.iteration, f"R {snapshot.residual:.5f}")
+    return snapshot
 
 
 def _write(output: Path, snapshot: Snapshot, totals: np.ndarray, data: CxiData) -> Summary:

@@ -86,6 +86,7 @@ class Analysis(threading.Thread):
             iteration=0 if solver is None else solver.iteration,
             residual=self._residual,
             elapsed_s=time.monotonic() - self._intake.started_at,
+            phase="warming up" if solver is None else "live" if self.is_open else "finishing",
         )
 
     # -- the thread ---------------------------------------------------------------------------
@@ -172,6 +173,7 @@ class Analysis(threading.Thread):
         if not solver.n_frames:
             return None
         self._at_last_frame = solver.snapshot()
+        self._send("progress")
         while self._wants_pass(solver) and not self._cancelled.is_set():
             self._iterate(solver)
             self._maybe_send(solver)

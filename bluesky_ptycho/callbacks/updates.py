@@ -20,7 +20,8 @@ class Progress:
 
     `taken` counts scan points announced by events, `used` those the solver has, `rejected`
     those flagged as bad; `lag` are points taken that are neither used nor rejected yet and `lag_s`
-    is the age of the oldest of them in seconds. `residual` is NaN before the first pass.
+    is the age of the oldest of them in seconds. `residual` is NaN before the first pass. `phase` is
+    "warming up" until the solver can take frames, "live" while the scan runs, then "finishing".
     """
 
     planned: int
@@ -32,6 +33,7 @@ class Progress:
     iteration: int = 0
     residual: float = float("nan")
     elapsed_s: float = 0.0
+    phase: Literal["warming up", "live", "finishing"] = "live"
 
 
 @dataclass(frozen=True)

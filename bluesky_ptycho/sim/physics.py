@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ..devices.physics import AxisName
+from ..terminal import ProgressLine
 from .cameras import Camera
 from .diffraction import Diffraction
 from .sampling import poisson_of_field
@@ -195,11 +195,15 @@ class SimulatedPhysics:
             with self._lock:
                 self._rehearsed[shot] = slot
 
-        quiet = not self._progress or len(shots) < BAR_FROM_FRAMES
-        with ThreadPoolExecutor(available_cores(), thread_name_prefix="render") as pool:
-            results = pool.map(render, enumerate(shots, start=first))
-            for _ in tqdm(results, total=len(shots), desc="rendering frames", unit="frame", disable=quiet, leave=False):
-                pass
+        told = self._progress and len(shots) >= BAR_FROM_FRAMES
+        with (
+            ThreadPoolExecutor(available_cores(), thread_name_prefix="render") as pool,
+            ProgressLine(len(shots), "rendering frames", "frame", leave=False, enabled=told) as line,
+        ):
+            for n, _ in enumerate(pool.map(render, enumerate(shots, start=first)), start=1):
+                if cancelled():
+                    break
+                line.show(n)
 
     def forget(self) -> None:
         """Drop all rehearsed frames and the space they take."""

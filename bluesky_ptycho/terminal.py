@@ -1,0 +1,116 @@
+"""How far a piece of work is, told to a person: a bar at a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from tqdm import tqdm
+
+LINE_INTERVAL_S = 10.0
+"""Least time between lines where there is no terminal: a log file, a pipe, a notebook."""
+
+
+class ProgressLine:
+    """Tell how far something is.
+
+    Log messages that come in between stand on lines of their own.
+
+    Parameters
+    ----------
+    total : int
+        How much there is to do.
+    label, unit : str
+        What is done, and what of: "rendering frames", "frame".
+    file : text stream, optional
+        Standard error by default.
+    leave : bool
+        Whether a finished bar stays on the terminal.
+    interval_s : float
+        Least time in s between lines where `file` is no terminal.
+    enabled : bool
+        False tells nothing.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        label: str,
+        unit: str,
+        *,
+        file: TextIO | None = None,
+        leave: bool = True,
+        interval_s: float = LINE_INTERVAL_S,
+        enabled: bool = True,
+    ) -> None:
+        self._file = sys.stderr if file is None else file
+        self._total, self._label = total, label
+        self._interval_s, self._enabled = interval_s, enabled
+        self._n, self._text = 0, ""
+        self._begun = self._shown_at = time.monotonic()
+        self._bar: Any = None
+        if enabled and self._file.isatty():
+            self._bar = tqdm(total=total, desc=label, unit=unit, file=self._file, leave=leave, dynamic_ncols=True)
+            self._above = _AboveBar(self._bar)
+
+    def show(self, n: int, text: str = "") -> None:
+        """Tell that `n` of the total are done, with more in words."""
+        self._n, self._text = n, text
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.n = n
+            self._bar.set_postfix_str(text)
+        elif self._enabled and now - self._shown_at >= self._interval_s:
+            self._write_line()
+            self._shown_at = now
+
+    def close(self) -> None:
+        """Tell the last state, and end."""
+        if self._bar is not None:
+            self._above.remove()
+            self._bar.close()
+        elif self._enabled:
+            self._write_line()
+
+    def _write_line(self) -> None:
+        seconds = time.monotonic() - self._begun
+        more = f", {self._text}" if self._text else ""
+        print(f"{self._label}: {self._n}/{self._total}, {seconds:.0f} s{more}", file=self._file, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def say(text: str) -> None:
+    """Print a line to standard output, above the bars that are there."""
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+class _AboveBar(logging.Filter):
+    """Wipes a bar off its line before a log message is written there; the bar's next update draws it again."""
+
+    def __init__(self, bar: Any) -> None:
+        super().__init__()
+        self._bar = bar
+        self._handlers = [*logging.getLogger().handlers, *([logging.lastResort] if logging.lastResort else [])]
+        for handler in self._handlers:
+            handler.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Wipe the bar; every record passes."""
+        self._bar.clear()
+        return True
+
+    def remove(self) -> None:
+        """Leave the handlers as they were."""
+        for handler in self._handlers:
+            handler.removeFilter(self)

@@ -1,0 +1,116 @@
+"""What a person sees of the progress: at a terminal, and in a log file."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+
+from bluesky_ptycho.callbacks.progress_bar import ProgressBar
+from bluesky_ptycho.callbacks.updates import Progress
+from bluesky_ptycho.terminal import ProgressLine
+from tests.stored import update
+
+START = {"uid": "0123456789abcdef", "scan_id": 12, "time": 0.0}
+
+
+class Terminal(io.StringIO):
+    """A terminal as far as a bar needs one."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def lines(self) -> list[str]:
+        """What stands on the screen in the end."""
+        shown = []
+        for written in self.getvalue().split("\n"):
+            line = ""
+            for part in written.split("\r"):
+                line = part + line[len(part) :]
+            shown.append(line.rstrip())
+        return shown
+
+
+@pytest.fixture
+def console(request):
+    """A terminal to which log messages go too."""
+    terminal = Terminal()
+    handler = logging.StreamHandler(terminal)
+    logging.getLogger().addHandler(handler)
+    yield terminal
+    logging.getLogger().removeHandler(handler)
+    assert not handler.filters
+
+
+def test_log_messages_stand_on_lines_of_their_own_and_the_bar_is_there_once(console):
+    with ProgressLine(4, "scan 1", "frame", file=console) as line:
+        line.show(2, "used 1")
+        logging.getLogger("bluesky_ptycho").warning("no darks")
+        line.show(4, "used 4")
+    message, bar, rest = console.lines()
+    assert message == "no darks"
+    assert bar.startswith("scan 1: 100%") and bar.endswith(", used 4]")
+    assert rest == ""
+
+
+def test_a_bar_that_does_not_stay_leaves_no_trace(console):
+    with ProgressLine(2, "rendering frames", "frame", file=console, leave=False) as line:
+        line.show(1)
+        assert "rendering frames:  50%" in console.lines()[0]
+    assert console.lines() == [""]
+
+
+@pytest.mark.parametrize(("interval_s", "numbers"), [(0.0, [0, 1, 2, 3, 3]), (60.0, [3])])
+def test_elsewhere_there_are_plain_lines_now_and_then(interval_s, numbers):
+    file = io.StringIO()
+    with ProgressLine(3, "reconstructing", "pass", file=file, interval_s=interval_s) as line:
+        for n in range(4):
+            line.show(n, f"R {n}")
+    assert file.getvalue().splitlines() == [f"reconstructing: {n}/3, 0 s, R {n}" for n in numbers]
+
+
+@pytest.mark.parametrize("file", [io.StringIO(), Terminal()], ids=["file", "terminal"])
+def test_told_not_to_it_says_nothing(file):
+    with ProgressLine(3, "reconstructing", "pass", file=file, interval_s=0.0, enabled=False) as line:
+        line.show(3)
+    assert file.getvalue() == ""
+
+
+def scan_shown(*messages) -> list[str]:
+    """What the last line of a terminal says after each message."""
+    terminal = Terminal()
+    bar, seen = ProgressBar(file=terminal), []
+    for message in messages:
+        bar(message)
+        seen.append(next(line for line in reversed(terminal.lines()) if line))
+    return seen
+
+
+def test_the_bar_says_what_is_going_on():
+    warming, late, live, finishing, final = scan_shown(
+        update("start", START, progress=Progress(planned=6, phase="warming up")),
+        update("progress", START, progress=Progress(planned=6, taken=3, lag=3, lag_s=2.0, phase="warming up")),
+        update("progress", START, progress=Progress(planned=6, taken=4, used=3, iteration=1, residual=0.5, lag_s=0.3)),
+        update("progress", START, progress=Progress(planned=6, taken=6, used=6, rejected=1, phase="finishing")),
+        update("final", START, progress=Progress(planned=6, taken=6, used=6, iteration=9), exit_status="success"),
+    )
+    assert warming.startswith("scan 12:   0%") and warming.endswith(", warming up]")
+    assert late.startswith("scan 12:  50%") and late.endswith(", warming up]")
+    assert live.endswith(", used 3, it 1, R 0.5000, lag 0.3 s]")
+    assert finishing.endswith(", finishing, used 6, it 0, lag 0.0 s, rejected 1]")
+    assert final.endswith("used 6, it 9, lag 0.0 s]")
+
+
+def test_the_bar_says_how_a_scan_ended_that_did_not_succeed():
+    shown = scan_shown(update("final", START, progress=Progress(planned=6, taken=2, used=2), exit_status="abort"))
+    assert shown[0].startswith("scan 12:  33%") and ", abort, used 2" in shown[0]
+
+
+def test_one_sink_serves_one_scan_after_the_other():
+    terminal = Terminal()
+    bar = ProgressBar(file=terminal)
+    for number in (1, 2):
+        for kind in ("start", "final"):
+            bar(update(kind, {**START, "scan_id": number}, exit_status="success"))
+    assert [line.split(":")[0] for line in terminal.lines()] == ["scan 1", "scan 2", ""]
