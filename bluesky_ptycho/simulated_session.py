@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 METADATA_FILE = "metadata.json"
 """File within the catalog's that holds ``RE.md``."""
+DARKS_FILE = "darks.json"
+"""File beside it that tells which scans hold darks, so that the next session uses young ones again."""
 
 
 @dataclass(frozen=True)
@@ -150,16 +153,21 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
+    from .plans import keep_dark_records
     from .sim import make_beamline
 
     directory = Path(catalog).expanduser()
-    opened = open_catalog(directory)
-    remember_catalog(directory)
-    metadata: Any = MetadataFile(directory / METADATA_FILE)
-    run_engine = RunEngine(metadata)
-    run_engine.md["scan_id"] = max(int(run_engine.md.get("scan_id") or 0), opened.last_scan_id())
-    devices = make_beamline(opened.frames_dir, md=run_engine.md, **beamline)
-    live = LivePtycho(catalog=opened, sinks=[ProgressBar(), ClosingLine(str(directory))])
-    run_engine.subscribe(opened.raw_writer())
-    run_engine.subscribe(live)
+    with ExitStack() as undone:  # what was opened is closed again if the rest fails
+        opened = undone.enter_context(open_catalog(directory))
+        remember_catalog(directory)
+        metadata: Any = MetadataFile(directory / METADATA_FILE)
+        metadata["scan_id"] = max(int(metadata.get("scan_id") or 0), opened.last_scan_id())
+        devices = undone.enter_context(make_beamline(opened.frames_dir, md=metadata, **beamline))
+        if not {"seed", "noise"} & beamline.keys():  # those make another camera, to which these darks are foreign
+            keep_dark_records(devices.fccd, MetadataFile(directory / DARKS_FILE))
+        live = undone.enter_context(LivePtycho(catalog=opened, sinks=[ProgressBar(), ClosingLine(str(directory))]))
+        run_engine = RunEngine(metadata)
+        run_engine.subscribe(opened.raw_writer())
+        run_engine.subscribe(live)
+        undone.pop_all()
     return SimulatedSession(run_engine, opened, devices, live)

@@ -9,6 +9,7 @@ import math
 import h5py
 import matplotlib.image
 import numpy as np
+import psutil
 import pytest
 
 from bluesky_ptycho.callbacks.updates import Progress
@@ -61,6 +62,32 @@ def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, capsys):
     with start_session(tmp_path / "catalog", **QUICK) as session:
         assert session.RE.md["scan_id"] == 7
         assert session.RE.md["proposal"] == "pass-1"
+
+
+def test_the_next_session_uses_young_darks_again(tmp_path, capsys):
+    def scan(session):
+        axes = session.stage.y, session.stage.x
+        session.RE(ptycho_scan(session.fccd, *axes, width=0.2, height=0.2, step=0.1, exposure=0.005, darks=2))
+        return session.last().raw.start["uid"]
+
+    with start_session(tmp_path / "catalog", **QUICK) as session:
+        uid = scan(session)
+    with start_session(tmp_path / "catalog", **QUICK) as session:
+        again = scan(session)
+        assert session.catalog[again].start["ptycho"]["dark_uid"] == uid
+        assert session.live.outcome(again).update.dark_corrected
+    assert capsys.readouterr().out.count(f"darks of {uid[:8]}") == 1
+    with start_session(tmp_path / "catalog", seed=1, **QUICK) as session:  # another camera
+        assert "dark" in session.catalog[scan(session)]
+
+
+def test_a_session_that_cannot_start_leaves_nothing_open(tmp_path):
+    def open_files():
+        return [f.path for f in psutil.Process().open_files() if f.path.startswith(str(tmp_path))]
+
+    with pytest.raises(NotFoundError, match="sample 'gravel'"):
+        start_session(tmp_path / "catalog", sample="gravel", **QUICK)
+    assert not open_files()
 
 
 def test_the_newest_reconstruction_counts(ptycho_catalog):
