@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ def attach(
     RE : RunEngine
         The session's own.
     catalog : Catalog, tiled client, str, Path or None
-        Where the results go. Raw runs are stored by whatever the session uses already.
+        Where the results go. Raw runs are stored by whatever the session uses already. A catalog that is
+        opened here, from a directory, address or profile, is closed by ``live.close()``.
     detector : device or str, optional
         Only scans with this detector are taken.
     axes : sequence of device or str, optional
@@ -55,12 +57,6 @@ def attach(
     from .callbacks import LivePtycho
     from .catalog import Catalog, open_catalog
 
-    if isinstance(catalog, (str, Path)):
-        catalog = open_catalog(catalog)
-    elif catalog is not None and not isinstance(catalog, Catalog):
-        catalog = Catalog.wrap(catalog)
-    if catalog is not None:
-        catalog.result_writer()  # what cannot take results is refused now, not at the first scan
     detector_name = None if detector is None else _name(detector)
     axis_names = None if axes is None else tuple(_name(axis) for axis in axes)
     if axis_names is not None and len(axis_names) != 2:
@@ -71,7 +67,17 @@ def attach(
             return False
         return axis_names is None or axis_names == (plan.axes["y"].key, plan.axes["x"].key)
 
-    live = LivePtycho(settings, catalog=catalog, sinks=sinks, accept=accept)
+    with ExitStack() as undone:
+        close_catalog = None
+        if isinstance(catalog, (str, Path)):
+            catalog = undone.enter_context(open_catalog(catalog))
+            close_catalog = catalog.close
+        elif catalog is not None:
+            catalog = Catalog.wrap(catalog)
+        if catalog is not None:
+            catalog.result_writer()  # what cannot take results is refused now, not at the first scan
+        live = LivePtycho(settings, catalog=catalog, sinks=sinks, accept=accept, on_close=close_catalog)
+        undone.pop_all()
     live.token = RE.subscribe(live)
     return live
 

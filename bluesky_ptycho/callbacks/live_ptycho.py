@@ -62,6 +62,8 @@ class LivePtycho:
         :class:`~bluesky_ptycho.callbacks.updates.Update` of every run, in the analysis thread.
     accept : callable, optional
         ``accept(start, plan) -> bool`` narrows the runs that are taken.
+    on_close : callable, optional
+        Called once by :meth:`close`, after the last analysis: closes what was opened for this callback alone.
 
     Examples
     --------
@@ -78,11 +80,13 @@ class LivePtycho:
         catalog: ResultCatalog | None = None,
         sinks: Iterable[Sink | str] = (),
         accept: Callable[[Mapping[str, Any], ScanPlan], bool] | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings or LiveSettings()
         self.sinks: list[Sink] = [named_sinks[s]() if isinstance(s, str) else s for s in sinks]
         self._catalog = catalog
         self._accept = accept
+        self._on_close = on_close
         self._dark_store = DarkStore(self._find_darks)
         self._running: OrderedDict[str, Analysis] = OrderedDict()
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
@@ -209,6 +213,9 @@ class LivePtycho:
         for analysis in running:
             if analysis.is_alive():
                 analysis.join(timeout)
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
 
     def __enter__(self) -> Self:
         return self

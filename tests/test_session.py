@@ -1,0 +1,47 @@
+"""One line that adds the live reconstruction to a session, and what it leaves open."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+from bluesky import RunEngine
+
+from bluesky_ptycho import attach, ptycho_scan
+from bluesky_ptycho.errors import MetadataError, NotFoundError
+from bluesky_ptycho.sim import make_beamline
+
+
+@pytest.fixture
+def open_files(catalog_dir):
+    """Return a function that lists the files of the catalog that are open in this process."""
+    return lambda: [f.path for f in psutil.Process().open_files() if f.path.startswith(str(catalog_dir))]
+
+
+def test_a_catalog_opened_for_the_callback_is_closed_with_it(RE, catalog_dir, open_files):
+    with (
+        make_beamline(catalog_dir / "frames", md=RE.md, camera="plain", shape=(64, 64), progress=False) as line,
+        attach(RE, catalog_dir, detector=line.fccd) as live,
+    ):
+        line.fccd.frame_rate = 200.0
+        axes = line.stage.y, line.stage.x
+        RE(ptycho_scan(line.fccd, *axes, width=0.3, height=0.3, step=0.1, exposure=0.005, darks=1))
+        outcome = live.wait(60)
+        assert outcome.progress.used == 9 and outcome.result_uid
+        assert open_files()
+    assert not open_files()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [({"axes": ["stage_y"]}, MetadataError), ({"sinks": ["printer"]}, NotFoundError)],
+    ids=["one axis", "unknown sink"],
+)
+def test_a_refusal_leaves_nothing_open(catalog_dir, open_files, arguments, error):
+    with pytest.raises(error):
+        attach(RunEngine({}), catalog_dir, **arguments)
+    assert not open_files()
+
+
+def test_a_catalog_of_the_session_stays_open(RE, catalog):
+    attach(RE, catalog).close()
+    assert len(catalog) == 0
