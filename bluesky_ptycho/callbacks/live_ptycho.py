@@ -15,7 +15,7 @@ from event_model import NoFiller, RunRouter
 from ..errors import PtychoError
 from ..registry import sinks as named_sinks
 from ..scan_plan import ScanPlan
-from . import progress_bar as _registered  # noqa: F401  (fills the registry)
+from . import file_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
 from .dark_store import Darks, DarkStore
 from .document_keys import read_plan
@@ -58,7 +58,7 @@ class LivePtycho:
     catalog : Catalog, optional
         Where results are stored as runs of their own.
     sinks : iterable of callable or str, optional
-        A name is looked up in the registry of sinks ("progress_bar"). Each is called with every
+        A name is looked up in the registry of sinks ("progress_bar", "png", "cxi"). Each is called with every
         :class:`~bluesky_ptycho.callbacks.updates.Update` of every run, in the analysis thread.
     accept : callable, optional
         ``accept(start, plan) -> bool`` narrows the runs that are taken.
