@@ -167,11 +167,6 @@ class Fccd(Device):
         """Bytes of one raw frame in the file."""
         return 2 * self._shape[0] * self._shape[1]
 
-    @property
-    def file_path(self) -> Path | None:
-        """The file that is open, or None."""
-        return None if self._stream is None else self._stream.path
-
     def info(self) -> DetectorInfo:
         """Return what the scan plan says of the camera."""
         return DetectorInfo(

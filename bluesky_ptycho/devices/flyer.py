@@ -102,11 +102,6 @@ class FrameFlyer:
         """Whether a flight is in progress (or held by a pause)."""
         return self._thread is not None and self._thread.is_alive()
 
-    @property
-    def n_taken(self) -> int:
-        """Points taken so far."""
-        return len(self._rows)
-
     def kickoff(self) -> Status:
         """Start the flight."""
         if self._acquisition is None:

@@ -28,7 +28,6 @@ class FrameStream:
     """
 
     def __init__(self, path: Path, data_key: str, shape: tuple[int, int], frames_per_event: int) -> None:
-        self.path = path
         self._frames_per_event = frames_per_event
         self._lock = threading.Lock()
         self._file = FrameFile(path, shape)

@@ -1,4 +1,4 @@
-"""How good a reconstruction is: data residual, Fourier ring correlation, error against a known object.
+"""How good a reconstruction is: Fourier ring correlation, error against a known object.
 
 Pure NumPy on host arrays. Arrays are ``[y, x]`` as everywhere (see :mod:`bluesky_ptycho.geometry`).
 """
@@ -24,31 +24,6 @@ SKIPPED_RINGS = 3
 def scanned_box(canvas: Canvas, positions_m: ArrayLike) -> tuple[slice, slice]:
     """Return rows and columns between the outermost positions; see :meth:`Canvas.scanned_box`."""
     return canvas.scanned_box(positions_m)
-
-
-def data_residual(
-    amplitude: NDArray[np.floating[Any]], model_amplitude: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
-) -> float:
-    """Return R = Σ(√I − |Ψ|)² / ΣI over valid pixels.
-
-    Parameters
-    ----------
-    amplitude : ndarray (n, ny, nx)
-        Square root of the measured photons.
-    model_amplitude : ndarray (n, ny, nx)
-        |Ψ| = square root of Σ over modes of |fftshift(fft2(probe * window))|².
-    mask : ndarray (n, ny, nx) or (ny, nx) bool
-        True where the pixel is valid.
-
-    Returns
-    -------
-    float
-        NaN if no photon was measured.
-    """
-    measured = np.where(mask, amplitude, 0).astype(np.float64)
-    modelled = np.where(mask, model_amplitude, 0).astype(np.float64)
-    photons = np.sum(measured**2)
-    return float(np.sum((measured - modelled) ** 2) / photons) if photons > 0 else float("nan")
 
 
 def object_nrmse(

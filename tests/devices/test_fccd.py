@@ -37,7 +37,7 @@ def assert_consistent(documents: Documents, beamline: Beamline, stream: str = "p
     assert documents.indices(stream) == list(range(n_rows // per_event))
     rows = [row["fccd_frame_index"] for row in documents.rows(stream)]
     assert len(set(rows)) == len(rows) and max(rows) + per_event <= n_rows
-    assert beamline.fccd.file_path is None
+    assert beamline.fccd._stream is None
     assert not [t for t in threading.enumerate() if t.name.startswith(("fccd", "render"))]
 
 
@@ -144,8 +144,7 @@ def test_another_process_follows_the_file_while_it_is_written(
     def look(i: int) -> MsgGenerator[None]:
         yield from bps.null()
         if i in (3, 9):
-            path = beamline.fccd.file_path
-            assert path is not None
+            path = documents.path()
             done = subprocess.run([sys.executable, "-c", code, path], check=False, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             seen.append((i, done.stdout.split()))
@@ -332,7 +331,7 @@ def test_a_full_disk_is_refused_before_anything_is_done(
     acquisition = Acquisition(stream, 10**6, (0.005,), None)
     with pytest.raises(PreflightError, match=rf"needs {needed} MB in .*, where 100\.0 MB are free; free "):
         RE(bps.prepare(beamline.fccd, acquisition, wait=True))
-    assert beamline.fccd.file_path is None
+    assert beamline.fccd._stream is None
 
 
 def test_frames_rendered_ahead_are_played(RE: Any, beamline: Beamline, documents: Documents) -> None:

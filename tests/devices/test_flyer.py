@@ -70,7 +70,7 @@ def assert_consistent(documents: Documents, beamline: Beamline) -> int:
     assert np.abs(found - ROUTE[: len(found)]).max() < 0.02
     expected = beamline.clean_patterns(found * 1e-6).sum(axis=(1, 2))
     assert frames.sum(axis=(1, 2)) == pytest.approx(expected, rel=0.015)
-    assert beamline.fccd.file_path is None
+    assert beamline.fccd._stream is None
     assert not [t for t in threading.enumerate() if t.name.startswith("fccd")]
     return len(frames)
 
@@ -81,7 +81,7 @@ def test_frames_and_positions_come_in_equal_chunks_while_flying(
     taken: list[int] = []
 
     def note(flyer: Any) -> MsgGenerator[None]:
-        taken.append(flyer.n_taken)
+        taken.append(len(flyer._rows))
         yield from bps.null()
 
     RE(fly(beamline, after_chunk=note))
@@ -114,7 +114,7 @@ def test_a_pause_holds_the_flight_and_nothing_is_taken_twice(RE: Any, beamline: 
     chunks: list[int] = []
 
     def interrupt(flyer: Any) -> MsgGenerator[None]:
-        chunks.append(flyer.n_taken)
+        chunks.append(len(flyer._rows))
         if len(chunks) == 2:
             yield from bps.pause()
 
@@ -123,9 +123,9 @@ def test_a_pause_holds_the_flight_and_nothing_is_taken_twice(RE: Any, beamline: 
     time.sleep(0.1)  # the point in progress ends
     flyer = beamline.fccd._flyer
     assert flyer is not None
-    held = flyer.n_taken
+    held = len(flyer._rows)
     time.sleep(0.2)
-    assert flyer.n_taken == held < N
+    assert len(flyer._rows) == held < N
     assert not beamline.shutter.is_open  # the sample is spared
     RE.resume()
     assert assert_consistent(documents, beamline) == N
@@ -134,7 +134,7 @@ def test_a_pause_holds_the_flight_and_nothing_is_taken_twice(RE: Any, beamline: 
 @pytest.mark.parametrize("how", ["abort", "stop", "halt"])
 def test_an_end_by_force_keeps_what_was_collected(RE: Any, beamline: Beamline, documents: Documents, how: str) -> None:
     def interrupt(flyer: Any) -> MsgGenerator[None]:
-        if flyer.n_taken > 20:
+        if len(flyer._rows) > 20:
             yield from bps.pause()
 
     with pytest.raises(RunEngineInterrupted):
@@ -146,7 +146,7 @@ def test_an_end_by_force_keeps_what_was_collected(RE: Any, beamline: Beamline, d
 def test_a_flight_can_be_stopped(RE: Any, beamline: Beamline, documents: Documents) -> None:
     def stop(flyer: Any) -> MsgGenerator[None]:
         yield from bps.null()
-        if flyer.n_taken > 10:
+        if len(flyer._rows) > 10:
             flyer.stop()
 
     RE(fly(beamline, after_chunk=stop))

@@ -39,7 +39,7 @@ def at_rest(beamline):
     def check(stage_is_back=True):
         assert not beamline.shutter.is_open
         assert not beamline.physics.is_open
-        assert beamline.fccd.file_path is None
+        assert beamline.fccd._stream is None
         assert beamline.fccd._staged.value == "no"
         assert not [t for t in threading.enumerate() if t.name.startswith("fccd")]
         if stage_is_back:

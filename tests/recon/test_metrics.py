@@ -12,7 +12,6 @@ from bluesky_ptycho.errors import MetadataError
 from bluesky_ptycho.geometry import Canvas
 from bluesky_ptycho.recon.metrics import (
     crossing_half_pitch,
-    data_residual,
     frc,
     half_bit_criterion,
     object_nrmse,
@@ -112,14 +111,6 @@ def test_scanned_box_spans_the_probe_centres():
     positions = np.array([[1e-6 + 50e-8, 2e-6 + 40 * 2e-8], [1e-6 + 150e-8, 2e-6 + 180 * 2e-8]])
     assert scanned_box(canvas, positions) == (slice(50, 150), slice(40, 180))
     assert scanned_box(canvas, positions[:1]) == (slice(50, 51), slice(40, 41))
-
-
-def test_residual_counts_valid_pixels_only():
-    measured = np.array([[[3.0, 4.0], [0.0, 100.0]]])
-    model = np.array([[[2.0, 4.0], [2.0, 0.0]]])
-    mask = np.array([[True, True], [True, False]])
-    assert data_residual(measured, model, mask) == pytest.approx((1 + 4) / 25)
-    assert math.isnan(data_residual(0 * measured, model, mask))
 
 
 def test_frc_is_that_of_signal_and_noise():
