@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -18,6 +22,7 @@ from .errors import PreflightError, PtychoError, SettingsError
 from .frames import Snapshot
 from .output import write_output
 from .recon.metrics import object_nrmse, scanned_box
+from .terminal import say
 
 FINISH_TIMEOUT_S = 600.0
 
@@ -47,6 +52,37 @@ class DemoOptions:
             raise SettingsError(f"--shape is {ny} {nx}; expected at least 2 2")
 
 
+class PauseAtOnce:
+    """Context of a RunEngine in which Ctrl-C pauses the plan at once, in the middle of a wait too.
+
+    Its own handler waits for the next checkpoint, which does not come while frames are rendered. A second
+    Ctrl-C goes to the handler before.
+    """
+
+    def __init__(self, run_engine: Any) -> None:
+        self._run_engine = run_engine
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._interrupted)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, self._before)
+        # The request waits for the RunEngine's own thread, which may need what this one holds.
+        threading.Thread(target=self._pause, daemon=True).start()
+
+    def _pause(self) -> None:
+        from bluesky.utils import TransitionError
+
+        with suppress(TransitionError):  # the plan has just ended
+            self._run_engine.request_pause()
+
+
 class ScanClock:
     """Seconds from the start to the stop document of the last run."""
 
@@ -67,7 +103,7 @@ def run_demo(options: DemoOptions) -> int:
 
     Ctrl-C aborts the scan; what was measured is reconstructed and written before KeyboardInterrupt goes on.
     """
-    _say("loading bluesky and opening the catalog ...")
+    say("loading bluesky and opening the catalog ...")
     from bluesky import RunEngine
     from bluesky.utils import RunEngineInterrupted
 
@@ -76,7 +112,7 @@ def run_demo(options: DemoOptions) -> int:
     directory = options.output / "catalog"
     # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)
-    run_engine = RunEngine()
+    run_engine = RunEngine(context_managers=[PauseAtOnce])
     clock = ScanClock()
     with open_catalog(directory) as catalog:
         remember_catalog(directory)
@@ -101,8 +137,8 @@ def run_demo(options: DemoOptions) -> int:
                 ny, nx = options.shape
                 raise PreflightError(f"--shape {ny} {nx} --step {options.step:g} (µm): {error}") from error
             except RunEngineInterrupted:
-                _say("interrupted: the scan is aborted, what was measured is kept")
                 interrupted = True
+                say(_interruption(live))
                 run_engine.abort("interrupted by the user")
             outcome = live.wait(FINISH_TIMEOUT_S)
             if outcome is None and interrupted:  # before the first document
@@ -113,6 +149,13 @@ def run_demo(options: DemoOptions) -> int:
             if interrupted:
                 raise KeyboardInterrupt
             return status
+
+
+def _interruption(live: LivePtycho) -> str:
+    progress = live.progress()
+    if progress is None or not progress.taken:
+        return "interrupted: nothing was measured yet"
+    return f"interrupted: {progress.taken} of {progress.planned} points were measured, and are reconstructed and kept"
 
 
 def _scan(beamline: Any, options: DemoOptions) -> Any:
@@ -153,7 +196,3 @@ def write_truth(path: Path, truth: np.ndarray, snapshot: Snapshot) -> None:
         data.attrs["pixel_size_m"] = canvas.pixel_m[0]
         data.attrs["pixel_size_yx_m"] = canvas.pixel_m
         data.attrs["origin_yx_m"] = canvas.origin_m
-
-
-def _say(message: str) -> None:
-    print(message, flush=True)

@@ -89,8 +89,8 @@ def write_output(
         names += ["result.cxi", "reconstruction.png"]
     summary.write(directory / "summary.json")
     reason = f" ({update.reason})" if update.reason else ""
-    limit_m = None if snapshot is None else snapshot.frc_limit_m
-    say_where(f"{update.exit_status}{reason}: {summary.describe(limit_m)}", directory, names)
+    quality = "no frame was used" if snapshot is None else summary.describe(snapshot.frc_limit_m)
+    say_where(f"{update.exit_status}{reason}: {quality}", directory, names)
     return summary
 
 

@@ -302,6 +302,7 @@ def test_the_list_shows_scans_with_their_reconstructions_newest_first(filled):
     table = format_runs(rows).splitlines()
     assert len(table) == 6
     assert table[1].split()[0] == "2" and "12.0 nm" in table[2] and newer[:8] in table[2]
+    assert table[4].split()[-3:] == ["-", "open", middle.uid[:8]]
     assert max(map(len, table)) <= 100
     at_limit = dataclasses.replace(new, reconstructions=(dataclasses.replace(new.reconstructions[0], limit_m=12e-9),))
     assert "12.0 nm or finer" in format_runs([at_limit])

@@ -26,7 +26,7 @@ class RunRow:
     time : float
         Start, seconds since 1970.
     frames : int
-        Scan points measured; for a reconstruction those it used.
+        Scan points measured; for a reconstruction those it used. 0 as long as the run is open.
     status : str
         "success", "abort" or "fail"; "open" without a stop document.
     resolution_m : float
@@ -88,13 +88,18 @@ def format_runs(rows: Iterable[RunRow]) -> str:
     for row in rows:
         scan = "-" if row.scan_id is None else str(row.scan_id)
         when = datetime.fromtimestamp(row.time).strftime("%Y-%m-%d %H:%M")
-        lines.append((scan, when, row.sample, str(row.frames), "", row.status, row.uid[:8]))
+        lines.append((scan, when, row.sample, _frames(row), "", row.status, row.uid[:8]))
         for result in row.reconstructions:
             when = datetime.fromtimestamp(result.time).strftime("%Y-%m-%d %H:%M")
             sharp = resolution_text(result.resolution_m, result.limit_m) or "-"
-            lines.append(("", when, "  reconstruction", str(result.frames), sharp, result.status, result.uid[:8]))
+            lines.append(("", when, "  reconstruction", _frames(result), sharp, result.status, result.uid[:8]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _frames(row: RunRow) -> str:
+    """Return the number of frames, which the stop document tells."""
+    return "-" if row.status == "open" else str(row.frames)
 
 
 def _documents(container: Any | None, limit: int | None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
