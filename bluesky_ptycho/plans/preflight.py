@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ..errors import PreflightError, SettingsError
-from ..geometry import ENERGY_TIMES_WAVELENGTH_EV_M, Geometry
+from ..geometry import ENERGY_TIMES_WAVELENGTH_EV_M, Canvas, Geometry
+from ..recon.memory import reconstruction_bytes
 from ..scan_plan import Illumination, ScanPlan
 
 STRICTNESS = ("normal", "strict", "force")
@@ -18,8 +19,6 @@ STRICTNESS = ("normal", "strict", "force")
 OVERLAP_REFUSED = 0.20
 OVERLAP_WARNED = 0.60
 """Linear overlap of neighbouring illuminations below which ptychography gets unreliable."""
-BYTES_PER_PIXEL_IN_MEMORY = 5
-"""Amplitude (float32) and mask (bool) of a clean frame, as the solver keeps them."""
 SAMPLED_POINTS = 2000
 
 
@@ -146,7 +145,7 @@ def check(plan: ScanPlan, geometry: Geometry, resources: Resources) -> Preflight
     probe = math.nan if plan.illumination is None else probe_diameter_m(plan.illumination, plan.energy_ev)
     y_min, y_max, x_min, x_max = plan.extent_m
     events = plan.n_points + plan.n_darks
-    ny, nx = geometry.shape
+    canvas = Canvas.for_extent(plan.extent_m, geometry)
     report = Preflight(
         n_points=plan.n_points,
         n_frames=events * plan.frames_per_point,
@@ -158,7 +157,7 @@ def check(plan: ScanPlan, geometry: Geometry, resources: Resources) -> Preflight
         object_pixel_m=geometry.object_pixel_m,
         seconds=events * resources.seconds_per_point,
         disk=events * plan.frames_per_point * resources.bytes_per_frame,
-        memory=plan.n_points * ny * nx * BYTES_PER_PIXEL_IN_MEMORY,
+        memory=reconstruction_bytes(plan.n_points, canvas.shape, geometry.shape),
         resources=resources,
         trajectory=plan.trajectory,
         dark_uid=plan.dark_uid,

@@ -21,6 +21,11 @@ GEOMETRY = Geometry(800.0, 0.121, (120e-6, 120e-6), (240, 240))
 RESOURCES = Resources(2 * 1040 * 1152, 0.1, disk_free=10**12, memory_free=10**12, directory="/data")
 
 
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch):
+    monkeypatch.setattr("bluesky_ptycho.recon.memory.cpu_count", lambda: 2)
+
+
 def plan(step_um=0.1, n=20, **changes):
     points = offsets("raster", n * step_um, n * step_um, step_um, jitter=0) * 1e-6
     fields = {
@@ -41,12 +46,19 @@ def test_numbers():
     assert report.step_m == pytest.approx(100e-9)
     assert report.seconds == pytest.approx(41.0)
     assert report.disk == 410 * 2 * 1040 * 1152
-    assert report.memory == 400 * 240 * 240 * 5
+    frames, side = 400 * 240 * 240 * 4, 1.9e-6 / 6.51e-9 + 240 + 16
+    # three states of object, velocity and two copies, two cores' gradients and illuminations, one snapshot
+    assert report.memory == pytest.approx(frames + side**2 * (3 * 32 + 2 * 12 + 16), rel=0.1)
     np.testing.assert_allclose(report.field_m, 1.9e-6)
     np.testing.assert_allclose(report.object_pixel_m, 6.51e-9, rtol=1e-3)
     assert report.overlap == pytest.approx(1 - 100 / (report.probe_m * 1e9))
     assert not report.refusals and not report.warnings
     report.enforce("strict")
+
+
+def test_a_wide_field_takes_memory_for_the_object():
+    small, wide = (check(plan(step, illumination=None), GEOMETRY, RESOURCES).memory for step in (0.1, 1.0))
+    assert wide - small > ((19e-6 / 6.52e-9) ** 2 - (2e-6 / 6.51e-9 + 256) ** 2) * 3 * 32
 
 
 def test_probe_diameter():
@@ -62,7 +74,7 @@ def test_text_fits_a_terminal():
     assert text.splitlines() == [
         "400 points (raster) over 1.9 x 1.9 µm (x, y), step 100 nm, probe 537 nm, overlap 81%",
         "  object pixel 6.51 x 6.51 nm, 410 frames, 10 dark points, about 41 s",
-        "  disk 0.98 GB (1e+03 GB free) in /data; memory for the analysis 0.12 GB (1e+03 GB free)",
+        "  disk 0.98 GB (1e+03 GB free) in /data; memory for the analysis 0.14 GB (1e+03 GB free)",
     ]
 
 
