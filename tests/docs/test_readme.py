@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+from configparser import ConfigParser
 
 import h5py
 import numpy as np
@@ -74,6 +75,14 @@ def test_the_two_commands_are_the_ones_that_continuous_integration_runs(blocks):
 def test_the_picture_is_there(blocks):
     for link in re.findall(r"\]\(([^)#]+)\)", PAGE.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (REPOSITORY / link).is_file(), f"README links to {link}"
+
+
+def test_extras_that_are_named_are_there():
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    named = set(re.findall(r"'\.\[(\w+)\]'|extra `(\w+)`", PAGE.read_text(encoding="utf-8")))
+    assert {"session", "test", "fftw", "gpu"} == {a or b for a, b in named}
+    assert {a or b for a, b in named} <= set(setup["options.extras_require"])
 
 
 def test_demo(directory):
