@@ -74,6 +74,16 @@ def test_raar_is_the_same_code_on_every_backend(noisy, backend):
     assert_alike(*(solver.snapshot() for solver in solvers))
 
 
+def test_raars_running_residual_is_that_of_object_and_probe():
+    """The waves that its projections meet are reflected ones, and misfit the data in a way of their own."""
+    for n_side, tolerance in ((7, 1e-4), (14, 0.1)):  # 49 frames all count, of 196 a part does
+        problem = make_problem(photons=1e4, n_side=n_side)
+        solver = problem.solver(algorithm="raar")
+        solver.add(problem.batch())
+        running = solver.step(12)
+        assert running == pytest.approx(solver.snapshot(exact_residual=True).residual, rel=tolerance)
+
+
 def test_wedge_in_the_sample_moves_the_pattern_the_way_its_phase_rises():
     """A prism with phase 2 pi k x / N shifts the far field by k pixels towards +q_x (Fourier shift theorem)."""
     y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
