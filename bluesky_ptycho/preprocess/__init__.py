@@ -5,7 +5,7 @@ from .grid import output_geometry
 from .pipeline import Pipeline, make_pipeline
 from .positions import correct_positions
 from .settings import PreprocessSettings
-from .steps import Context, Stack
+from .stack import Context, Stack
 
 __all__ = [
     "Context",

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError
 from ..scan_plan import ScanPlan
-from .layouts import ADC_MASK, DAMAGED_BIT, Layout, find_layout, layout_of
+from .layouts import ADC_MASK, DAMAGED_BIT, GAIN_BITS, Layout, find_layout, layout_of
+from .spectra import PowerSpectra
 
 MIN_DARKS_FOR_SIGMA = 5
 """With fewer frames of whole numbers the spread of a pixel's σ is too wide to call it bad."""
@@ -32,12 +33,18 @@ class DarkModel:
         Frames that went into it.
     exposure_s : float
         Their exposure time in s.
+    gain : int or None
+        Gain they were taken with; None where frames don't tell.
+    power : ndarray (192, bins) float32 or None
+        Power spectrum of each channel's fluctuations along its sequence (FCCD), for its tones.
     """
 
     mean: NDArray[np.float32]
     sigma: NDArray[np.float32]
     n: int
     exposure_s: float
+    gain: int | None = None
+    power: NDArray[np.float32] | None = None
 
     def fits(self, shape: tuple[int, int], exposure_s: float) -> bool:
         """Tell whether it serves for frames of `shape` taken with `exposure_s`."""
@@ -75,6 +82,8 @@ class DarkAccumulator:
         self._sums: NDArray[np.float64] | None = None  # (2, H, W): values, squares
         self._counts = np.zeros((0, 0), dtype=np.uint32)
         self._n = 0
+        self._gain: int | None = None
+        self._spectra: PowerSpectra | None = None
 
     @classmethod
     def for_plan(cls, plan: ScanPlan) -> Self:
@@ -99,38 +108,46 @@ class DarkAccumulator:
         shape = frames.shape[1:]
         if self._sums is None:
             self._sums = np.zeros((2, *shape))
+            if self._layout.fccd and shape == self._layout.frame_shape:
+                self._spectra = PowerSpectra(self._layout)
             self._counts = np.zeros(shape, dtype=np.uint32)
         elif shape != self._counts.shape:
             raise MetadataError(f"dark frames have shape {shape}; expected {self._counts.shape} as those before")
         for frame in frames:
-            values, good = self._read(frame)
-            self._sums[0] += values
-            self._sums[1] += values * values
-            self._counts += good
-            self._n += 1
+            self._take(frame, 1)
 
     def remove(self, frames: NDArray[Any]) -> None:
         """Take frames ``(n, H, W)`` off that were added before, as if they had never been there."""
         assert self._sums is not None and frames.shape[1:] == self._counts.shape and self._n >= len(frames)
         for frame in frames:
-            values, good = self._read(frame)
-            self._sums[0] -= values
-            self._sums[1] -= values * values
-            self._counts -= good
-            self._n -= 1
+            self._take(frame, -1)
+
+    def _take(self, frame: NDArray[Any], sign: int) -> None:
+        assert self._sums is not None
+        values, good = self._read(frame)
+        self._sums[0] += sign * values
+        self._sums[1] += sign * values * values
+        self._counts += np.where(good, sign, 0).astype(self._counts.dtype)
+        self._n += sign
+        if self._spectra is not None:
+            self._spectra.add(values, good, sign)
 
     def merge(self, other: DarkAccumulator) -> None:
         """Add all that `other` has gathered."""
         if other._sums is None:
             return
         if self._sums is None:
-            self._sums, self._counts, self._n = other._sums.copy(), other._counts.copy(), other._n
-            return
+            self._sums, self._counts = np.zeros_like(other._sums), np.zeros_like(other._counts)
+            self._gain = other._gain
+            if other._spectra is not None:
+                self._spectra = PowerSpectra(self._layout)
         if other._counts.shape != self._counts.shape:
             raise MetadataError(f"dark frames have shape {other._counts.shape}; expected {self._counts.shape}")
         self._sums += other._sums
         self._counts += other._counts
         self._n += other._n
+        if self._spectra is not None and other._spectra is not None:
+            self._spectra.merge(other._spectra)
 
     def model(self, exposure_s: float) -> DarkModel:
         """Return the model of all frames so far.
@@ -146,20 +163,33 @@ class DarkAccumulator:
         mean = self._sums[0] / counts
         spread = np.maximum(self._sums[1] - counts * mean * mean, 0.0)
         sigma = np.sqrt(spread / np.where(counts > 1, counts - 1, np.nan)) if self._n > 1 else np.zeros_like(mean)
-        return DarkModel(mean.astype(np.float32), sigma.astype(np.float32), self._n, float(exposure_s))
+        power = None if self._spectra is None else self._spectra.power()
+        return DarkModel(
+            mean.astype(np.float32), sigma.astype(np.float32), self._n, float(exposure_s), self._gain, power
+        )
 
     def _read(self, frame: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return values (0 where damaged) and which are good."""
         if self._layout.fccd:
-            good = (frame & DAMAGED_BIT) == 0
+            if self._gain is None:
+                self._gain = _gain_of(frame)
+            good = (frame & (DAMAGED_BIT | GAIN_BITS[1])) == GAIN_BITS[self._gain]
             return np.where(good, frame & ADC_MASK, 0).astype(np.float64), good
         values = frame.astype(np.float64)
         good = np.isfinite(values)
         return np.where(good, values, 0.0), good
 
 
-def misfit(darks: Sequence[DarkModel] | None, shape: tuple[int, int], exposures_s: Sequence[float]) -> str | None:
-    """Return why `darks` cannot serve for frames of `shape` and these exposures; None if they can."""
+def _gain_of(frame: NDArray[Any]) -> int:
+    """Return the gain that most pixels of an FCCD frame were read with; rows that are sent empty (0) say nothing."""
+    bits = np.bincount(frame[frame != 0] >> 14, minlength=4)
+    return max(GAIN_BITS, key=lambda gain: int(bits[GAIN_BITS[gain] >> 14]))
+
+
+def misfit(
+    darks: Sequence[DarkModel] | None, shape: tuple[int, int], exposures_s: Sequence[float], gain: int
+) -> str | None:
+    """Return why `darks` cannot serve for frames of `shape`, these exposures and this gain; None if they can."""
     if darks is None:
         return "there are no darks"
     if len(darks) != len(exposures_s):
@@ -170,4 +200,6 @@ def misfit(darks: Sequence[DarkModel] | None, shape: tuple[int, int], exposures_
                 f"darks have shape {dark.mean.shape} and exposure {dark.exposure_s:g} s; "
                 f"expected {tuple(shape)} and {exposure:g} s"
             )
+        if dark.gain not in (None, gain):
+            return f"darks were taken with gain {dark.gain}; expected {gain}, as PreprocessSettings.gain says"
     return None

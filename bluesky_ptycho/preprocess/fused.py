@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import BAD, assemble_frame, clean_frame, make_scratch
-from .layouts import GAIN_BITS, N_CHANNELS, image_columns, wire_word_of_channel
+from .layouts import GAIN_BITS, N_CHANNELS, image_columns, shift_channels, wire_word_of_channel
 from .recipe import PreparedDarks, Recipe
-from .steps import Cleaned
+from .stack import Cleaned
+from .work import exposure_table, share_frames
 
 
 @dataclass(frozen=True)
@@ -32,55 +33,39 @@ class FusedChain:
     ----------
     recipe : Recipe
         Of an FCCD layout.
-    executor : ThreadPoolExecutor
+    executor : Executor
         Its threads share the frames of a call; the kernel holds no interpreter lock.
     n_threads : int
     """
 
-    def __init__(self, recipe: Recipe, executor: ThreadPoolExecutor, n_threads: int) -> None:
+    def __init__(self, recipe: Recipe, executor: Executor, n_threads: int) -> None:
         self._recipe = recipe
         self._executor = executor
         self._n_threads = n_threads
         self._buffers = threading.local()
         self._rows, self._columns = recipe.layout.image_rows(), image_columns()
         grid = recipe.grid
-        rows, columns = grid.start[0], grid.start[1] + np.arange(grid.size[1])
+        rows, columns = grid.first[0], grid.first[1] + np.arange(grid.size[1])
         inside = (columns >= 0) & (columns < grid.image_shape[1])
         self._start = rows
         self._box_columns = np.where(inside, self._columns[np.where(inside, columns, 0)], -1)
-        self._groups = np.full((len(recipe.exposure_groups) + 1, len(recipe.exposures_s)), -1, dtype=np.int64)
-        for i, group in enumerate(recipe.exposure_groups):
-            self._groups[i, : len(group)] = group
-        self._factors = np.array(recipe.group_factors, dtype=np.float32)
+        self._groups, self._factors = exposure_table(recipe)
         width = recipe.frame_shape[1]
-        self._beamstop = np.zeros((0, width), dtype=np.float32)
-        if recipe.beamstop is not None:
-            self._beamstop = np.ones((grid.image_shape[0], width), dtype=np.float32)
-            self._beamstop[:, self._columns] = recipe.beamstop
+        self._factor = np.zeros((0, width), dtype=np.float32)
+        given = [factor for factor in (recipe.flat, recipe.beamstop) if factor is not None]
+        if given:
+            self._factor = np.ones((grid.image_shape[0], width), dtype=np.float32)
+            self._factor[:, self._columns] = np.prod(given, axis=0)
         self._known: tuple[PreparedDarks, _KnownDamage] | None = None
 
     def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:
         """Clean frames ``(n, K, H, W)`` in the layout's own order."""
-        n = len(frames)
-        shape = (n, *self._recipe.grid.output_shape)
-        result = Cleaned(
-            np.empty(shape, dtype=np.float32),
-            np.empty(shape, dtype=bool),
-            *np.empty((2, n), dtype=np.int64),
-        )
+        result = Cleaned.empty(len(frames), self._recipe.grid.output_shape)
         known = self._known_damage(darks)
-        todo = iter(range(n))  # next() on it is atomic: each thread takes a frame when it is free
-        jobs = [
-            self._executor.submit(self._work, todo, frames, darks, known, result)
-            for _ in range(min(self._n_threads, n))
-        ]
-        for job in jobs:
-            job.result()
+        share_frames(
+            self._executor, self._n_threads, len(frames), lambda i: self._clean(frames[i], darks, known, result, i)
+        )
         return result
-
-    def _work(self, todo: Any, frames: Any, darks: PreparedDarks, known: _KnownDamage, result: Cleaned) -> None:
-        for i in todo:
-            self._clean(frames[i], darks, known, result, i)
 
     def _clean(
         self, frame: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDamage, result: Cleaned, i: int
@@ -92,6 +77,7 @@ class FusedChain:
             for k, words in enumerate(raw):
                 assemble_frame(words.reshape(-1), wire_word_of_channel(), assembled[k])
             raw = assembled
+        raw = np.ascontiguousarray(shift_channels(raw, settings.channel_shifts))
         limits = (settings.overscan_low, settings.overscan_high) if darks.corrected else (-np.inf, np.inf)
         lost = np.empty(2, dtype=np.int64)
         clean_frame(
@@ -106,11 +92,11 @@ class FusedChain:
             self._factors,
             np.float32(recipe.photons_per_adu),
             np.float32(recipe.floor),
-            self._beamstop,
+            self._factor,
             self._start,
             np.array(recipe.grid.boxes),
             self._box_columns,
-            recipe.grid.binning,
+            int(recipe.grid.binning),
             known.state,
             known.rows,
             known.valid,

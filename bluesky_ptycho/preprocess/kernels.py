@@ -17,7 +17,7 @@ import numpy as np
 
 from ..compiled import kernel
 from .layouts import ADC_MASK, DAMAGED_BIT, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
-from .steps import BIAS_PER_DIFFERENCE
+from .overscan import BIAS_PER_DIFFERENCE
 
 SATURATED, DAMAGED, BAD = 1, 2, 4
 """Bits of a pixel's state; BAD is damage known from the darks."""
@@ -224,6 +224,18 @@ def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> Any:
     for k in range(len(states)):
         known_bad &= states[k] >= BAD
     return np.float32(0), BAD if known_bad else DAMAGED
+
+
+@_jit
+def merge_image(
+    values: Any, states: Any, columns: Any, groups: Any, factors: Any, scale: Any, image: Any, lost: Any
+) -> None:  # fmt: skip
+    """Merge the exposures ``(K, rows, W)`` of a scan point to photons and what is lost, ``(rows, columns)``."""
+    for y in range(len(image)):
+        for i in range(len(columns)):
+            value, merged = merge_pixel(values[:, y, columns[i]], states[:, y, columns[i]], groups, factors)
+            image[y, i] = value * scale
+            lost[y, i] = merged
 
 
 @_jit

@@ -67,10 +67,14 @@ class Layout:
         """
         if not self.fccd:
             return frame_shape
-        expected = (2 * self.half_rows, N_CHANNELS // 2 * N_SLOTS)
-        if tuple(frame_shape) != expected:
-            raise MetadataError(f"frames of layout {self.name!r} have shape {frame_shape}; expected {expected}")
+        if tuple(frame_shape) != self.frame_shape:
+            raise MetadataError(f"frames of layout {self.name!r} have shape {frame_shape}; expected {self.frame_shape}")
         return 2 * self.n_image_rows, N_CHANNELS // 2 * (N_SLOTS - len(OVERSCAN_SLOTS))
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Shape of an FCCD frame."""
+        return 2 * self.half_rows, N_CHANNELS // 2 * N_SLOTS
 
     def image_rows(self) -> NDArray[np.intp]:
         """Return the assembled frame's row for each row of the image."""
@@ -155,6 +159,29 @@ def split_channels(image_rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def join_channels(sequences: NDArray[Any]) -> NDArray[Any]:
-    """Return the image's rows ``(…, 2 * rows, 1152)`` of ``(…, 2, rows, 96, 12)``; inverse of :func:`split_channels`."""
+    """Return the image's rows ``(…, 2 * rows, 1152)`` of ``(…, 2, rows, 96, 12)``: split_channels undone."""
     halves = sequences.reshape(*sequences.shape[:-2], -1)
     return np.concatenate([halves[..., 0, :, :], halves[..., 1, ::-1, ::-1]], axis=-2)
+
+
+def shift_channels(assembled: NDArray[Any], shifts: tuple[int, ...]) -> NDArray[Any]:
+    """Bring channels whose samples come late back to their places, in a copy.
+
+    Parameters
+    ----------
+    assembled : ndarray (…, H, W)
+        Whole frames.
+    shifts : tuple of int
+        Pairs of ADC channel (0..191) and slots that it is late, negative where early.
+    """
+    if not shifts:
+        return assembled
+    frames, half, rows = assembled.copy(), N_CHANNELS // 2, assembled.shape[-2] // 2
+    for channel, late in zip(shifts[::2], shifts[1::2], strict=True):
+        # A half is turned so that its rows and slots stand in the order of readout.
+        part = frames[..., :rows, :] if channel >= half else frames[..., rows:, :][..., ::-1, ::-1]
+        first = channel % half * N_SLOTS
+        tile = part[..., first : first + N_SLOTS]
+        sequence = tile.reshape(*tile.shape[:-2], -1)
+        tile[...] = np.roll(sequence, -late, axis=-1).reshape(tile.shape)
+    return frames

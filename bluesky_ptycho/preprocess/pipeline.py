@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,14 @@ from ..frames import CleanFrames
 from ..geometry import Geometry
 from ..registry import preprocessing_steps
 from ..scan_plan import ScanPlan
+from .chains import Chain, make_chain
 from .darks import DarkModel, misfit
 from .frame_checks import FrameChecks
 from .grid import output_geometry
+from .presets import ORDER, SHAPING, steps_of
 from .recipe import PreparedDarks, Recipe, make_recipe, prepare_darks
 from .settings import PreprocessSettings
-from .steps import FCCD_STEPS, PLAIN_STEPS, Cleaned, Context, Stack
-
-if TYPE_CHECKING:
-    from .fused import FusedChain
+from .stack import Cleaned
 
 logger = logging.getLogger("bluesky_ptycho")
 
@@ -56,21 +55,17 @@ class Pipeline:
         self.needs_darks = recipe.layout.fccd
         self.dark_problem: str | None = None
         self._recipe = recipe
-        self._functions = [preprocessing_steps[name] for name in steps]
         self._checks = FrameChecks(recipe)
         self._n_threads = recipe.settings.threads or os.cpu_count() or 1
         self._executor = ThreadPoolExecutor(self._n_threads, thread_name_prefix="ptycho-preprocess")
-        self._chain: FusedChain | None = None
+        self._chain: Chain | None = None
         self._prepared: tuple[tuple[DarkModel, ...] | None, PreparedDarks] | None = None
         self._lock = threading.Lock()
-        self._fused = recipe.settings.fused and recipe.layout.fccd and steps == FCCD_STEPS
 
     def warm_up(self) -> None:
-        """Compile the kernel (some seconds the first time) so that no frame has to wait for it."""
-        n = len(self._recipe.exposures_s)
-        if self._fused:
-            frames = np.zeros((1, n, *self._recipe.frame_shape), dtype=np.uint16)
-            self._fused_chain()(frames, prepare_darks(None, self._recipe))
+        """Compile the kernels (some seconds the first time) so that no frame has to wait for it."""
+        frames = np.zeros((1, len(self._recipe.exposures_s), *self._recipe.frame_shape), dtype=np.uint16)
+        self._run(frames, prepare_darks(None, self._recipe))
 
     def __call__(self, frames: NDArray[Any], darks: Sequence[DarkModel] | None = None) -> CleanFrames:
         """Clean frames.
@@ -94,8 +89,7 @@ class Pipeline:
         """
         self._check(frames)
         prepared = self._prepare(None if darks is None else tuple(darks))
-        clean = self._fused_chain() if self._fused else self._step_by_step
-        result = clean(frames, prepared)
+        result = self._run(frames, prepared)
         totals = result.photons.sum(axis=(1, 2), dtype=np.float64)
         rejected = self._checks(totals, result.n_damaged, result.n_saturated)
         return CleanFrames(result.photons, result.mask, rejected, prepared.corrected)
@@ -128,7 +122,7 @@ class Pipeline:
             known = self._prepared
             if known is not None and _same(known[0], darks):
                 return known[1]
-            problem = misfit(darks, self._recipe.frame_shape, self._recipe.exposures_s)
+            problem = misfit(darks, self._recipe.frame_shape, self._recipe.exposures_s, self.settings.gain)
             if problem is not None and self.settings.strict_darks:
                 raise MetadataError(f"strict_darks: {problem}")
             if problem is not None and darks is not None:
@@ -138,32 +132,11 @@ class Pipeline:
             self._prepared = (darks, prepared)
             return prepared
 
-    def _fused_chain(self) -> FusedChain:
+    def _run(self, frames: NDArray[Any], darks: PreparedDarks) -> Cleaned:
         with self._lock:
             if self._chain is None:
-                from .fused import FusedChain  # importing numba takes half a second
-
-                self._chain = FusedChain(self._recipe, self._executor, self._n_threads)
-            return self._chain
-
-    def _step_by_step(self, frames: NDArray[Any], darks: PreparedDarks) -> Cleaned:
-        """Run the steps on one scan point after the other, which bounds the memory."""
-        context = Context(self._recipe, darks)
-        n, shape = len(frames), self._recipe.grid.output_shape
-        photons, mask = np.empty((n, *shape), dtype=np.float32), np.empty((n, *shape), dtype=bool)
-        lost = np.zeros((2, n), dtype=np.int64)
-
-        def clean(i: int) -> None:
-            stack = Stack.of(frames[i : i + 1])
-            for step in self._functions:
-                stack = step(stack, context)
-            photons[i], mask[i] = stack.values[0], ~(stack.damaged | stack.saturated)[0]
-            assert stack.n_damaged is not None and stack.n_saturated is not None  # merge_exposures counts them
-            lost[:, i] = stack.n_damaged[0], stack.n_saturated[0]
-
-        for _ in self._executor.map(clean, range(n)):
-            pass
-        return Cleaned(photons, mask, *lost)
+                self._chain = make_chain(self._recipe, self.steps, self._executor, self._n_threads)
+        return self._chain(frames, darks)
 
 
 def _same(one: tuple[DarkModel, ...] | None, other: tuple[DarkModel, ...] | None) -> bool:
@@ -194,7 +167,7 @@ def make_pipeline(plan: ScanPlan, settings: PreprocessSettings | None = None, ba
         raise SettingsError(f"preprocessing backend is {backend!r}; expected 'numpy' or 'auto'")
     settings = settings or PreprocessSettings()
     recipe = make_recipe(plan, settings)
-    own = FCCD_STEPS if recipe.layout.fccd else PLAIN_STEPS
+    own = steps_of(settings.preset, recipe.layout)
     steps = own if settings.steps is None else settings.steps
     _check_steps(steps, own)
     return Pipeline(recipe, steps, output_geometry(plan, settings))
@@ -204,13 +177,12 @@ def _check_steps(steps: tuple[str, ...], own: tuple[str, ...]) -> None:
     """Refuse unknown, repeated, missing and misplaced steps."""
     for name in steps:
         preprocessing_steps[name]  # unknown names raise
-    shaping = ("descramble", "flag_pixels", "crop", "merge_exposures", "box_sum", "orient")
-    needed = [name for name in own if name in shaping]
+    needed = [name for name in own if name in SHAPING]
     missing = [name for name in needed if name not in steps]
     if missing or len(set(steps)) != len(steps):
         raise SettingsError(
             f"PreprocessSettings.steps is {steps}; expected each step once and among them {', '.join(needed)}"
         )
-    order = [own.index(name) for name in steps if name in own]
+    order = [ORDER.index(name) for name in steps if name in ORDER]
     if order != sorted(order):
-        raise SettingsError(f"PreprocessSettings.steps is {steps}; expected the order {', '.join(own)}")
+        raise SettingsError(f"PreprocessSettings.steps is {steps}; expected the order {', '.join(ORDER)}")

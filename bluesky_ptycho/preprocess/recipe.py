@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MetadataError
+from ..errors import MetadataError, SettingsError
 from ..scan_plan import ScanPlan
 from .darks import DarkModel
+from .files import load_image
 from .grid import Grid, make_grid
-from .layouts import N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, layout_of
+from .layouts import N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, layout_of, shift_channels
 from .settings import PreprocessSettings
+from .tones import find_tones
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,12 @@ class Recipe:
         Pixels below it (in photons) become 0; -inf where nothing is clipped.
     exposure_groups : tuple of tuple of int
         Indices of the exposures of equal time, longest time first.
-    beamstop : ndarray (rows, columns) float32 or None
-        Factor for each pixel of the raw image.
+    beamstop, flat : ndarray (rows, columns) float32 or None
+        Factors for each pixel of the raw image: one over transmission, one over sensitivity.
+    user_bad : ndarray (rows, columns) bool or None
+        Pixels of the raw image that the settings call bad.
+    background : ndarray (rows, columns) float32 or None
+        Photons in the longest exposure that are not the sample's.
     """
 
     settings: PreprocessSettings
@@ -42,6 +49,9 @@ class Recipe:
     floor: float
     exposure_groups: tuple[tuple[int, ...], ...]
     beamstop: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    flat: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    user_bad: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    background: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
     def group_factors(self) -> tuple[float, ...]:
@@ -49,11 +59,29 @@ class Recipe:
         longest = max(self.exposures_s)
         return tuple(longest / self.exposures_s[group[0]] for group in self.exposure_groups)
 
+    @property
+    def background_limit(self) -> float:
+        """Magnitude in ADU below which a sample is background."""
+        return self.settings.background_photons / self.photons_per_adu
+
+    def in_place(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Return frames ``(…, H, W)`` of the layout assembled, late channels in their places."""
+        if not self.layout.fccd:
+            return frames
+        return shift_channels(assemble(frames) if self.layout.wire else frames, self.settings.channel_shifts)
+
     def image_of(self, frames: NDArray[Any]) -> NDArray[Any]:
         """Cut the image out of assembled frames ``(…, H, W)``."""
         if not self.layout.fccd:
             return frames
         return frames[..., self.layout.image_rows()[:, None], image_columns()]
+
+    def put_image(self, frames: NDArray[Any], images: NDArray[Any]) -> None:
+        """Write images to the place that they have in assembled frames ``(…, H, W)``."""
+        if self.layout.fccd:
+            frames[..., self.layout.image_rows()[:, None], image_columns()] = images
+        else:
+            frames[...] = images
 
 
 @dataclass(frozen=True)
@@ -68,11 +96,14 @@ class PreparedDarks:
         Bad pixels of the image.
     corrected : bool
         Whether `mean` was measured.
+    tones : tuple of tuple of ndarray
+        For each exposure the frequencies of each channel's tones, in periods per sequence; may be empty.
     """
 
     mean: NDArray[np.float32]
     bad: NDArray[np.bool_]
     corrected: bool
+    tones: tuple[tuple[NDArray[np.float64], ...], ...] = ()
 
 
 def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
@@ -80,6 +111,11 @@ def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
     grid = make_grid(plan, settings)
     detector, layout = plan.detector, layout_of(plan)
     assert detector is not None  # make_grid has refused it
+    for channel in settings.channel_shifts[::2]:
+        if not 0 <= channel < N_CHANNELS:
+            raise SettingsError(
+                f"PreprocessSettings.channel_shifts names channel {channel}; expected 0 to {N_CHANNELS - 1}"
+            )
     scale, floor = 1.0, 0.0 if settings.clip_negative else -np.inf
     if layout.fccd:
         if not (np.isfinite(detector.adu_per_ev) and detector.adu_per_ev > 0):
@@ -97,6 +133,9 @@ def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
         floor=floor,
         exposure_groups=tuple(tuple(k for k, t in enumerate(plan.exposures_s) if t == time) for time in times),
         beamstop=_beamstop(grid, detector.pixel_m, settings),
+        flat=_flat(settings, grid.image_shape),
+        user_bad=_user_bad(settings, grid.image_shape),
+        background=_background(settings, grid.image_shape),
     )
 
 
@@ -112,22 +151,67 @@ def _beamstop(grid: Grid, pixel_m: tuple[float, float], settings: PreprocessSett
     return np.where(behind, 1.0 / settings.beamstop_transmission, 1.0).astype(np.float32)
 
 
+def _flat(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Return one over the sensitivity of each pixel; pixels without any are the user mask's."""
+    if settings.flat_file is None:
+        return None
+    flat = load_image(settings.flat_file, shape, "flat_file").astype(np.float32)
+    return np.divide(1, flat, out=np.ones_like(flat), where=flat > 0)
+
+
+def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Return the pixels that mask file, rectangles and flat field call bad."""
+    bad = np.zeros(shape, dtype=bool)
+    if settings.mask_file is not None:
+        bad |= load_image(settings.mask_file, shape, "mask_file") == 0
+    if settings.flat_file is not None:
+        bad |= load_image(settings.flat_file, shape, "flat_file") <= 0
+    regions = np.reshape(settings.mask_regions, (-1, 4))
+    for top, bottom, left, right in regions:
+        if not (top < bottom and left < right):
+            raise SettingsError(
+                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
+                "expected first row < last row, first column < last column"
+            )
+        rows, columns = (
+            slice(max(0, math.floor(low)), max(0, math.ceil(high))) for low, high in ((top, bottom), (left, right))
+        )
+        bad[rows, columns] = True
+    return bad if bad.any() else None
+
+
+def _background(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    if settings.background_file is None:
+        return None
+    return load_image(settings.background_file, shape, "background_file").astype(np.float32)
+
+
 def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> PreparedDarks:
-    """Bring dark models (which fit) into assembled order and find bad pixels and channels."""
-    shape, n_exposures = recipe.frame_shape, len(recipe.exposures_s)
-    if darks is None:
-        bad = np.zeros((n_exposures, *recipe.grid.image_shape), dtype=bool)
-        return PreparedDarks(np.zeros((n_exposures, *shape), dtype=np.float32), bad, corrected=False)
-    mean = np.empty((n_exposures, *shape), dtype=np.float32)
-    for k, dark in enumerate(darks):
-        bad_pixels = dark.bad_pixels(recipe.settings.bad_pixel_sigma)
-        values, sigma = np.where(bad_pixels, np.nan, dark.mean), dark.sigma
-        if recipe.layout.wire:
-            values, sigma = assemble(values), assemble(sigma)
+    """Bring dark models (which fit) into assembled order and find bad pixels, bad channels and tones.
+
+    What the user's mask calls bad is bad here; a background counts as part of the dark.
+    """
+    n_exposures, settings = len(recipe.exposures_s), recipe.settings
+    mean = np.zeros((n_exposures, *recipe.frame_shape), dtype=np.float32)
+    tones: list[tuple[NDArray[np.float64], ...]] = []
+    for k, dark in enumerate(darks or ()):
+        values = recipe.in_place(np.where(dark.bad_pixels(settings.bad_pixel_sigma), np.nan, dark.mean))
         if recipe.layout.fccd and dark.n > 1:
-            values = np.where(_bad_channels(sigma, recipe.layout, recipe.settings.bad_channel_sigma), np.nan, values)
+            sigma = recipe.in_place(dark.sigma)
+            values = np.where(_bad_channels(sigma, recipe.layout, settings.bad_channel_sigma), np.nan, values)
         mean[k] = values
-    return PreparedDarks(mean, np.ascontiguousarray(np.isnan(recipe.image_of(mean))), corrected=True)
+        if dark.power is not None:
+            tones.append(tuple(find_tones(dark.power, dark.n, settings.tone_threshold, settings.tone_limit)))
+    longest = max(recipe.exposures_s)
+    for k, exposure in enumerate(recipe.exposures_s):
+        image = np.zeros(recipe.grid.image_shape, dtype=np.float32)
+        if recipe.background is not None:
+            image += recipe.background * np.float32(exposure / longest / recipe.photons_per_adu)
+        if recipe.user_bad is not None:
+            image[recipe.user_bad] = np.nan
+        recipe.put_image(mean[k], recipe.image_of(mean[k]) + image)
+    bad = np.ascontiguousarray(np.isnan(recipe.image_of(mean)))
+    return PreparedDarks(mean, bad, corrected=darks is not None, tones=tuple(tones))
 
 
 def _bad_channels(sigma: NDArray[np.float32], layout: Layout, factor: float) -> NDArray[np.bool_]:

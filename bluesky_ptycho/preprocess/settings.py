@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 from ..errors import SettingsError
 from ..settings import Settings, setting
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cosmic": {"photon_threshold": 0.8, "threshold_reach": 0, "resampling": "box", "centre_frames": 0},
+    "nanosurveyor": {"photon_threshold": 1.0, "threshold_reach": 2, "resampling": "gaussian", "centre_frames": 0},
+}
+"""What a preset sets where a setting is left to it; its steps are in :mod:`bluesky_ptycho.preprocess.presets`."""
 
 
 @dataclass(frozen=True)
 class PreprocessSettings(Settings):
     """How raw frames become photons.
 
-    Coordinates of the raw image (`optical_centre`) are edge coordinates ``(row, column)`` of the
+    A setting that is None and named in :data:`PRESETS` takes the preset's value when the object is made,
+    so that what is recorded is what was done.
+
+    Coordinates of the raw image (`optical_centre`, `mask_regions`) are edge coordinates ``(row, column)`` of the
     assembled and cropped image before it is oriented: the first pixel reaches from 0 to 1.
 
     Raises
@@ -21,23 +31,65 @@ class PreprocessSettings(Settings):
         On a value out of range, or a position or matrix with the wrong number of entries.
     """
 
-    steps: tuple[str, ...] | None = setting(None, "Names of the steps in order; None for all that the layout needs.")
-    binning: int | None = setting(
-        None, "Raw pixels per side that are summed to one solver pixel; None for the layout's own.", low=1, high=64
+    preset: str = setting("cosmic", "Which steps and values to start from.", choices=tuple(PRESETS))
+    steps: tuple[str, ...] | None = setting(
+        None, "Names of the steps in order; None for all of the preset that the layout needs."
     )
+    binning: float | None = setting(
+        None,
+        "Raw pixels per side that make one solver pixel, fractions too; None for the layout's own, "
+        "or what object_pixel_m and pattern_px ask for.",
+        low=1.0,
+        high=64.0,
+    )
+    pattern_px: int | None = setting(
+        None, "Side of a solver pattern; None for what the image holds.", low=8, high=8192, unit="pixel"
+    )
+    object_pixel_m: float | None = setting(
+        None, "Wanted pixel of the object, which sets the binning; None to leave it.", low=1e-12, unit="m"
+    )
+    resampling: str | None = setting(
+        None,
+        "How raw pixels become solver pixels: sum of boxes, Gaussian kernel, or Fourier crop; None: the preset's.",
+        choices=("box", "gaussian", "fourier"),
+    )
+    gaussian_sigma: float = setting(0.5, "Width of the Gaussian kernel, in solver pixels.", low=0.1, high=4.0)
     crop_px: int | None = setting(
         None, "Side of the square of raw pixels to keep, a multiple of the binning; None for the whole image.", low=8
     )
     optical_centre: tuple[float, ...] | None = setting(
         None, "Where the beam axis meets the raw image (row, column); None for the array's centre.", unit="pixel"
     )
-    photon_threshold: float = setting(0.8, "Raw pixels with less are set to 0.", low=0.0, high=100.0, unit="photon")
+    centre_frames: int | None = setting(
+        None, "First frames whose centre of mass becomes the optical centre; 0 for none; None: the preset's.", low=0
+    )
+    photon_threshold: float | None = setting(
+        None, "Raw pixels with less are set to 0; None: the preset's.", low=0.0, high=100.0, unit="photon"
+    )
+    threshold_reach: int | None = setting(
+        None, "Pixels next to one above the threshold are kept if a square of this side holds both; 0 or 1: none are.",
+        low=0, high=8,
+    )  # fmt: skip
     clip_negative: bool = setting(
         True, "Whether negative photons become 0; without it (and with threshold 0) the noise stays unbiased."
     )
     overscan_rows: int = setting(21, "Rows of the running median over the overscan, odd.", low=1, high=101)
     overscan_low: float = setting(-1000.0, "Lower limit of the overscan background.", unit="ADU")
     overscan_high: float = setting(50.0, "Upper limit of the overscan background.", unit="ADU")
+    overscan_skip: int = setting(
+        0, "First rows of a half that the polynomial over the overscan is not fitted to.", low=0, high=400
+    )
+    background_photons: float = setting(
+        0.7, "Samples below it, of either sign, tell the background of drift and tones.", low=0.05, unit="photon"
+    )
+    drift_terms: int = setting(8, "Cosines over the rows that the remaining drift is made of.", low=0, high=40)
+    tone_limit: int = setting(2, "Most tones that are removed from a channel.", low=0, high=16)
+    tone_threshold: float = setting(
+        6.0, "Power of a tone in the darks over the median of its channel.", low=3.0, high=1000.0
+    )
+    channel_shifts: tuple[int, ...] = setting(
+        (), "Pairs of ADC channel and the number of slots that its samples come late (negative: early)."
+    )
     gain: int = setting(1, "Gain the camera runs at; pixels of another gain count as damaged.", choices=(1, 2, 8))
     bad_pixel_sigma: float = setting(5.0, "Dark noise of a bad pixel over the median of all.", low=1.5)
     bad_channel_sigma: float = setting(3.0, "Dark noise of a bad ADC channel over the median of all.", low=1.2)
@@ -46,6 +98,16 @@ class PreprocessSettings(Settings):
     )
     beamstop_radius_m: float = setting(0.0, "Radius of the semitransparent beamstop; 0 for none.", low=0.0, unit="m")
     beamstop_transmission: float = setting(0.01, "Transmission of the beamstop.", low=1e-6, high=1.0)
+    mask_file: str | None = setting(
+        None, "File (.npy, or HDF5 as path::dataset) of the raw image's shape, true or 1 where a pixel is good."
+    )
+    mask_regions: tuple[float, ...] = setting(
+        (), "Bad rectangles of the raw image, four edges each: first row, last row, first column, last column."
+    )
+    flat_file: str | None = setting(None, "File of the relative sensitivity of each raw pixel, about 1.")
+    background_file: str | None = setting(
+        None, "File of photons per raw pixel in the longest exposure that do not come from the sample."
+    )
     position_matrix: tuple[float, ...] | None = setting(
         None, "2×2 matrix (xx, xy, yx, yy) that corrects stage positions (x, y); None for none."
     )
@@ -59,7 +121,15 @@ class PreprocessSettings(Settings):
     threads: int | None = setting(None, "Threads that work on frames; None for all cores.", low=1, high=256)
 
     def __post_init__(self) -> None:
+        for name, value in PRESETS.get(self.preset, {}).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         super().__post_init__()
+        for name, period in (("channel_shifts", 2), ("mask_regions", 4)):
+            if len(getattr(self, name)) % period:
+                raise SettingsError(
+                    f"PreprocessSettings.{name} has {len(getattr(self, name))} numbers; expected {period} per entry"
+                )
         for name, length in (("optical_centre", 2), ("position_matrix", 4)):
             value = getattr(self, name)
             if value is not None and len(value) != length:
@@ -71,3 +141,10 @@ class PreprocessSettings(Settings):
                 f"PreprocessSettings.overscan_low is {self.overscan_low}; "
                 f"expected less than overscan_high, {self.overscan_high}"
             )
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with `changes`; with another preset, what came from the old one comes from the new one."""
+        if changes.get("preset", self.preset) != self.preset:
+            own = PRESETS[self.preset]
+            changes = {name: None for name, value in own.items() if getattr(self, name) == value} | changes
+        return super().replace(**changes)

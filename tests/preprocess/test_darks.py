@@ -122,8 +122,11 @@ def test_accumulator_refuses_what_does_not_fit():
 
 def test_misfit_names_what_differs():
     dark = DarkModel(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32), 5, 0.1)
-    assert misfit([dark], (2, 3), (0.10005,)) is None
-    assert "no darks" in str(misfit(None, (2, 3), (0.1,)))
-    assert "of 1 exposures; expected 2" in str(misfit([dark], (2, 3), (0.1, 1.0)))
-    assert "exposure 0.1 s; expected (2, 3) and 0.2 s" in str(misfit([dark], (2, 3), (0.2,)))
-    assert "shape (2, 3)" in str(misfit([dark], (3, 3), (0.1,)))
+    assert misfit([dark], (2, 3), (0.10005,), 1) is None
+    assert "no darks" in str(misfit(None, (2, 3), (0.1,), 1))
+    assert "of 1 exposures; expected 2" in str(misfit([dark], (2, 3), (0.1, 1.0), 1))
+    assert "exposure 0.1 s; expected (2, 3) and 0.2 s" in str(misfit([dark], (2, 3), (0.2,), 1))
+    assert "shape (2, 3)" in str(misfit([dark], (3, 3), (0.1,), 1))
+    other = dataclasses.replace(dark, gain=8)
+    assert misfit([other], (2, 3), (0.1,), 8) is None
+    assert "gain 8; expected 1" in str(misfit([other], (2, 3), (0.1,), 1))

@@ -282,7 +282,7 @@ def test_wrong_frames_are_refused_in_one_clear_line(frames):
         ({"optical_centre": (1000.0, 3.0)}, "expected within"),
         ({"steps": ("flag_pixels",)}, "expected each step once and among them descramble"),
         (
-            {"steps": ("flag_pixels", "descramble", "crop", "merge_exposures", "box_sum", "orient")},
+            {"steps": ("flag_pixels", "descramble", "crop", "merge_exposures", "resample", "orient")},
             "expected the order",
         ),
     ],
@@ -308,7 +308,7 @@ def test_a_registered_step_takes_part_by_name(monkeypatch):
     def double(stack, context):
         return dataclasses.replace(stack, values=stack.values * 2)
 
-    names = ("flag_pixels", "merge_exposures", "double", "box_sum")
+    names = ("flag_pixels", "merge_exposures", "double", "resample")
     pipeline = make_pipeline(make_plan("plain", shape=(8, 8)), PreprocessSettings(steps=names))
     assert pipeline.steps == names
     assert (pipeline(np.ones((1, 1, 8, 8), np.uint16)).photons == 2).all()

@@ -9,14 +9,18 @@ from hypothesis import strategies as st
 
 from bluesky_ptycho.preprocess import PreprocessSettings, output_geometry
 from bluesky_ptycho.preprocess.grid import Grid, orient
+from bluesky_ptycho.preprocess.overscan import (
+    BIAS_PER_DIFFERENCE,
+    running_median,
+    subtract_overscan,
+    typical_difference,
+)
 from bluesky_ptycho.preprocess.positions import correct_positions
 from bluesky_ptycho.preprocess.recipe import PreparedDarks, make_recipe, prepare_darks
 from bluesky_ptycho.preprocess.steps import (
-    BIAS_PER_DIFFERENCE,
     Context,
     Stack,
     beamstop,
-    box_sum,
     crop,
     dilate3x3,
     dilate_saturation,
@@ -24,10 +28,8 @@ from bluesky_ptycho.preprocess.steps import (
     merge_exposures,
     orient_patterns,
     photons,
-    running_median,
+    resample,
     subtract_dark,
-    subtract_overscan,
-    typical_difference,
 )
 
 from .camera import SHAPE, make_plan, put_image
@@ -196,12 +198,12 @@ def test_orientation_turns_a_wedge():
     np.testing.assert_array_equal(turned, raw.T[::-1, ::-1])
 
 
-def test_box_sum_by_hand_one_bad_contributor_masks():
+def test_resample_by_hand_one_bad_contributor_masks():
     context = make_context("plain", shape=(4, 6), binning=2)
     values = np.arange(24, dtype=np.float32).reshape(1, 4, 6)
     damaged = np.zeros((1, 4, 6), dtype=bool)
     damaged[0, 3, 4] = True
-    stack = orient_patterns(box_sum(stack_of(values, damaged), context), context)
+    stack = orient_patterns(resample(stack_of(values, damaged), context), context)
     assert stack.values[0].tolist() == [
         [0 + 1 + 6 + 7, 2 + 3 + 8 + 9, 4 + 5 + 10 + 11],
         [12 + 13 + 18 + 19, 14 + 15 + 20 + 21, 0],
@@ -214,12 +216,12 @@ def test_box_sum_by_hand_one_bad_contributor_masks():
     binning=st.integers(1, 5), boxes=st.tuples(st.integers(1, 6), st.integers(1, 6)), seed=st.integers(0, 1000),
     start=st.tuples(st.integers(-6, 12), st.integers(-6, 12)), oriented=st.booleans(),
 )  # fmt: skip
-def test_box_sum_conserves_the_photons_of_its_window(binning, boxes, seed, start, oriented):
+def test_resample_conserves_the_photons_of_its_window(binning, boxes, seed, start, oriented):
     image = np.random.default_rng(seed).poisson(3, (20, 24)).astype(np.float32)
     size = (boxes[0] * binning, boxes[1] * binning)
-    grid = Grid((20, 24), start, size, binning, oriented)
+    grid = Grid((20, 24), start, boxes, binning, oriented)
     rows, columns = (slice(max(s, 0), max(s + n, 0)) for s, n in zip(start, size, strict=True))
-    summed = grid.to_solver(grid.sum_boxes(image))
+    summed = grid.to_solver(grid.resample(image))
     assert summed.shape == grid.output_shape
     assert summed.sum() == image[rows, columns].sum()
     inside = [max(0, min(s + n, m) - max(s, 0)) for s, n, m in zip(start, size, (20, 24), strict=True)]
@@ -233,12 +235,12 @@ def test_grid_default_is_the_whole_image_with_the_axis_on_the_zero_frequency_pix
     assert geometry.pixel_m == pytest.approx((120e-6, 120e-6))
     assert geometry.object_pixel_m[0] == pytest.approx(6.51e-9, rel=1e-3)
     grid = make_context().recipe.grid
-    assert (grid.start, grid.size) == ((0, 0), (960, 960))
+    assert (grid.first, grid.size) == ((0, 0), (960, 960))
     # A spot where the grid says that the optical centre is must land on [120, 120].
     y, x = (int(c) for c in grid.optical_centre)
     image = np.zeros((960, 960), dtype=np.float32)
     image[y, x] = image[y - 1, x - 1] = 1
-    assert grid.to_solver(grid.sum_boxes(image))[120, 120] == 2
+    assert grid.to_solver(grid.resample(image))[120, 120] == 2
 
 
 @pytest.mark.parametrize("centre", [(480.0, 480.0), (470.0, 491.0), (478.0, 478.0)])
@@ -247,7 +249,7 @@ def test_the_given_optical_centre_lands_on_the_zero_frequency_pixel(centre, crop
     context = make_context(optical_centre=centre, crop_px=crop_px)
     image = np.zeros((960, 960), dtype=np.float32)
     image[int(centre[0]), int(centre[1])] = image[int(centre[0]) - 1, int(centre[1]) - 1] = 1
-    pattern = context.recipe.grid.to_solver(context.recipe.grid.sum_boxes(image))
+    pattern = context.recipe.grid.to_solver(context.recipe.grid.resample(image))
     n = len(pattern)
     assert pattern[n // 2, n // 2] == 2
     outside = ~context.recipe.grid.all_valid(np.ones((960, 960), dtype=bool))

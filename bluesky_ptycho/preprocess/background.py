@@ -1,0 +1,106 @@
+"""Drift and tones that the overscan leaves: estimated from the samples without light.
+
+This is the background and spike step of Daurer et al. 2017 (J. Synchrotron Rad. 24, 2017): samples whose
+magnitude is below a threshold are background, their transform along the readout sequence shows spikes, and
+what the spikes are made of is subtracted. Here the low frequencies are a few cosines over the rows, the
+spikes are the tones known from the darks at their exact frequencies, and samples in the light are filled in
+from the estimate itself, so that they do not pull it towards 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..registry import preprocessing_steps
+from .layouts import N_SLOTS, join_channels, split_channels
+from .stack import Context, Stack
+from .steps import dilate3x3
+
+N_FILLS = 3
+"""Rounds in which samples in the light are filled in from the drift of the round before."""
+MIN_SHARE = 0.05
+"""Share of a channel's samples that must be background for its tones to be estimated."""
+
+
+@preprocessing_steps.register("subtract_background")
+def subtract_background(stack: Stack, context: Context) -> Stack:
+    """Subtract the drift and the tones of each channel, as far as samples without light show them."""
+    recipe = context.recipe
+    rows, settings = recipe.layout.image_rows(), recipe.settings
+    limit = np.float32(settings.background_photons / recipe.photons_per_adu)
+    # What was spilt next to a saturated pixel is no background.
+    saturated = stack.saturated.copy()
+    recipe.put_image(saturated, dilate3x3(recipe.image_of(saturated)))
+    lost = (stack.damaged | saturated)[..., rows, :]
+    sequences = split_channels(np.where(lost, np.nan, stack.values[..., rows, :]))
+    background = np.zeros_like(sequences)
+    for index in np.ndindex(sequences.shape[:2]):
+        tones = context.darks.tones[index[1]] if context.darks.tones else ()
+        background[index] = background_of(sequences[index], limit, settings.drift_terms, tones)
+    values = stack.values.copy()
+    values[..., rows, :] -= join_channels(background)
+    return dataclasses.replace(stack, values=values)
+
+
+def background_of(
+    sequences: NDArray[np.float32], limit: float, n_terms: int, tones: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float32]:
+    """Return the drift and the tones in one frame's samples.
+
+    Parameters
+    ----------
+    sequences : ndarray (2, rows, channels, 12) float32
+        ADU without dark and overscan; NaN where lost.
+    limit : float
+        Samples of less magnitude are background.
+    n_terms : int
+        Cosines over the rows; 0 for no drift.
+    tones : sequence of ndarray
+        Frequencies of each channel, the upper half's before the lower half's; may be empty.
+    """
+    with np.errstate(invalid="ignore"):
+        usable = np.abs(sequences) < limit
+    samples = np.where(usable, sequences, np.float32(0))
+    drift = drift_of(samples.sum(axis=-1), usable.sum(axis=-1), n_terms)
+    background = np.repeat(drift[..., None], N_SLOTS, axis=-1)
+    n_channels = sequences.shape[2]
+    for channel, frequencies in enumerate(tones):
+        half, c = divmod(channel, n_channels)
+        for frequency in frequencies:
+            rest = (sequences[half, :, c] - background[half, :, c]).reshape(-1)
+            background[half, :, c] += tone_of(rest, limit, frequency).reshape(-1, N_SLOTS)
+    return background
+
+
+def drift_of(totals: NDArray[np.float32], counts: NDArray[np.int64], n_terms: int) -> NDArray[np.float32]:
+    """Return the drift ``(…, rows, channels)`` of the sums and numbers of each row's background samples."""
+    n_rows = totals.shape[-2]
+    terms = np.arange(1, n_terms + 1)
+    cosines = np.cos(np.pi * terms * (np.arange(n_rows)[:, None] + 0.5) / n_rows)
+    drift = np.zeros(totals.shape)
+    for _ in range(N_FILLS if n_terms else 0):
+        filled = (totals + (N_SLOTS - counts) * drift) / N_SLOTS
+        drift = cosines @ ((2 / n_rows) * (cosines.T @ filled))
+    return drift.astype(np.float32)
+
+
+def tone_of(samples: NDArray[np.float32], limit: float, frequency: float) -> NDArray[np.float32]:
+    """Return the tone of `frequency` (periods per sequence) in the samples of less magnitude than `limit`."""
+    with np.errstate(invalid="ignore"):
+        kept = np.abs(samples) < limit
+    if kept.mean() <= MIN_SHARE:
+        return np.zeros_like(samples)
+    cosine, sine = tone_tables(frequency, len(samples))
+    samples = np.where(kept, samples, np.float32(0))
+    scale = 2 / kept.sum()
+    return (scale * ((samples @ cosine) * cosine + (samples @ sine) * sine)).astype(np.float32)
+
+
+def tone_tables(frequency: float, n_samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return cosine and sine of a tone of `frequency` periods over `n_samples`."""
+    phase = 2 * np.pi * frequency * np.arange(n_samples) / n_samples
+    return np.cos(phase), np.sin(phase)

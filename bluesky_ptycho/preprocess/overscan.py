@@ -1,0 +1,135 @@
+"""What a channel reads without light, from its overscan slots: running median or polynomial."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from ..registry import preprocessing_steps
+from .layouts import N_SLOTS, OVERSCAN_SLOTS, join_channels, split_channels
+from .stack import Context, Stack
+
+MEDIAN_OF_MINIMUM = -0.54485
+"""Median of the minimum of two samples of a normal distribution, in σ."""
+MEDIAN_OF_DIFFERENCE = 0.95387
+"""Median of the absolute difference of two samples of a normal distribution, in σ."""
+BIAS_PER_DIFFERENCE = -MEDIAN_OF_MINIMUM / MEDIAN_OF_DIFFERENCE
+
+
+@preprocessing_steps.register("subtract_overscan")
+def subtract_overscan(stack: Stack, context: Context) -> Stack:
+    """Subtract row by row what a channel reads without light.
+
+    The lesser of the two overscan slots (the other may have caught charge from bright pixels),
+    running median over the rows of the half, clamped. The median of the minimum of two samples lies
+    0.545 σ below the mean: that is put right with the σ which the two slots' difference shows.
+    Where a whole window of overscan is lost, the pixels are damaged.
+    """
+    settings = context.recipe.settings
+    limits = (settings.overscan_low, settings.overscan_high) if context.darks.corrected else (-np.inf, np.inf)
+    values, damaged = stack.values.copy(), stack.damaged.copy()
+    lost = stack.damaged | stack.saturated
+    for rows in context.recipe.layout.image_rows().reshape(2, -1):
+        block = slice(rows[0], rows[-1] + 1)
+        slots = [np.where(lost[..., block, s::N_SLOTS], np.inf, values[..., block, s::N_SLOTS]) for s in OVERSCAN_SLOTS]
+        background = np.clip(running_median(np.minimum(*slots), settings.overscan_rows), *limits)
+        background += np.float32(BIAS_PER_DIFFERENCE) * typical_difference(*slots)[..., None, :]
+        background = np.repeat(background.astype(np.float32), N_SLOTS, axis=-1)
+        values[..., block, :] -= background
+        damaged[..., block, :] |= np.isnan(background)
+    return dataclasses.replace(stack, values=values, damaged=damaged)
+
+
+def running_median(values: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+    """Median over `window` (odd) entries of the axis before the last; infinite ones are left out.
+
+    At both ends the last whole window serves. NaN where a window has no finite entry.
+    """
+    windows = np.sort(sliding_window_view(values, window, axis=-2), axis=-1)
+    count = np.isfinite(windows).sum(axis=-1, keepdims=True)
+    lower, upper = (
+        np.take_along_axis(windows, np.maximum(i, 0), axis=-1)[..., 0] for i in ((count - 1) // 2, count // 2)
+    )
+    median = np.where(count[..., 0] > 0, np.float32(0.5) * (lower + upper), np.float32(np.nan))
+    edge = [(0, 0)] * (median.ndim - 2) + [(window // 2, window // 2), (0, 0)]
+    return np.pad(median, edge, mode="edge")
+
+
+def typical_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of |a - b| over the axis before the last where both are finite; 0 where none is."""
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(a - b)
+    difference = np.sort(np.where(np.isfinite(difference), difference, np.inf), axis=-2)
+    count = np.isfinite(difference).sum(axis=-2, keepdims=True)
+    median = np.take_along_axis(difference, np.minimum(count // 2, a.shape[-2] - 1), axis=-2)
+    return np.where(count > 0, median, np.float32(0))[..., 0, :].astype(np.float32)
+
+
+@preprocessing_steps.register("subtract_overscan_polynomial")
+def subtract_overscan_polynomial(stack: Stack, context: Context) -> Stack:
+    """Subtract from each channel a parabola over readout time, fitted to its overscan (Daurer et al. 2017).
+
+    It is the same for all slots of a row. Lost samples are left out; the pixels of a channel that has
+    fewer than three left are damaged.
+    """
+    rows = context.recipe.layout.image_rows()
+    values, damaged = stack.values.copy(), stack.damaged.copy()
+    lost = split_channels((stack.damaged | stack.saturated)[..., rows, :])[..., OVERSCAN_SLOTS]
+    overscan = split_channels(stack.values[..., rows, :])[..., OVERSCAN_SLOTS]
+    background = parabolas(overscan, ~lost, context.recipe.settings.overscan_skip)
+    wide = join_channels(np.broadcast_to(background[..., None], (*background.shape, N_SLOTS)))
+    values[..., rows, :] -= wide
+    damaged[..., rows, :] |= np.isnan(wide)
+    return dataclasses.replace(stack, values=values, damaged=damaged)
+
+
+def parabolas(overscan: NDArray[np.float32], good: NDArray[np.bool_], skip: int) -> NDArray[np.float32]:
+    """Fit a parabola over the rows to the good samples of each channel; return its values.
+
+    Parameters
+    ----------
+    overscan : ndarray (…, rows, channels, 2)
+    good : ndarray of bool
+        Like `overscan`.
+    skip : int
+        First rows that are not fitted to.
+
+    Returns
+    -------
+    ndarray (…, rows, channels) float32
+        NaN for channels with fewer than three rows with good samples.
+    """
+    n_rows = overscan.shape[-3]
+    time = np.linspace(-1, 1, n_rows)
+    powers = time[:, None] ** np.arange(3)
+    used = good & (np.arange(n_rows) >= skip)[:, None, None]
+    count = used.sum(axis=-1, dtype=np.float64)
+    total = np.where(used, overscan, 0).sum(axis=-1, dtype=np.float64)
+    normal = np.einsum("rp,rq,...rc->...cpq", powers, powers, count)
+    right = np.einsum("rp,...rc->...cp", powers, total)
+    enough = (count > 0).sum(axis=-2) >= 3
+    normal[~enough] = np.eye(3)
+    fitted = np.einsum("rp,...cp->...rc", powers, np.linalg.solve(normal, right[..., None])[..., 0])
+    return np.where(enough[..., None, :], fitted, np.nan).astype(np.float32)
+
+
+@preprocessing_steps.register("subtract_common_mode")
+def subtract_common_mode(stack: Stack, context: Context) -> Stack:
+    """Subtract what all channels of a half read in common at one time: the median of their background samples.
+
+    Samples above the background threshold, and lost ones, are left out.
+    """
+    recipe = context.recipe
+    rows = recipe.layout.image_rows()
+    limit = np.float32(recipe.settings.background_photons / recipe.photons_per_adu)
+    cut = stack.values[..., rows, :]
+    lost = (stack.damaged | stack.saturated)[..., rows, :]
+    sequences = split_channels(np.where(lost | (np.abs(cut) >= limit), np.nan, cut))
+    known = np.isfinite(sequences).any(axis=-2, keepdims=True)
+    common = np.nanmedian(np.where(known, sequences, np.float32(0)), axis=-2, keepdims=True)
+    values = stack.values.copy()
+    values[..., rows, :] -= join_channels(np.broadcast_to(common, sequences.shape)).astype(np.float32)
+    return dataclasses.replace(stack, values=values)

@@ -1,0 +1,60 @@
+"""Mean power spectra of the ADC channels' dark fluctuations, gathered frame by frame."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from .layouts import N_CHANNELS, N_SLOTS, Layout, assemble, split_channels
+
+
+def channel_sequences(frame: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """Return a frame ``(H, W)`` of `layout` as ``(192, rows * 12)``, the upper half's channels first."""
+    assembled = assemble(frame) if layout.wire else frame
+    sequences = split_channels(assembled[layout.image_rows()])
+    return np.moveaxis(sequences, 2, 1).reshape(N_CHANNELS, -1)
+
+
+class PowerSpectra:
+    """Sums of the transforms of all channels, under a Hann window, and of their power.
+
+    A channel with a damaged sample in a frame does without that frame.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of an FCCD.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        n = layout.n_image_rows * N_SLOTS
+        # A Hann window keeps the drift, which does not end where it began, out of the higher bins.
+        self._window = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+        bins = n // 2 + 1
+        self._sum = np.zeros((N_CHANNELS, bins), dtype=np.complex128)
+        self._power = np.zeros((N_CHANNELS, bins))
+        self._counts = np.zeros(N_CHANNELS, dtype=np.int64)
+
+    def add(self, values: NDArray[np.float64], good: NDArray[np.bool_], sign: int = 1) -> None:
+        """Add a dark frame ``(H, W)`` in the layout's own order, or take it off again (`sign` -1)."""
+        whole = channel_sequences(good, self._layout).all(axis=1)
+        spectrum = scipy.fft.rfft(channel_sequences(values, self._layout)[whole] * self._window)
+        self._sum[whole] += sign * spectrum
+        self._power[whole] += sign * (spectrum.real**2 + spectrum.imag**2)
+        self._counts[whole] += sign
+
+    def merge(self, other: Self) -> None:
+        """Add all that `other` has gathered."""
+        self._sum += other._sum
+        self._power += other._power
+        self._counts += other._counts
+
+    def power(self) -> NDArray[np.float32]:
+        """Return the mean power about the mean frame, ``(192, bins) float32``; 0 with fewer than two frames."""
+        n = self._counts[:, None]
+        about_mean = self._power - np.abs(self._sum) ** 2 / np.maximum(n, 1)
+        return np.where(n > 1, np.maximum(about_mean, 0) / np.maximum(n - 1, 1), 0).astype(np.float32)

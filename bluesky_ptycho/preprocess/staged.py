@@ -1,0 +1,236 @@
+"""The staged chain: one kernel after the other over a whole frame, for what the fused kernel doesn't do."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import stage_kernels as stages
+from .background import MIN_SHARE, drift_of, tone_tables
+from .kernels import BAD, assemble_frame, find_background, flag_pixels, make_scratch, merge_image
+from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns, shift_channels, wire_word_of_channel
+from .recipe import PreparedDarks, Recipe
+from .resampling import AxisResampling
+from .stack import Cleaned
+from .work import exposure_table, share_frames
+
+GROUPS = N_CHANNELS // 2
+
+
+class StagedChain:
+    """Both presets with any resampling and threshold.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of an FCCD layout.
+    steps : tuple of str
+        Those of a preset.
+    executor : Executor
+        Its threads share the frames of a call; the kernels hold no interpreter lock.
+    n_threads : int
+    """
+
+    def __init__(self, recipe: Recipe, steps: tuple[str, ...], executor: Executor, n_threads: int) -> None:
+        self._recipe, self._executor, self._n_threads = recipe, executor, n_threads
+        self._polynomial = "subtract_overscan_polynomial" in steps
+        self._background = "subtract_background" in steps
+        self._rows, self._columns = recipe.layout.image_rows(), image_columns()
+        self._groups, self._factors = exposure_table(recipe)
+        given = [factor for factor in (recipe.flat, recipe.beamstop) if factor is not None]
+        empty = np.zeros((0, 0), dtype=np.float32)
+        self._factor = np.prod(given, axis=0, dtype=np.float32) if given else empty
+        self._resampling = _Resampling.of(recipe)
+        self._buffers = threading.local()
+        self._prepared: tuple[PreparedDarks, _KnownDark] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:
+        """Clean frames ``(n, K, H, W)`` in the layout's own order."""
+        result = Cleaned.empty(len(frames), self._recipe.grid.output_shape)
+        known = self._known(darks)
+        share_frames(
+            self._executor, self._n_threads, len(frames), lambda i: self._clean(frames[i], darks, known, result, i)
+        )
+        return result
+
+    def _clean(
+        self, frame: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, result: Cleaned, i: int
+    ) -> None:
+        recipe, buffers = self._recipe, self._thread_buffers()
+        raw = _assembled(frame, recipe, buffers)
+        buffers.state[:] = known.state
+        for k in range(len(raw)):
+            self._clean_exposure(raw[k], darks.mean[k], known.tones[k], buffers, k, darks.corrected)
+        image, lost = buffers.image, buffers.lost
+        scale = np.float32(recipe.photons_per_adu)
+        if len(raw) == 1:
+            stages.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
+        else:
+            merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
+        settings = recipe.settings
+        stages.apply_threshold(
+            image, lost, np.float32(recipe.floor), settings.threshold_reach or 0, settings.clip_negative, self._factor,
+            buffers.age,
+        )  # fmt: skip
+        photons, mask, counts = result.photons[i], result.mask[i], np.empty(2, dtype=np.int64)
+        how = self._resampling
+        mask[:] = how.inside
+        stages.resample(image, *how.bands, buffers.rows_done, recipe.grid.kernel == "fourier", photons)
+        photons[~how.inside] = 0
+        stages.mark_lost(lost, *how.needed_by, how.window, photons, mask, counts)
+        result.n_damaged[i], result.n_saturated[i] = counts
+
+    def _clean_exposure(
+        self, raw: Any, dark: Any, tones: list[tuple[int, int, Any, Any]], buffers: _Buffers, k: int, corrected: bool
+    ) -> None:
+        settings, state, values = self._recipe.settings, buffers.state[k], buffers.values[k]
+        gain_bits = np.uint16(GAIN_BITS[settings.gain])
+        flag_pixels(raw, gain_bits, self._rows, self._columns, state, buffers.flagged_rows)
+        stages.subtract_dark(raw, dark, self._rows, values)
+        if self._polynomial:
+            stages.flag_overscan(raw, gain_bits, self._rows, state)
+            stages.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
+        else:
+            limits = (settings.overscan_low, settings.overscan_high) if corrected else (-np.inf, np.inf)
+            find_background(
+                raw, dark, gain_bits, self._rows, settings.overscan_rows, np.array(limits, dtype=np.float32),
+                buffers.scratch, state, buffers.flagged_rows, buffers.level,
+            )  # fmt: skip
+        stages.subtract_rows(values, buffers.level)
+        if not self._background:
+            return
+        limit = np.float32(self._recipe.background_limit)
+        if settings.drift_terms:
+            stages.gather_background(values, state, limit, buffers.totals, buffers.counts)
+            halves = (2, -1, GROUPS)
+            drift = drift_of(buffers.totals.reshape(halves), buffers.counts.reshape(halves), settings.drift_terms)
+            stages.subtract_rows(values, drift.reshape(-1, GROUPS))
+        n_rows = len(values) // 2
+        for half, group, cosine, sine in tones:
+            rows = slice(half * n_rows, (half + 1) * n_rows)
+            share = np.float32(MIN_SHARE)
+            stages.remove_tone(values[rows], state[rows], limit, share, cosine, sine, group * N_SLOTS)
+
+    def _thread_buffers(self) -> _Buffers:
+        if not hasattr(self._buffers, "value"):
+            self._buffers.value = _Buffers.of(self._recipe)
+        value: _Buffers = self._buffers.value
+        return value
+
+    def _known(self, darks: PreparedDarks) -> _KnownDark:
+        """Return what the kernels must know of `darks`, worked out once for each."""
+        with self._lock:
+            if self._prepared is None or self._prepared[0] is not darks:
+                self._prepared = (darks, _KnownDark.of(darks, self._recipe))
+            return self._prepared[1]
+
+
+@dataclass(frozen=True)
+class _KnownDark:
+    """Bad pixels ``(K, rows, W) uint8``, and for each exposure half, group and tables of its tones."""
+
+    state: NDArray[np.uint8]
+    tones: list[list[tuple[int, int, NDArray[np.float32], NDArray[np.float32]]]]
+
+    @classmethod
+    def of(cls, darks: PreparedDarks, recipe: Recipe) -> _KnownDark:
+        rows = recipe.layout.image_rows()
+        state = np.where(np.isnan(darks.mean[:, rows]), np.uint8(BAD), np.uint8(0))
+        n_rows, tones = len(rows) // 2, []
+        for k in range(len(recipe.exposures_s)):
+            mine = []
+            for channel, frequencies in enumerate(darks.tones[k] if darks.tones else ()):
+                half, c = divmod(channel, GROUPS)
+                group = c if half == 0 else GROUPS - 1 - c  # the lower half is read from its other end
+                for frequency in frequencies:
+                    tables = (t.reshape(n_rows, N_SLOTS) for t in tone_tables(frequency, n_rows * N_SLOTS))
+                    cosine, sine = (np.ascontiguousarray(t, dtype=np.float32) for t in tables)
+                    mine.append((half, group, cosine, sine))
+            tones.append(mine)
+        return cls(state, tones)
+
+
+@dataclass
+class _Buffers:
+    """What one thread works in."""
+
+    values: NDArray[np.float32]
+    state: NDArray[np.uint8]
+    flagged_rows: NDArray[np.uint8]
+    level: NDArray[np.float32]
+    totals: NDArray[np.float32]
+    counts: NDArray[np.float32]
+    image: NDArray[np.float32]
+    lost: NDArray[np.uint8]
+    age: NDArray[np.int64]
+    rows_done: NDArray[np.float32]
+    assembled: NDArray[np.uint16]
+    scratch: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> _Buffers:
+        n, (height, width) = len(recipe.exposures_s), recipe.frame_shape
+        rows, columns = recipe.grid.image_shape
+        return cls(
+            values=np.empty((n, rows, width), dtype=np.float32),
+            state=np.empty((n, rows, width), dtype=np.uint8),
+            flagged_rows=np.empty(rows, dtype=np.uint8),
+            level=np.empty((rows, GROUPS), dtype=np.float32),
+            totals=np.empty((rows, GROUPS), dtype=np.float32),
+            counts=np.empty((rows, GROUPS), dtype=np.float32),
+            image=np.empty((rows, columns), dtype=np.float32),
+            lost=np.empty((rows, columns), dtype=np.uint8),
+            age=np.empty(columns, dtype=np.int64),
+            rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
+            assembled=np.empty((n, height, width) if recipe.layout.wire else (0, 0, 0), dtype=np.uint16),
+            scratch=make_scratch(recipe.settings.overscan_rows, rows // 2),
+        )
+
+
+def _assembled(frame: NDArray[np.uint16], recipe: Recipe, buffers: _Buffers) -> NDArray[np.uint16]:
+    raw = np.ascontiguousarray(frame, dtype=np.uint16)
+    if recipe.layout.wire:
+        for k, words in enumerate(raw):
+            assemble_frame(words.reshape(-1), wire_word_of_channel(), buffers.assembled[k])
+        raw = buffers.assembled
+    return np.ascontiguousarray(shift_channels(raw, recipe.settings.channel_shifts))
+
+
+@dataclass(frozen=True)
+class _Resampling:
+    """The grid as the kernels take it."""
+
+    bands: tuple[NDArray[Any], ...]
+    needed_by: tuple[NDArray[np.intp], ...]
+    inside: NDArray[np.bool_]
+    window: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> _Resampling:
+        grid = recipe.grid
+        rows, columns = grid.axes()
+        first_to, give, _, _ = rows.bands()
+        _, _, first_from, take = columns.bands()
+        window = [v for first, size in zip(grid.first, grid.size, strict=True) for v in (first, first + size)]
+        inside = grid.to_solver(rows.inside[:, None] & columns.inside)
+        return cls(
+            (first_to, give, first_from, take),
+            (*_needed_by(rows), *_needed_by(columns)),
+            np.ascontiguousarray(inside),
+            np.array(window),
+        )
+
+
+def _needed_by(axis: AxisResampling) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return first and behind-last solver pixel that each raw pixel of an axis is needed by."""
+    used = axis.support.T
+    any_used = used.any(axis=1)
+    first = np.where(any_used, used.argmax(axis=1), 0)
+    last = np.where(any_used, used.shape[1] - used[:, ::-1].argmax(axis=1), 0)
+    return first, last
