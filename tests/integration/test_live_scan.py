@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from itertools import count
+
 import numpy as np
 import pytest
+from bluesky.utils import RunEngineInterrupted
 
 from bluesky_ptycho import LivePtycho, ptycho_fly_scan, ptycho_scan
 from bluesky_ptycho.recon.metrics import object_nrmse, scanned_box
@@ -54,6 +58,43 @@ def test_a_scan_grows_into_the_known_object_and_replays_to_the_same(plan, RE, pt
     assert error_against_the_truth(beamline, second.snapshot) < 0.05
     assert len(ptycho_catalog) == 1
     assert len(ptycho_catalog.processed) == 2
+
+
+@pytest.mark.parametrize("plan", [ptycho_scan, ptycho_fly_scan])
+def test_a_scan_that_was_paused_replays_to_the_same_image(plan, RE, ptycho_catalog, beamline):
+    """Paused in its darks and in mid-row, a step scan takes points twice; live and stored, the last ones count."""
+    take, taken = beamline.physics.expose, count(1)
+
+    def expose(exposure_s, out):
+        take(exposure_s, out)
+        if next(taken) in (2, 30):
+            threading.Timer(0.003, RE.request_pause).start()
+
+    beamline.physics.expose = expose
+    with LivePtycho(catalog=ptycho_catalog) as live:
+        RE.subscribe(ptycho_catalog.raw_writer())
+        RE.subscribe(live)
+        with pytest.raises(RunEngineInterrupted):
+            RE(plan(beamline.fccd, beamline.stage.y, beamline.stage.x, **FIELD | {"darks": 3}))
+        with pytest.raises(RunEngineInterrupted):
+            RE.resume()
+        (uid,) = RE.resume()
+        first = live.wait(120).snapshot
+        (live_dark,) = live._dark_store.get(uid)
+    assert next(taken) > 64 + 3 + (plan is ptycho_scan)
+    with LivePtycho(catalog=ptycho_catalog) as again:
+        replay(uid, ptycho_catalog, again)
+        second = again.wait(120).snapshot
+    (stored_dark,) = ptycho_catalog.find_darks(uid)
+    assert live_dark.n == stored_dark.n == 3
+    np.testing.assert_array_equal(live_dark.mean, stored_dark.mean)
+    np.testing.assert_array_equal(second.seq_nums, np.arange(1, 65))
+    np.testing.assert_array_equal(second.seq_nums, first.seq_nums)
+    np.testing.assert_array_equal(second.positions_m, first.positions_m)
+    box = scanned_box(first.canvas, first.positions_m)
+    assert object_nrmse(second.object, first.object, box) < 0.03
+    for snapshot in (first, second):
+        assert error_against_the_truth(beamline, snapshot) < 0.05
 
 
 def test_a_scan_that_breaks_off_leaves_a_partial_result_of_what_was_measured(RE, ptycho_catalog, beamline):
