@@ -58,27 +58,35 @@ class ProgressLine:
 
     def show(self, n: int, text: str = "") -> None:
         """Tell that `n` of the total are done, with more in words."""
-        self._n, self._text = n, text
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.n = n
-            self._bar.set_postfix_str(text)
+            self._set_bar(n, text)
+            if text != self._text or now - self._shown_at >= self._bar.mininterval:
+                self._bar.refresh()
+                self._shown_at = now
         elif self._enabled and now - self._shown_at >= self._interval_s:
-            self._write_line()
+            self._write_line(n, text)
             self._shown_at = now
+        self._n, self._text = n, text
 
-    def close(self) -> None:
-        """Tell the last state, and end."""
+    def close(self, n: int | None = None, text: str | None = None) -> None:
+        """Tell the last state, that of the last :meth:`show` unless given, and end."""
+        n, text = self._n if n is None else n, self._text if text is None else text
         if self._bar is not None:
             self._above.remove()
+            self._set_bar(n, text)
             self._bar.close()
         elif self._enabled:
-            self._write_line()
+            self._write_line(n, text)
 
-    def _write_line(self) -> None:
+    def _set_bar(self, n: int, text: str) -> None:
+        self._bar.n = n
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def _write_line(self, n: int, text: str) -> None:
         seconds = time.monotonic() - self._begun
-        more = f", {self._text}" if self._text else ""
-        print(f"{self._label}: {self._n}/{self._total}, {seconds:.0f} s{more}", file=self._file, flush=True)
+        more = f", {text}" if text else ""
+        print(f"{self._label}: {n}/{self._total}, {seconds:.0f} s{more}", file=self._file, flush=True)
 
     def __enter__(self) -> Self:
         return self

@@ -107,6 +107,14 @@ def test_the_bar_says_how_a_scan_ended_that_did_not_succeed():
     assert shown[0].startswith("scan 12:  33%") and ", abort, used 2" in shown[0]
 
 
+def test_the_final_bar_is_drawn_once():
+    terminal = Terminal()
+    bar = ProgressBar(file=terminal)
+    bar(update("start", START, progress=Progress(planned=6)))
+    bar(update("final", START, progress=Progress(planned=6, taken=6, used=6), exit_status="success"))
+    assert terminal.getvalue().count("6/6") == 1
+
+
 def test_one_sink_serves_one_scan_after_the_other():
     terminal = Terminal()
     bar = ProgressBar(file=terminal)

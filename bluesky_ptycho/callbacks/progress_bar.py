@@ -33,11 +33,11 @@ class ProgressBar:
             self._line = ProgressLine(
                 progress.planned, f"scan {update.start.get('scan_id', '')}", "frame", file=self._file
             )
-        final = update.kind == "final"
-        self._line.show(progress.taken, _described(progress, update.exit_status if final else progress.phase))
-        if final:
-            self._line.close()
+        if update.kind == "final":
+            self._line.close(progress.taken, _described(progress, update.exit_status))
             self._line = None
+        else:
+            self._line.show(progress.taken, _described(progress, progress.phase))
 
 
 def _described(progress: Progress, state: str) -> str:
