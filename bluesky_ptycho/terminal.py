@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from types import TracebackType
@@ -55,6 +56,7 @@ class ProgressLine:
         if enabled and self._file.isatty():
             self._bar = tqdm(total=total, desc=label, unit=unit, file=self._file, leave=leave, dynamic_ncols=True)
             self._above = _AboveBar(self._bar)
+            self._shown_at = -math.inf  # the first words are shown at once
 
     def show(self, n: int, text: str = "") -> None:
         """Tell that `n` of the total are done, with more in words."""

@@ -88,9 +88,11 @@ def scan_shown(*messages) -> list[str]:
 
 
 def test_the_bar_says_what_is_going_on():
-    warming, late, live, finishing, final = scan_shown(
+    (late,) = scan_shown(
+        update("progress", START, progress=Progress(planned=6, taken=3, lag=3, lag_s=2.0, phase="warming up"))
+    )
+    warming, live, finishing, final = scan_shown(
         update("start", START, progress=Progress(planned=6, phase="warming up")),
-        update("progress", START, progress=Progress(planned=6, taken=3, lag=3, lag_s=2.0, phase="warming up")),
         update("progress", START, progress=Progress(planned=6, taken=4, used=3, iteration=1, residual=0.5, lag_s=0.3)),
         update("progress", START, progress=Progress(planned=6, taken=6, used=6, rejected=1, phase="finishing")),
         update("final", START, progress=Progress(planned=6, taken=6, used=6, iteration=9), exit_status="success"),
