@@ -1,26 +1,32 @@
 """Named tables of detectors, preprocessing steps, algorithms and sinks.
 
 One class and the four tables that the package is extended through: adding an algorithm or a
-step means one function in one file under one decorator.
+step means one function in one file under one decorator. Other distributions extend them by entry
+points; of those only the one that is asked for by name is ever imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from .errors import NotFoundError, SettingsError
+from .errors import NotFoundError, PtychoError, SettingsError
 
 T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """A read-only mapping that is filled by its :meth:`register` decorator.
+    """A read-only mapping that is filled by its :meth:`register` decorator, and by entry points where it has a group.
+
+    Iteration and length tell what is registered; an entry point counts once it was asked for.
 
     Parameters
     ----------
     kind : str
         What the table holds ("algorithm"); used in error messages.
+    group : str, optional
+        Group of the entry points that other distributions offer entries by.
 
     Examples
     --------
@@ -31,8 +37,9 @@ class Registry(Mapping[str, T], Generic[T]):
     ['round']
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind
+        self.group = group
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -52,14 +59,42 @@ class Registry(Mapping[str, T], Generic[T]):
         return enter
 
     def __getitem__(self, name: str) -> T:
-        try:
-            return self._entries[name]
-        except KeyError:
-            known = ", ".join(sorted(self._entries)) or "none"
-            raise NotFoundError(f"{self.kind} {name!r} is not known; known: {known}") from None
+        """Return the entry called `name`; one of an entry point is imported now.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none.
+        PtychoError
+            If an entry point of that name cannot be loaded, or several distributions offer it.
+        """
+        if name not in self._entries:
+            self._load(name)
+        return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or any(point.name == name for point in self._offered())
+
+    def _offered(self) -> list[EntryPoint]:
+        return [] if self.group is None else list(entry_points(group=self.group))
+
+    def _load(self, name: str) -> None:
+        offered = self._offered()
+        found = {point.value: point for point in offered if point.name == name}
+        if not found:
+            known = ", ".join(sorted({*self._entries, *(point.name for point in offered)})) or "none"
+            raise NotFoundError(f"{self.kind} {name!r} is not known; known: {known}")
+        owners = " and ".join(sorted(_owner(point) for point in found.values()))
+        if len(found) > 1:
+            raise PtychoError(f"{self.kind} {name!r} is offered by {owners}; expected one of them to be installed")
+        try:
+            (entry,) = (point.load() for point in found.values())
+        except Exception as error:  # whatever somebody else's module does when it is imported
+            raise PtychoError(
+                f"{self.kind} {name!r} of {owners} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
+        # A module that registers its function itself has done so by now.
+        self._entries.setdefault(name, entry)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -68,10 +103,14 @@ class Registry(Mapping[str, T], Generic[T]):
         return len(self._entries)
 
 
-detectors: Registry[Any] = Registry("detector")
+def _owner(point: EntryPoint) -> str:
+    return "an unknown distribution" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
+detectors: Registry[Any] = Registry("detector", "bluesky_ptycho.detectors")
 """How raw frames of a kind of detector are read: entries of `preprocess.layouts`, by the layout's name."""
 
-preprocessing_steps: Registry[Callable[..., Any]] = Registry("preprocessing step")
-algorithms: Registry[Callable[..., Any]] = Registry("algorithm")
-sinks: Registry[Callable[..., Any]] = Registry("sink")
+preprocessing_steps: Registry[Callable[..., Any]] = Registry("preprocessing step", "bluesky_ptycho.preprocessing_steps")
+algorithms: Registry[Callable[..., Any]] = Registry("algorithm", "bluesky_ptycho.algorithms")
+sinks: Registry[Callable[..., Any]] = Registry("sink", "bluesky_ptycho.sinks")
 """Called without arguments, an entry gives a sink for `callbacks.LivePtycho`."""
