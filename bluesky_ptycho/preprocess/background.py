@@ -22,6 +22,8 @@ from .steps import dilate3x3
 
 N_FILLS = 3
 """Rounds in which samples in the light are filled in from the drift of the round before."""
+LOUD_SHARE = 0.25
+"""Amplitude of a channel's tones, over the background limit, from which they are removed in two rounds."""
 MIN_SHARE = 0.05
 """Share of a channel's samples that must be background for its tones to be estimated."""
 
@@ -59,8 +61,8 @@ def background_of(
         Samples of less magnitude are background.
     n_terms : int
         Cosines over the rows; 0 for no drift.
-    tones : sequence of ndarray
-        Frequencies of each channel, the upper half's before the lower half's; may be empty.
+    tones : sequence of ndarray (n, 2)
+        Frequencies and amplitudes of each channel, the upper half's before the lower half's; may be empty.
     """
     with np.errstate(invalid="ignore"):
         usable = np.abs(sequences) < limit
@@ -68,12 +70,23 @@ def background_of(
     drift = drift_of(samples.sum(axis=-1), usable.sum(axis=-1), n_terms)
     background = np.repeat(drift[..., None], N_SLOTS, axis=-1)
     n_channels = sequences.shape[2]
-    for channel, frequencies in enumerate(tones):
+    for channel, mine in enumerate(tones):
         half, c = divmod(channel, n_channels)
-        for frequency in frequencies:
+        for frequency, reach in tone_rounds(mine, limit):
             rest = (sequences[half, :, c] - background[half, :, c]).reshape(-1)
-            background[half, :, c] += tone_of(rest, limit, frequency).reshape(-1, N_SLOTS)
+            background[half, :, c] += tone_of(rest, reach, frequency).reshape(-1, N_SLOTS)
     return background
+
+
+def tone_rounds(tones: NDArray[np.float64], limit: float) -> list[tuple[float, float]]:
+    """Return the frequencies of a channel's tones in the order to remove them, and the limit of background for each.
+
+    Samples must not be left out for the tone that they carry: the limit is widened by what the darks say
+    of the amplitudes. Where that is much, a second round with the tighter limit mends what light has spoilt.
+    """
+    loud = float(tones[:, 1].sum()) if len(tones) else 0.0
+    rounds = (limit + loud, limit) if loud > LOUD_SHARE * limit else (limit + loud,)
+    return [(float(frequency), reach) for reach in rounds for frequency in tones[:, 0]]
 
 
 def drift_of(totals: NDArray[np.float32], counts: NDArray[np.int64], n_terms: int) -> NDArray[np.float32]:

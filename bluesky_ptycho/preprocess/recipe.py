@@ -97,7 +97,7 @@ class PreparedDarks:
     corrected : bool
         Whether `mean` was measured.
     tones : tuple of tuple of ndarray
-        For each exposure the frequencies of each channel's tones, in periods per sequence; may be empty.
+        For each exposure and channel its tones as :func:`tones.find_tones` gives them; may be empty.
     """
 
     mean: NDArray[np.float32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import stage_kernels as stages
-from .background import MIN_SHARE, drift_of, tone_tables
+from .background import MIN_SHARE, drift_of, tone_rounds, tone_tables
 from .kernels import BAD, assemble_frame, find_background, flag_pixels, make_scratch, merge_image
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns, shift_channels, wire_word_of_channel
 from .recipe import PreparedDarks, Recipe
@@ -87,7 +88,7 @@ class StagedChain:
         result.n_damaged[i], result.n_saturated[i] = counts
 
     def _clean_exposure(
-        self, raw: Any, dark: Any, tones: list[tuple[int, int, Any, Any]], buffers: _Buffers, k: int, corrected: bool
+        self, raw: Any, dark: Any, tones: list[Tone], buffers: _Buffers, k: int, corrected: bool
     ) -> None:
         settings, state, values = self._recipe.settings, buffers.state[k], buffers.values[k]
         gain_bits = np.uint16(GAIN_BITS[settings.gain])
@@ -112,10 +113,10 @@ class StagedChain:
             drift = drift_of(buffers.totals.reshape(halves), buffers.counts.reshape(halves), settings.drift_terms)
             stages.subtract_rows(values, drift.reshape(-1, GROUPS))
         n_rows = len(values) // 2
-        for half, group, cosine, sine in tones:
+        for half, group, reach, cosine, sine in tones:
             rows = slice(half * n_rows, (half + 1) * n_rows)
             share = np.float32(MIN_SHARE)
-            stages.remove_tone(values[rows], state[rows], limit, share, cosine, sine, group * N_SLOTS)
+            stages.remove_tone(values[rows], state[rows], reach, share, cosine, sine, group * N_SLOTS)
 
     def _thread_buffers(self) -> _Buffers:
         if not hasattr(self._buffers, "value"):
@@ -131,29 +132,35 @@ class StagedChain:
             return self._prepared[1]
 
 
+Tone = tuple[int, int, np.float32, NDArray[np.float32], NDArray[np.float32]]
+"""Half, group, limit of background, and tables ``(rows, 12)`` of cosine and sine."""
+
+
 @dataclass(frozen=True)
 class _KnownDark:
-    """Bad pixels ``(K, rows, W) uint8``, and for each exposure half, group and tables of its tones."""
+    """Bad pixels ``(K, rows, W) uint8``, and for each exposure the tones in the order of their removal."""
 
     state: NDArray[np.uint8]
-    tones: list[list[tuple[int, int, NDArray[np.float32], NDArray[np.float32]]]]
+    tones: list[list[Tone]]
 
     @classmethod
     def of(cls, darks: PreparedDarks, recipe: Recipe) -> _KnownDark:
         rows = recipe.layout.image_rows()
         state = np.where(np.isnan(darks.mean[:, rows]), np.uint8(BAD), np.uint8(0))
-        n_rows, tones = len(rows) // 2, []
-        for k in range(len(recipe.exposures_s)):
-            mine = []
-            for channel, frequencies in enumerate(darks.tones[k] if darks.tones else ()):
-                half, c = divmod(channel, GROUPS)
-                group = c if half == 0 else GROUPS - 1 - c  # the lower half is read from its other end
-                for frequency in frequencies:
-                    tables = (t.reshape(n_rows, N_SLOTS) for t in tone_tables(frequency, n_rows * N_SLOTS))
-                    cosine, sine = (np.ascontiguousarray(t, dtype=np.float32) for t in tables)
-                    mine.append((half, group, cosine, sine))
-            tones.append(mine)
-        return cls(state, tones)
+        tones = darks.tones or ((),) * len(recipe.exposures_s)
+        return cls(state, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
+
+
+def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> list[Tone]:
+    """Return the tones of one exposure's channels as the kernel takes them."""
+    made: list[Tone] = []
+    for channel, mine in enumerate(tones):
+        half, c = divmod(channel, GROUPS)
+        group = c if half == 0 else GROUPS - 1 - c  # the lower half is read from its other end
+        for frequency, reach in tone_rounds(mine, limit):
+            tables = (t.astype(np.float32).reshape(n_rows, N_SLOTS) for t in tone_tables(frequency, n_rows * N_SLOTS))
+            made.append((half, group, np.float32(reach), *tables))
+    return made
 
 
 @dataclass

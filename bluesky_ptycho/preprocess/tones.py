@@ -22,7 +22,7 @@ MARGIN = 1.5
 
 
 def find_tones(power: NDArray[np.float32], n_frames: int, threshold: float, limit: int) -> list[NDArray[np.float64]]:
-    """Return the frequencies of each channel's tones, strongest first, in periods per sequence.
+    """Return each channel's tones, strongest first: ``(n, 2)`` frequency in periods per sequence, amplitude in ADU.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def find_tones(power: NDArray[np.float32], n_frames: int, threshold: float, limi
     limit : int
         Most lines of a channel.
     """
-    none = np.empty(0)
+    none = np.empty((0, 2))
     if n_frames < MIN_DARKS_FOR_TONES or not limit:
         return [none] * len(power)
     floor = np.median(power[:, LOWEST_BIN:], axis=1)
@@ -50,14 +50,16 @@ def _lines_of(spectrum: NDArray[np.float64], floor: float, threshold: float, lim
     """Find the strongest line, take it out of the spectrum with its leakage, and go on."""
     spectrum, bins = spectrum.copy(), np.arange(len(spectrum))
     spectrum[:LOWEST_BIN] = 0
-    found: list[float] = []
+    found: list[tuple[float, float]] = []
     while len(found) < limit:
         k = int(spectrum.argmax())
         if spectrum[k] <= threshold * floor:
             break
         frequency = _between_bins(spectrum, k, floor)
-        found.append(frequency)
-        spectrum -= MARGIN * (spectrum[k] - floor) * hann_line(bins - frequency) / hann_line(k - frequency)
+        height = (spectrum[k] - floor) / hann_line(k - frequency)
+        # Under a Hann window a cosine of amplitude 1 leaves (n / 4)**2, n samples.
+        found.append((frequency, 4 * float(np.sqrt(height)) / (2 * (len(spectrum) - 1))))
+        spectrum -= MARGIN * height * hann_line(bins - frequency)
         spectrum[max(k - 2, 0) : k + 3] = 0
     return np.array(found)
 
