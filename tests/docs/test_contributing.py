@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline
+from bluesky_ptycho.preprocess.presets import PLAIN_STEPS
 from bluesky_ptycho.registry import preprocessing_steps
 from tests.conftest import REPOSITORY
 from tests.distributions import installer
@@ -15,9 +16,8 @@ from tests.preprocess.camera import make_plan
 
 from .blocks import read_blocks
 
-STEPS = tuple(
-    "flag_pixels subtract_dark merge_exposures photons ignore_hot_pixels flat_field beamstop resample".split()
-)
+_after = PLAIN_STEPS.index("photons") + 1
+STEPS = (*PLAIN_STEPS[:_after], "ignore_hot_pixels", *PLAIN_STEPS[_after:])
 
 
 def test_a_step_of_another_distribution(tmp_path):
