@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def subtract_background(stack: Stack, context: Context) -> Stack:
     """Subtract the drift and the tones of each channel, as far as samples without light show them."""
     recipe = context.recipe
     rows, settings = recipe.layout.image_rows(), recipe.settings
-    limit = np.float32(settings.background_photons / recipe.photons_per_adu)
+    limit = recipe.background_limit
     # What was spilt next to a saturated pixel is no background.
     saturated = stack.saturated.copy()
     recipe.put_image(saturated, dilate3x3(recipe.image_of(saturated)))
@@ -89,7 +90,7 @@ def tone_rounds(tones: NDArray[np.float64], limit: float) -> list[tuple[float, f
     return [(float(frequency), reach) for reach in rounds for frequency in tones[:, 0]]
 
 
-def drift_of(totals: NDArray[np.float32], counts: NDArray[np.int64], n_terms: int) -> NDArray[np.float32]:
+def drift_of(totals: NDArray[np.float32], counts: NDArray[Any], n_terms: int) -> NDArray[np.float32]:
     """Return the drift ``(…, rows, channels)`` of the sums and numbers of each row's background samples."""
     n_rows = totals.shape[-2]
     terms = np.arange(1, n_terms + 1)

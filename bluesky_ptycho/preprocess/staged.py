@@ -158,8 +158,8 @@ def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> 
         half, c = divmod(channel, GROUPS)
         group = c if half == 0 else GROUPS - 1 - c  # the lower half is read from its other end
         for frequency, reach in tone_rounds(mine, limit):
-            tables = (t.astype(np.float32).reshape(n_rows, N_SLOTS) for t in tone_tables(frequency, n_rows * N_SLOTS))
-            made.append((half, group, np.float32(reach), *tables))
+            cosine, sine = np.reshape(tone_tables(frequency, n_rows * N_SLOTS), (2, n_rows, N_SLOTS)).astype(np.float32)
+            made.append((half, group, np.float32(reach), cosine, sine))
     return made
 
 
