@@ -99,9 +99,18 @@ def test_processes_take_turns(tmp_path):
 
 @pytest.mark.skipif(turns.fcntl is None, reason="the system has no locks between processes")
 def test_a_process_that_holds_its_turn_for_ever_is_passed(tmp_path, monkeypatch):
+    waits = []
     monkeypatch.setattr(turns, "PATIENCE_S", 0.05)
-    with turns.Turns(tmp_path).taken(), turns.Turns(tmp_path).taken():
-        pass
+    monkeypatch.setattr(turns.time, "sleep", lambda seconds, sleep=time.sleep: waits.append(sleep(seconds)))
+    held, passing = turns.Turns(tmp_path), turns.Turns(tmp_path)
+    with held.taken():
+        with passing.taken():
+            assert waits
+        waits.clear()
+        with passing.taken():
+            assert not waits  # nobody is waited for twice
+    with passing.taken(), held.taken():
+        assert waits  # it takes its turn again, and the other one waits for it
 
 
 def test_a_catalog_that_is_no_directory_takes_turns_within_the_process(tmp_path):

@@ -22,8 +22,9 @@ except ImportError:  # Windows: turns are taken within the process only
 FILE = "writing.lock"
 """File in a catalog's directory that its writer has locked; the system frees it if the process dies."""
 
-PATIENCE_S = 30.0
-"""After that SQLite is asked anyway: a process that was stopped in the middle must not hold up a scan for ever."""
+PATIENCE_S = 10.0
+"""After that SQLite is asked anyway, and the next times at once: a process that was stopped in the middle must
+not hold up a scan for ever."""
 
 _POLL_S = 0.005
 
@@ -40,6 +41,7 @@ class Turns:
     def __init__(self, directory: Path | None) -> None:
         self._file = None if directory is None else directory / FILE
         self._threads = threading.Lock()
+        self._waited_in_vain = False
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -48,7 +50,7 @@ class Turns:
             file = self._open()
             try:
                 if file is not None:
-                    _lock(file)
+                    self._waited_in_vain = not _lock(file, 0.0 if self._waited_in_vain else PATIENCE_S)
                 yield
             finally:
                 if file is not None:
@@ -62,14 +64,17 @@ class Turns:
         return None
 
 
-def _lock(file: IO[bytes]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
+def _lock(file: IO[bytes], patience_s: float) -> bool:
+    """Wait for the lock; tell whether the wait is over because the turn came, or because nobody can have it."""
+    deadline = time.monotonic() + patience_s
+    while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(_POLL_S)
         except OSError:  # a file system without locks
-            return
+            return True
         else:
-            return
+            return True
