@@ -22,6 +22,7 @@ def attach(
     axes: Iterable[Any] | None = None,
     settings: LiveSettings | None = None,
     sinks: Iterable[Sink | str] = (),
+    executor: Any = None,
 ) -> LivePtycho:
     """Subscribe a live reconstruction to a RunEngine in one line.
 
@@ -37,7 +38,7 @@ def attach(
     axes : sequence of device or str, optional
         Only scans along these axes ``(y, x)`` are taken.
     settings : LiveSettings, optional
-    sinks : iterable of callable or str, optional
+    sinks, executor
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
 
     Returns
@@ -76,7 +77,9 @@ def attach(
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
             catalog.result_writer()  # what cannot take results is refused now, not at the first scan
-        live = LivePtycho(settings, catalog=catalog, sinks=sinks, accept=accept, on_close=close_catalog)
+        live = LivePtycho(
+            settings, catalog=catalog, sinks=sinks, accept=accept, on_close=close_catalog, executor=executor
+        )
         undone.pop_all()
     live.token = RE.subscribe(live)
     return live

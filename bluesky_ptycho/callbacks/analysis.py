@@ -37,6 +37,8 @@ class Analysis(threading.Thread):
         Darks of other runs.
     on_done : callable
         Called with the :class:`Outcome` when all is done.
+    executor : executor, optional
+        As :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Analysis(threading.Thread):
         sinks: Sequence[Sink],
         dark_store: DarkStore,
         on_done: Callable[[Outcome], None],
+        executor: Any = None,
     ) -> None:
         super().__init__(name=f"ptycho-{intake.start['uid'][:8]}", daemon=True)
         self._intake = intake
@@ -53,7 +56,7 @@ class Analysis(threading.Thread):
         self._sinks = list(sinks)
         self._on_done = on_done
         self._geometry = output_geometry(intake.plan, settings.preprocess)
-        self._supply = FrameSupply(intake, settings, dark_store, self._note)
+        self._supply = FrameSupply(intake, settings, dark_store, self._note, executor)
         self._solver: IncrementalSolver | None = None
         self._residual = float("nan")
         self._visits = 0

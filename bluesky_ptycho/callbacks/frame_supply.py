@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +40,23 @@ class FrameSupply:
         Darks of other runs; those of this one are added to it.
     note : callable
         Takes a message for the user.
+    executor : executor, optional
+        As :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it.
     """
 
     def __init__(
-        self, intake: Intake, settings: LiveSettings, dark_store: DarkStore, note: Callable[[str], None]
+        self,
+        intake: Intake,
+        settings: LiveSettings,
+        dark_store: DarkStore,
+        note: Callable[[str], None],
+        executor: Any = None,
     ) -> None:
         self._intake = intake
         self._settings = settings
         self._dark_store = dark_store
         self._note = note
+        self._executor = executor
         self._readers: dict[bool, FrameReader] = {}
         self._own_darks = RunDarks(intake.plan, lambda points: self._read(points, dark=True))
         self._pipeline: Pipeline | None = None
@@ -59,7 +68,7 @@ class FrameSupply:
 
     def set_up(self) -> None:
         """Compile the preprocessing before the first frame needs it."""
-        self._pipeline = make_pipeline(self._intake.plan, self._settings.preprocess)
+        self._pipeline = make_pipeline(self._intake.plan, self._settings.preprocess, executor=self._executor)
         self._pipeline.warm_up()
 
     def take(self) -> Supply | None:

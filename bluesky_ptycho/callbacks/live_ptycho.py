@@ -64,6 +64,9 @@ class LivePtycho:
         ``accept(start, plan) -> bool`` narrows the runs that are taken.
     on_close : callable, optional
         Called once by :meth:`close`, after the last analysis: closes what was opened for this callback alone.
+    executor : executor, optional
+        Whose workers clean the frames, as :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it; it is not
+        shut down. Threads of this process without it.
 
     Examples
     --------
@@ -81,12 +84,14 @@ class LivePtycho:
         sinks: Iterable[Sink | str] = (),
         accept: Callable[[Mapping[str, Any], ScanPlan], bool] | None = None,
         on_close: Callable[[], None] | None = None,
+        executor: Any = None,
     ) -> None:
         self.settings = settings or LiveSettings()
         self.sinks: list[Sink] = [named_sinks[s]() if isinstance(s, str) else s for s in sinks]
         self._catalog = catalog
         self._accept = accept
         self._on_close = on_close
+        self._executor = executor
         self._dark_store = DarkStore(self._find_darks)
         self._running: OrderedDict[str, Analysis] = OrderedDict()
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
@@ -113,7 +118,7 @@ class LivePtycho:
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
             intake = Intake(start, plan)
-            analysis = Analysis(intake, self.settings, self._run_sinks(), self._dark_store, self._done)
+            analysis = Analysis(intake, self.settings, self._run_sinks(), self._dark_store, self._done, self._executor)
         except Exception as error:  # raised, it would leave the run in the router, and every document of it would fail
             logger.warning("scan %s is not reconstructed live: %s", start.get("scan_id", "?"), error)
             return [], []

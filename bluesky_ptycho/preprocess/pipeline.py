@@ -26,6 +26,7 @@ from .presets import ORDER, SHAPING, steps_of
 from .recipe import PreparedDarks, Recipe, make_recipe, prepare_darks
 from .settings import PreprocessSettings
 from .stack import Cleaned
+from .workers import WorkerChain, workers_of
 
 logger = logging.getLogger("bluesky_ptycho")
 
@@ -33,7 +34,8 @@ logger = logging.getLogger("bluesky_ptycho")
 class Pipeline:
     """Raw frames in, photons and masks out. Made by :func:`make_pipeline`, one for each run.
 
-    It has threads of its own, which :meth:`close`, or leaving its ``with`` block, ends.
+    It has threads of its own, which :meth:`close`, or leaving its ``with`` block, ends; an executor that it was given
+    stays as it is.
 
     Attributes
     ----------
@@ -48,7 +50,7 @@ class Pipeline:
         Why the darks of the last call could not serve.
     """
 
-    def __init__(self, recipe: Recipe, steps: tuple[str, ...], geometry: Geometry) -> None:
+    def __init__(self, recipe: Recipe, steps: tuple[str, ...], geometry: Geometry, executor: Any = None) -> None:
         self.steps = steps
         self.settings = recipe.settings
         self.geometry = geometry
@@ -57,8 +59,9 @@ class Pipeline:
         self._recipe = recipe
         self._checks = FrameChecks(recipe)
         self._n_threads = recipe.settings.threads or os.cpu_count() or 1
-        self._executor = ThreadPoolExecutor(self._n_threads, thread_name_prefix="ptycho-preprocess")
-        self._chain: Chain | None = None
+        # No thread is started before there is work for it.
+        self._threads = ThreadPoolExecutor(self._n_threads, thread_name_prefix="ptycho-preprocess")
+        self._chain: Chain | None = None if executor is None else WorkerChain(recipe, steps, workers_of(executor))
         self._prepared: tuple[tuple[DarkModel, ...] | None, PreparedDarks] | None = None
         self._lock = threading.Lock()
 
@@ -96,7 +99,7 @@ class Pipeline:
 
     def close(self) -> None:
         """End the threads; no frames can be cleaned after that."""
-        self._executor.shutdown()
+        self._threads.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +138,7 @@ class Pipeline:
     def _run(self, frames: NDArray[Any], darks: PreparedDarks) -> Cleaned:
         with self._lock:
             if self._chain is None:
-                self._chain = make_chain(self._recipe, self.steps, self._executor, self._n_threads)
+                self._chain = make_chain(self._recipe, self.steps, self._threads, self._n_threads)
         return self._chain(frames, darks)
 
 
@@ -145,7 +148,9 @@ def _same(one: tuple[DarkModel, ...] | None, other: tuple[DarkModel, ...] | None
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
-def make_pipeline(plan: ScanPlan, settings: PreprocessSettings | None = None, backend: str = "numpy") -> Pipeline:
+def make_pipeline(
+    plan: ScanPlan, settings: PreprocessSettings | None = None, backend: str = "numpy", *, executor: Any = None
+) -> Pipeline:
     """Make the pipeline for the frames of a scan plan.
 
     Parameters
@@ -155,6 +160,10 @@ def make_pipeline(plan: ScanPlan, settings: PreprocessSettings | None = None, ba
     settings : PreprocessSettings, optional
     backend : str
         Array backend; "numpy" (and "auto") is the one there is.
+    executor : executor, optional
+        Whose workers clean the frames, instead of threads of this process: any in the manner of
+        :mod:`concurrent.futures` (processes, say), or a ``dask.distributed.Client``. It is not shut down. Threads
+        share memory and are quicker as long as one machine suffices.
 
     Raises
     ------
@@ -170,7 +179,7 @@ def make_pipeline(plan: ScanPlan, settings: PreprocessSettings | None = None, ba
     own = steps_of(settings.preset, recipe.layout)
     steps = own if settings.steps is None else settings.steps
     _check_steps(steps, own)
-    return Pipeline(recipe, steps, output_geometry(plan, settings))
+    return Pipeline(recipe, steps, output_geometry(plan, settings), executor)
 
 
 def _check_steps(steps: tuple[str, ...], own: tuple[str, ...]) -> None:

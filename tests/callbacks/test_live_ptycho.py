@@ -3,6 +3,7 @@ import gc
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -68,6 +69,21 @@ def test_scan_becomes_the_known_object(tmp_path, scan):
     scale = np.vdot(known, found) / np.vdot(known, known)
     assert np.linalg.norm(found / scale - known) / np.linalg.norm(known) < 0.15
     assert snapshot.residual == pytest.approx(outcome.progress.residual)
+
+
+def test_frames_are_cleaned_by_a_given_executor_which_stays(tmp_path, scan):
+    names = set()
+
+    class Noting(ThreadPoolExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            names.add(fn.__name__)
+            return super().submit(fn, *args, **kwargs)
+
+    with Noting(2) as pool, LivePtycho(SETTINGS, executor=pool) as live:
+        play(live, documents_in_order(make_run(tmp_path, scan), scan))
+        assert live.wait(120).progress.used == 64
+        assert names == {"clean_chunk"}
+        assert pool.submit(len, "left").result() == 4
 
 
 def test_order_of_arrival_does_not_change_the_data_set(tmp_path, scan):
