@@ -85,7 +85,7 @@ def reconstruct_file(
     solver = IncrementalSolver(plan, data.geometry, settings, backend, probe=data.probe_guess)
     totals = data.photons.sum(axis=(1, 2), dtype=np.float64)
     _add_frames(solver, data)
-    with _stop_on_interrupt() as stopped:
+    with solver, _stop_on_interrupt() as stopped:
         snapshot = _solve(solver, iterations - settings.tail_passes, stopped, progress)
     summary = _write(output, snapshot, totals, data)
     if progress:
