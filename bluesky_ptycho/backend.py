@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,13 @@ class Backend:
         Array module with the array API's names.
     threaded : bool
         True where the fused CPU kernels work on this backend's arrays.
+    cuda : bool
+        True where :meth:`compile_cuda` makes kernels for this backend's arrays.
     """
 
     name = "numpy"
     threaded = True
+    cuda = False
 
     def __init__(self, xp: Any = np) -> None:
         self.xp = xp
@@ -72,12 +75,27 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until the device has done what it was told."""
 
+    def compile_cuda(self, source: str, names: Sequence[str]) -> list[Callable[..., None]]:
+        """Compile CUDA C and return its ``extern "C"`` kernels of these names.
+
+        A kernel takes ``(grid, block, arguments)``: numbers of blocks and of threads in a block, and a tuple of
+        arrays of this backend, NumPy scalars of the kernel's own types, and NumPy arrays of one record
+        for structs passed by value. It must not rely on fused multiply-add.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless :attr:`cuda` is True.
+        """
+        raise NotImplementedError(f"backend {self.name!r} has no CUDA device")
+
 
 class CupyBackend(Backend):
     """One CUDA device through cupy."""
 
     name = "cupy"
     threaded = False
+    cuda = True
 
     def __init__(self) -> None:
         import cupy
@@ -121,6 +139,11 @@ class CupyBackend(Backend):
     def synchronize(self) -> None:
         """Wait for the current stream."""
         self.xp.cuda.get_current_stream().synchronize()
+
+    def compile_cuda(self, source: str, names: Sequence[str]) -> list[Callable[..., None]]:
+        """Compile with NVRTC; cupy keeps the machine code on disk for the next process."""
+        module = self.xp.RawModule(code=source, options=("--fmad=false",))
+        return [module.get_function(name) for name in names]
 
 
 def get_backend(name: str | Backend = "auto") -> Backend:

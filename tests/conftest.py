@@ -10,6 +10,7 @@ import hypothesis
 import matplotlib as mpl
 import pytest
 
+from bluesky_ptycho.backend import cupy_usable
 from bluesky_ptycho.catalog import Catalog, open_catalog
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -30,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="directory with measured data sets (default: ../shared/data beside the repository)",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a card where there is none."""
+    if item.get_closest_marker("gpu") is not None and not cupy_usable():
+        pytest.skip("needs a CUDA card and cupy")
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,8 @@ class FrameSupply:
 
     def set_up(self) -> None:
         """Compile the preprocessing before the first frame needs it."""
-        self._pipeline = make_pipeline(self._intake.plan, self._settings.preprocess, executor=self._executor)
+        plan, settings = self._intake.plan, self._settings
+        self._pipeline = make_pipeline(plan, settings.preprocess, settings.backend, executor=self._executor)
         self._pipeline.warm_up()
 
     def take(self) -> Supply | None:

@@ -16,7 +16,7 @@ class LiveSettings(Settings):
 
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
-    backend: str = setting("auto", "Array backend of the solver.", choices=("auto", "numpy", "cupy"))
+    backend: str = setting("auto", "Array backend of preprocessing and solver.", choices=("auto", "numpy", "cupy"))
     passes: int = setting(
         40,
         "How often each frame is used, on average: while frames come as far as time allows, the rest after the last.",

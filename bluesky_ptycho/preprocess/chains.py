@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from ..backend import Backend
 from ..registry import preprocessing_steps
 from .presets import FCCD_STEPS
 from .recipe import PreparedDarks, Recipe
 from .stack import Cleaned, Context, Stack
+
+logger = logging.getLogger("bluesky_ptycho")
 
 
 class Chain(Protocol):
@@ -20,13 +24,29 @@ class Chain(Protocol):
         """Clean frames; they are not changed."""
 
 
-def make_chain(recipe: Recipe, steps: tuple[str, ...], executor: Executor, n_threads: int) -> Chain:
-    """Return the quickest chain that there is for these steps; numba is imported where it is needed."""
-    if recipe.settings.fused and recipe.layout.fccd and steps in FCCD_STEPS.values():
-        if steps == FCCD_STEPS["cosmic"] and recipe.grid.whole and (recipe.settings.threshold_reach or 0) < 2:
-            from .fused import FusedChain
+def make_chain(
+    recipe: Recipe, steps: tuple[str, ...], executor: Executor, n_threads: int, backend: Backend | None = None
+) -> Chain:
+    """Return the quickest chain that there is for these steps; numba is imported where it is needed.
 
-            return FusedChain(recipe, executor, n_threads)
+    On a backend with CUDA that is the GPU's, if it serves; else a message says that the CPU does the work.
+    """
+    fast = recipe.settings.fused and recipe.layout.fccd and steps in FCCD_STEPS.values()
+    fused = fast and steps == FCCD_STEPS["cosmic"] and recipe.grid.whole and (recipe.settings.threshold_reach or 0) < 2
+    if backend is not None and backend.cuda:
+        if fused:
+            from .gpu import GpuChain
+
+            return GpuChain(recipe, backend)
+        logger.info(
+            "frames are cleaned on the CPU: the GPU does the steps of preset 'cosmic' on raw FCCD frames, with fused "
+            "kernels, box sums of whole pixels and threshold_reach below 2"
+        )
+    if fused:
+        from .fused import FusedChain
+
+        return FusedChain(recipe, executor, n_threads)
+    if fast:
         from .staged import StagedChain
 
         return StagedChain(recipe, steps, executor, n_threads)

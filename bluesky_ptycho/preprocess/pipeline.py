@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend import Backend, get_backend
 from ..errors import MetadataError, SettingsError
 from ..frames import CleanFrames
 from ..geometry import Geometry
@@ -50,13 +51,21 @@ class Pipeline:
         Why the darks of the last call could not serve.
     """
 
-    def __init__(self, recipe: Recipe, steps: tuple[str, ...], geometry: Geometry, executor: Any = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        steps: tuple[str, ...],
+        geometry: Geometry,
+        executor: Any = None,
+        backend: Backend | None = None,
+    ) -> None:
         self.steps = steps
         self.settings = recipe.settings
         self.geometry = geometry
         self.needs_darks = recipe.layout.fccd
         self.dark_problem: str | None = None
         self._recipe = recipe
+        self._backend = backend
         self._checks = FrameChecks(recipe)
         self._n_threads = recipe.settings.threads or os.cpu_count() or 1
         # No thread is started before there is work for it.
@@ -138,7 +147,7 @@ class Pipeline:
     def _run(self, frames: NDArray[Any], darks: PreparedDarks) -> Cleaned:
         with self._lock:
             if self._chain is None:
-                self._chain = make_chain(self._recipe, self.steps, self._threads, self._n_threads)
+                self._chain = make_chain(self._recipe, self.steps, self._threads, self._n_threads, self._backend)
         return self._chain(frames, darks)
 
 
@@ -149,7 +158,11 @@ def _same(one: tuple[DarkModel, ...] | None, other: tuple[DarkModel, ...] | None
 
 
 def make_pipeline(
-    plan: ScanPlan, settings: PreprocessSettings | None = None, backend: str = "numpy", *, executor: Any = None
+    plan: ScanPlan,
+    settings: PreprocessSettings | None = None,
+    backend: str | Backend = "numpy",
+    *,
+    executor: Any = None,
 ) -> Pipeline:
     """Make the pipeline for the frames of a scan plan.
 
@@ -158,28 +171,29 @@ def make_pipeline(
     plan : ScanPlan
         Its detector names the layout.
     settings : PreprocessSettings, optional
-    backend : str
-        Array backend; "numpy" (and "auto") is the one there is.
+    backend : {"numpy", "auto", "cupy"} or Backend
+        Where frames are cleaned; "auto" takes a CUDA device if there is one. What the device's kernels do not serve
+        (other steps than preset "cosmic", other resampling than box sums of whole pixels) the CPU does.
     executor : executor, optional
         Whose workers clean the frames, instead of threads of this process: any in the manner of
         :mod:`concurrent.futures` (processes, say), or a ``dask.distributed.Client``. It is not shut down. Threads
-        share memory and are quicker as long as one machine suffices.
+        share memory and are quicker as long as one machine suffices. The workers use their CPUs, whatever the backend.
 
     Raises
     ------
     MetadataError
         If the plan's detector cannot be read.
     SettingsError, NotFoundError
-        If a setting doesn't suit the frames, or a step is unknown, missing or out of order.
+        If a setting doesn't suit the frames, a step is unknown, missing or out of order, or the backend is unknown
+        or cannot be used here.
     """
-    if backend not in ("numpy", "auto"):
-        raise SettingsError(f"preprocessing backend is {backend!r}; expected 'numpy' or 'auto'")
+    chosen = get_backend(backend)
     settings = settings or PreprocessSettings()
     recipe = make_recipe(plan, settings)
     own = steps_of(settings.preset, recipe.layout)
     steps = own if settings.steps is None else settings.steps
     _check_steps(steps, own)
-    return Pipeline(recipe, steps, output_geometry(plan, settings), executor)
+    return Pipeline(recipe, steps, output_geometry(plan, settings), executor, chosen)
 
 
 def _check_steps(steps: tuple[str, ...], own: tuple[str, ...]) -> None:

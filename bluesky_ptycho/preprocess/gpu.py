@@ -1,0 +1,155 @@
+"""The fused chain on a CUDA device: ``cuda/clean.cu`` over many frames at once.
+
+Raw frames travel as uint16 and patterns come back to the host: they are an eighth of the frames' size, and what
+looks at them next (checks, solver, sinks) begins on the host, whatever the solver's backend.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import Backend
+from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
+from .overscan import BIAS_PER_DIFFERENCE
+from .recipe import PreparedDarks, Recipe
+from .stack import Cleaned
+from .work import exposure_table
+
+KERNELS = ("read_overscan", "find_bias", "find_background", "clean")
+RUN = np.dtype(
+    [(name, np.int32) for name in (
+        "words", "rows", "columns", "channels", "exposures", "times", "gain_bits", "window", "down", "across",
+        "binning", "first_row", "first_column", "has_factor",
+    )] + [(name, np.float32) for name in ("bias", "photons_per_adu", "floor")]
+)  # fmt: skip
+"""The kernels' ``struct Run``, field by field."""
+THREADS = 128
+"""In a block: enough to hide memory's latency, few enough that a frame fills every multiprocessor."""
+BATCH_BYTES = 1 << 27
+"""Raw frames on the device at once; what the kernels need beside them is half as much again."""
+
+
+class GpuChain:
+    """Preset "cosmic" with box sums of whole raw pixels, as the fused chain of the CPU.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of an FCCD layout.
+    backend : Backend
+        One that compiles CUDA.
+    """
+
+    def __init__(self, recipe: Recipe, backend: Backend) -> None:
+        self._recipe, self._backend = recipe, backend
+        source = resources.files(__package__).joinpath("cuda", "clean.cu").read_text("utf-8")
+        self._kernels = dict(zip(KERNELS, backend.compile_cuda(source, KERNELS), strict=True))
+        places = recipe.in_place(np.arange(np.prod(recipe.frame_shape), dtype=np.int32).reshape(recipe.frame_shape))
+        self._image_words = self._upload(recipe.image_of(places), np.int32)
+        self._overscan_words = self._upload(_overscan_of(places, recipe), np.int32)
+        groups, factors = exposure_table(recipe)
+        self._order = self._upload(groups[:-1], np.int32)
+        self._time_factors = self._upload(factors, np.float32)
+        given = [factor for factor in (recipe.flat, recipe.beamstop) if factor is not None]
+        self._factor = self._upload(np.prod(given, axis=0) if given else np.zeros(1), np.float32)
+        self._run = _run_of(recipe)
+        self._darks: _DeviceDarks | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:
+        """Clean frames ``(n, K, H, W)`` in the layout's own order."""
+        result = Cleaned.empty(len(frames), self._recipe.grid.output_shape)
+        on_device = self._darks_on_device(darks)
+        n = max(1, BATCH_BYTES // (2 * int(np.prod(frames.shape[1:]))))
+        for first in range(0, len(frames), n):
+            part = slice(first, first + n)
+            photons, mask, counts = (self._backend.to_host(a) for a in self._clean(frames[part], on_device))
+            result.photons[part], result.mask[part] = photons, mask
+            result.n_damaged[part], result.n_saturated[part] = counts.T
+        return result
+
+    def _clean(self, frames: NDArray[np.uint16], darks: _DeviceDarks) -> tuple[Any, Any, Any]:
+        """Return photons, mask and counts ``(n, 2)`` on the device."""
+        xp, run, settings = self._backend.xp, self._run, self._recipe.settings
+        n, n_frames = len(frames), len(frames) * frames.shape[1]
+        limits = (settings.overscan_low, settings.overscan_high) if darks.prepared.corrected else (-np.inf, np.inf)
+        low, high = map(np.float32, limits)
+        raw = self._upload(frames, np.uint16)
+        samples = (n_frames, int(run["rows"]), int(run["channels"]))
+        lesser, difference, background = (xp.empty(samples, dtype=xp.float32) for _ in range(3))
+        bias = xp.empty((n_frames, 2, samples[-1]), dtype=xp.float32)
+        shape = (n, *self._recipe.grid.output_shape)
+        photons, mask = xp.empty(shape, dtype=xp.float32), xp.empty(shape, dtype=xp.bool_)
+        counts = xp.zeros((n, 2), dtype=xp.int32)
+        per_frame, patterns = (samples[1] * samples[2], n_frames), (shape[1] * shape[2], n)
+        self._launch("read_overscan", per_frame, raw, self._overscan_words, darks.overscan, lesser, difference)
+        self._launch("find_bias", per_frame, difference, bias)
+        self._launch("find_background", per_frame, low, high, lesser, bias, background)
+        self._launch(
+            "clean", patterns, raw, self._image_words, darks.image, background, self._factor, self._order,
+            self._time_factors, photons, mask, counts,
+        )  # fmt: skip
+        return photons, mask, counts
+
+    def _launch(self, name: str, size: tuple[int, int], *arguments: Any) -> None:
+        """Run a kernel with ``size[0]`` threads for each of ``size[1]`` frames or scan points."""
+        grid = (-(-size[0] // THREADS), size[1])
+        self._kernels[name](grid, (THREADS,), (self._run, *arguments))
+
+    def _upload(self, array: Any, dtype: Any) -> Any:
+        return self._backend.to_device(np.ascontiguousarray(array, dtype=dtype))
+
+    def _darks_on_device(self, darks: PreparedDarks) -> _DeviceDarks:
+        """Return `darks` as the kernels take them, uploaded once for each."""
+        with self._lock:
+            if self._darks is None or self._darks.prepared is not darks:
+                image, overscan = self._recipe.image_of(darks.mean), _overscan_of(darks.mean, self._recipe)
+                self._darks = _DeviceDarks(darks, self._upload(image, np.float32), self._upload(overscan, np.float32))
+            return self._darks
+
+
+@dataclass(frozen=True)
+class _DeviceDarks:
+    """Darks ``(K, rows, columns)`` of the image and ``(K, 2, rows, channels)`` of the overscan; NaN where bad."""
+
+    prepared: PreparedDarks
+    image: Any
+    overscan: Any
+
+
+def _overscan_of(frames: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
+    """Return the overscan ``(…, 2, rows, channels)`` beside the image of assembled frames ``(…, H, W)``."""
+    cut = frames[..., recipe.layout.image_rows(), :]
+    return np.stack([cut[..., slot::N_SLOTS] for slot in OVERSCAN_SLOTS], axis=-3)
+
+
+def _run_of(recipe: Recipe) -> NDArray[Any]:
+    """Return the ``struct Run`` of a recipe: an array of one record, which is passed by value."""
+    grid, settings = recipe.grid, recipe.settings
+    rows, columns = grid.image_shape
+    values = {
+        "words": np.prod(recipe.frame_shape),
+        "rows": rows,
+        "columns": columns,
+        "channels": N_CHANNELS // 2,
+        "exposures": len(recipe.exposures_s),
+        "times": len(recipe.exposure_groups),
+        "gain_bits": GAIN_BITS[settings.gain],
+        "window": settings.overscan_rows,
+        "down": grid.boxes[0],
+        "across": grid.boxes[1],
+        "binning": grid.binning,
+        "first_row": grid.first[0],
+        "first_column": grid.first[1],
+        "has_factor": recipe.flat is not None or recipe.beamstop is not None,
+        "bias": BIAS_PER_DIFFERENCE,
+        "photons_per_adu": recipe.photons_per_adu,
+        "floor": recipe.floor,
+    }
+    return np.array(tuple(values[name] for name in RUN.names or ()), dtype=RUN)

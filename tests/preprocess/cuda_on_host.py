@@ -1,0 +1,72 @@
+"""A backend whose CUDA device is the host: g++ compiles the very source that NVRTC compiles for a card."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from bluesky_ptycho.backend import Backend
+
+SHIM = Path(__file__).with_name("cuda_on_host.h")
+COMPILER = shutil.which("g++")
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
+TYPES = {"t": np.uint16, "i": np.int32, "f": np.float32, "b": np.bool_}
+"""Of the Itanium C++ ABI's names of types."""
+
+
+class HostCuda(Backend):
+    """NumPy's arrays, and kernels that run on them one thread after the other."""
+
+    name = "cuda on the host"
+    cuda = True
+
+    def __init__(self, directory: Path):
+        super().__init__()
+        self.directory = directory
+        self.launches: list[str] = []
+
+    def to_device(self, array):
+        return np.array(array)  # a copy, as a device's memory is
+
+    def compile_cuda(self, source, names):
+        unit, library = self.directory / "kernels.cpp", self.directory / "kernels.so"
+        exports = "".join(f"EXPORT({name})\n" for name in names)
+        unit.write_text(f'#include "{SHIM}"\n#line 1 "clean.cu"\n{source}\n{exports}')
+        if not library.exists():  # it cannot be replaced while it is loaded
+            subprocess.run([COMPILER, *FLAGS, "-o", library, unit], check=True)
+        loaded = ctypes.CDLL(str(library))
+        return [self._kernel(loaded, name) for name in names]
+
+    def _kernel(self, library, name):
+        run, describe = getattr(library, f"launch_{name}"), getattr(library, f"signature_{name}")
+        describe.restype = ctypes.c_char_p
+        parameters = [entry.rsplit(":", 1) for entry in describe().decode().split()]
+
+        def kernel(grid, block, arguments):
+            self.launches.append(name)
+            assert len(arguments) == len(parameters)
+            held = [argument_for(kind, int(size), a) for (kind, size), a in zip(parameters, arguments, strict=True)]
+            pointers = (ctypes.c_void_p * len(held))(*[a.ctypes.data for a in held])
+            run((ctypes.c_uint * 2)(*grid), ctypes.c_uint(block[0]), pointers)
+
+        return kernel
+
+
+def argument_for(kind: str, size: int, argument):
+    """Return an array of the bytes that the kernel reads as its argument; refuse all but its own type."""
+    if kind.startswith("P"):
+        assert isinstance(argument, np.ndarray)
+        assert argument.flags.c_contiguous
+        assert argument.dtype == TYPES[kind.lstrip("PK")]
+        return np.array(argument.ctypes.data, dtype=np.uint64)
+    if kind in TYPES:
+        assert isinstance(argument, TYPES[kind])
+        return np.array(argument)
+    assert argument.size == 1
+    assert argument.dtype.fields is not None
+    assert argument.dtype.itemsize == size
+    return argument
