@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from ..backend import Backend, get_backend
 from ..errors import MetadataError, SettingsError
+from ..explanation import Explanation
 from ..frames import CleanFrames
 from ..geometry import Geometry
 from ..registry import preprocessing_steps
 from ..scan_plan import ScanPlan
 from .chains import Chain, make_chain
 from .darks import DarkModel, misfit
-from .frame_checks import FrameChecks
+from .explain import explain
+from .frame_checks import FrameChecks, measure_light
 from .grid import output_geometry
 from .presets import ORDER, SHAPING, steps_of
 from .recipe import PreparedDarks, Recipe, make_recipe, prepare_darks
@@ -102,9 +104,31 @@ class Pipeline:
         self._check(frames)
         prepared = self._prepare(None if darks is None else tuple(darks))
         result = self._run(frames, prepared)
-        totals = result.photons.sum(axis=(1, 2), dtype=np.float64)
-        rejected = self._checks(totals, result.n_damaged, result.n_saturated)
-        return CleanFrames(result.photons, result.mask, rejected, prepared.corrected)
+        light = measure_light(result.photons, result.mask)
+        rejected = self._checks(result.n_damaged, result.n_saturated, light)
+        return CleanFrames(result.photons, result.mask, rejected, prepared.corrected, light.flux)
+
+    def explain(self, frame: NDArray[Any], darks: Sequence[DarkModel] | None = None) -> Explanation:
+        """Tell what each step makes of one scan point; printed, the answer is a table.
+
+        The steps are run in NumPy, whatever chain cleans the frames of the run.
+
+        Parameters
+        ----------
+        frame : ndarray (K, H, W), or (H, W) for a single exposure
+            Not changed.
+        darks : sequence of DarkModel, optional
+            As for a call.
+
+        Raises
+        ------
+        MetadataError
+            As for a call.
+        """
+        frames = frame[None] if frame.ndim == 3 else frame[None, None]
+        self._check(frames)
+        prepared = self._prepare(None if darks is None else tuple(darks))
+        return explain(self._recipe, self.steps, frames[0], prepared)
 
     def close(self) -> None:
         """End the threads; no frames can be cleaned after that."""
