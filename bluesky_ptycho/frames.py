@@ -55,12 +55,15 @@ class CleanFrames:
         Row in this chunk → reason, for frames that must not reach the solver.
     dark_corrected : bool
         False where no fitting dark model was there.
+    flux : ndarray (n,) float64
+        Photons above the even background; beside those of the other frames of a scan they tell which are dim.
     """
 
     photons: NDArray[np.float32]
     mask: NDArray[np.bool_]
     rejected: Mapping[int, str]
     dark_corrected: bool
+    flux: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,98 @@
-"""Which frames must not reach the solver."""
+"""Which frames must not reach the solver.
+
+Damage, saturation and the absence of any light are seen in a frame by itself. Whether a frame is dim can
+only be told beside the others of its scan: :func:`dim_frames` is a function of the whole set, so that neither
+the order in which frames come nor how many are cleaned at once changes a verdict.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .recipe import Recipe
 
-N_REMEMBERED = 256
-"""Frames over which the usual number of photons is taken."""
-N_BEFORE_JUDGING = 5
-"""Frames needed before one is called dark by comparison."""
+N_BLOCKS = 16
+"""Blocks along each axis in which light is looked for."""
+NOISE_RATIO = 2.0
+"""Variance of the blocks over their mean, in photons, up to which a frame holds no more than noise.
+
+Counted photons give 1, and so do noise pixels that pass the threshold; a dim diffraction pattern gives tens.
+"""
+USUAL_QUANTILE = 0.9
+"""Quantile of the flux that counts as usual: half the scan may be dark, or behind a thick part of the sample."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """What frames hold beyond an even background.
+
+    Parameters
+    ----------
+    flux : ndarray (n,) float64
+        Photons above the background, which is the median of the blocks.
+    found : ndarray (n,) bool
+        Whether they are unevenly spread as a diffraction pattern is, not as noise.
+    """
+
+    flux: NDArray[np.float64]
+    found: NDArray[np.bool_]
+
+
+def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_]) -> Light:
+    """Measure frames ``(n, ny, nx)``; pixels that are not valid in `mask` hold 0 and are left out.
+
+    The background goes because the noise of a million raw pixels may hold more photons than a pattern.
+    """
+    n = len(photons)
+    blocks = _blocks(photons).reshape(n, -1)
+    if not mask.all():
+        # Nothing here may depend on the other frames of the chunk: a whole block is taken as it is.
+        valid = _blocks(mask.astype(np.float32)).reshape(n, -1)
+        size = float(_blocks(np.ones_like(mask[:1], dtype=np.float32))[0, 0, 0])
+        enough = valid > 0.5 * size
+        blocks = np.where(enough, blocks * (size / np.maximum(valid, 1.0)), np.nan)
+        blocks[~enough.any(axis=1)] = 0.0
+    background = np.nanmedian(blocks, axis=1)
+    flux = np.nansum(blocks - background[:, None], axis=1)
+    return Light(flux, np.nanvar(blocks, axis=1) > NOISE_RATIO * np.maximum(np.nanmean(blocks, axis=1), 0.0))
+
+
+def _blocks(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum ``(n, ny, nx)`` over at most 16 × 16 equal blocks; rows and columns left over at the end go without."""
+    n, *shape = frames.shape
+    across = [min(N_BLOCKS, size) for size in shape]
+    size = [length // blocks for length, blocks in zip(shape, across, strict=True)]
+    cut = frames[:, : across[0] * size[0], : across[1] * size[1]]
+    rows = cut.reshape(n, across[0], size[0], -1).sum(axis=2, dtype=np.float32)
+    return rows.reshape(n, across[0], across[1], size[1]).sum(axis=3, dtype=np.float64)
+
+
+def dim_frames(flux: NDArray[np.float64], limit: float) -> tuple[NDArray[np.bool_], float]:
+    """Tell which frames of a scan are too dim beside the others.
+
+    Parameters
+    ----------
+    flux : ndarray (n,) float64
+        Of all frames of the scan so far that light was found in.
+    limit : float
+        Share of the usual flux that a frame must have.
+
+    Returns
+    -------
+    ndarray (n,) bool, float
+        Which they are, and the usual flux.
+    """
+    if not len(flux):
+        return np.zeros(0, dtype=bool), 0.0
+    usual = float(np.quantile(flux, USUAL_QUANTILE))
+    return flux < limit * usual, usual
 
 
 class FrameChecks:
-    """Judge frames by their damage, their saturation and the photons of the frames so far.
+    """Judge each frame by itself.
 
     Parameters
     ----------
@@ -28,20 +103,18 @@ class FrameChecks:
     def __init__(self, recipe: Recipe) -> None:
         self._settings = recipe.settings
         self._n_pixels = recipe.grid.size[0] * recipe.grid.size[1]
-        self._totals: deque[float] = deque(maxlen=N_REMEMBERED)
-        self._lock = threading.Lock()
 
     def __call__(
-        self, totals: NDArray[np.float64], n_damaged: NDArray[np.int64], n_saturated: NDArray[np.int64]
+        self, n_damaged: NDArray[np.int64], n_saturated: NDArray[np.int64], light: Light | None = None
     ) -> dict[int, str]:
-        """Return row → reason for the frames to reject.
+        """Return row → reason for the frames to reject; a reason is a kind, a colon and details.
 
         Parameters
         ----------
-        totals : ndarray (n,) float64
-            Photons of each frame.
         n_damaged, n_saturated : ndarray (n,) int64
-            Its raw pixels that were lost.
+            Raw pixels of each frame that were lost.
+        light : Light, optional
+            What was found in them; without it no frame is called dark.
         """
         settings = self._settings
         limits = (
@@ -53,12 +126,7 @@ class FrameChecks:
             for i in np.flatnonzero(lost > limit * self._n_pixels):
                 share = 100 * lost[i] / self._n_pixels
                 reasons.setdefault(int(i), f"{verdict}: {share:.1f} % of the pixels are {what}")
-        with self._lock:
-            known = [*self._totals, *(float(t) for i, t in enumerate(totals) if i not in reasons)]
-            if len(known) >= N_BEFORE_JUDGING:
-                usual = float(np.median(known))
-                for i in np.flatnonzero(totals < settings.min_relative_flux * usual):
-                    reasons.setdefault(int(i), f"dark: {totals[i]:.3g} photons where {usual:.3g} are usual")
-            # Dark frames are not remembered: however long the beam is away, what is usual stays.
-            self._totals.extend(float(t) for i, t in enumerate(totals) if i not in reasons)
+        if light is not None and settings.min_relative_flux > 0:
+            for i in np.flatnonzero(~light.found):
+                reasons.setdefault(int(i), f"dark: nothing stands out of the noise, {light.flux[i]:.3g} photons")
         return reasons

@@ -115,8 +115,9 @@ class PreprocessSettings(Settings):
     max_damaged_fraction: float = setting(0.5, "Damaged share of a frame that rejects it.", low=0.0, high=1.0)
     max_saturated_fraction: float = setting(0.02, "Saturated share of a frame that rejects it.", low=0.0, high=1.0)
     min_relative_flux: float = setting(
-        0.1, "Frames with less than this share of the median photons count as dark; 0 to keep all.", low=0.0, high=1.0
-    )
+        0.03, "Frames with less than this share of the scan's usual photons count as dark; 0 to keep all.",
+        low=0.0, high=1.0,
+    )  # fmt: skip
     fused: bool = setting(True, "Whether the fused kernel is used where there is one; else step by step.")
     threads: int | None = setting(None, "Threads that work on frames; None for all cores.", low=1, high=256)
 
