@@ -79,7 +79,7 @@ class Explanation:
     dark_corrected : bool
         False where no fitting darks were there.
     rejected : str or None
-        Why the frame would not reach the solver, as far as it can be told without the others.
+        Why the frame would not reach the solver, as far as can be told without the other frames.
     """
 
     steps: tuple[StepView, ...]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..explanation import Explanation, StepView
 from ..registry import preprocessing_steps
-from .frame_checks import FrameChecks
+from .frame_checks import FrameChecks, measure_light
 from .recipe import PreparedDarks, Recipe
 from .stack import Context, Stack
 
@@ -80,4 +80,5 @@ def _photons(stack: Stack, unit: str, recipe: Recipe) -> float:
 
 def _reason(stack: Stack, recipe: Recipe) -> str | None:
     counts = [np.zeros(1, dtype=np.int64) if n is None else n for n in (stack.n_damaged, stack.n_saturated)]
-    return FrameChecks(recipe)(*counts).get(0)
+    light = measure_light(stack.values, ~(stack.damaged | stack.saturated))
+    return FrameChecks(recipe)(counts[0], counts[1], light).get(0)

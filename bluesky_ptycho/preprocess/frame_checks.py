@@ -47,10 +47,11 @@ def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_]) -> Ligh
     The background goes because the noise of a million raw pixels may hold more photons than a pattern.
     """
     n = len(photons)
-    blocks = _blocks(photons).reshape(n, -1)
+    blocks = _blocks(photons)
+    blocks = blocks.reshape(n, blocks.shape[1] * blocks.shape[2])
     if not mask.all():
         # Nothing here may depend on the other frames of the chunk: a whole block is taken as it is.
-        valid = _blocks(mask.astype(np.float32)).reshape(n, -1)
+        valid = _blocks(mask.astype(np.float32)).reshape(blocks.shape)
         size = float(_blocks(np.ones_like(mask[:1], dtype=np.float32))[0, 0, 0])
         enough = valid > 0.5 * size
         blocks = np.where(enough, blocks * (size / np.maximum(valid, 1.0)), np.nan)
@@ -66,7 +67,7 @@ def _blocks(frames: NDArray[np.float32]) -> NDArray[np.float64]:
     across = [min(N_BLOCKS, size) for size in shape]
     size = [length // blocks for length, blocks in zip(shape, across, strict=True)]
     cut = frames[:, : across[0] * size[0], : across[1] * size[1]]
-    rows = cut.reshape(n, across[0], size[0], -1).sum(axis=2, dtype=np.float32)
+    rows = cut.reshape(n, across[0], size[0], cut.shape[-1]).sum(axis=2, dtype=np.float32)
     return rows.reshape(n, across[0], across[1], size[1]).sum(axis=3, dtype=np.float64)
 
 

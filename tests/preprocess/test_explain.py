@@ -89,13 +89,14 @@ def test_printed_it_is_a_table(camera, dark, image):
 
 def test_plain_frames_damage_and_rejection():
     counts = np.full((16, 24), 3, dtype=np.uint16)
+    counts[6:10, 10:14] = 18
     counts[2, 3] = 50
     pipeline = make_pipeline(make_plan("plain", shape=(16, 24)), PreprocessSettings(saturation=20.0))
     told = pipeline.explain(counts)
     assert {step.unit for step in told.steps} == {"photon"}
     assert all(step.oriented for step in told.steps)
     assert told["flag_pixels"].n_saturated == 1
-    assert told.steps[-1].photons_out == 3 * (16 * 24 - 1)
+    assert told.steps[-1].photons_out == 3 * (16 * 24 - 17) + 16 * 18
     assert told.rejected is None
     assert not told.dark_corrected
     bright = pipeline.explain(np.full((16, 24), 30, dtype=np.uint16))
