@@ -120,7 +120,7 @@ def test_lost_packets_foreign_gains_and_lost_overscan(backend, image, camera, da
     frames[1, 0, 300:340, 251] |= 0x2000
     frames[1, 0, 6:486, 36] |= 0x2000  # one slot of a half
     frames[1, 0, 554:1034, 60:72:11] |= 0x2000  # both slots of a half
-    frames[1, 0, 100:110, 12] = 0xDFFF  # saturated overscan
+    frames[1, 0, 100:340, 12] = 0xDFFF  # saturated in one slot
     settings = PreprocessSettings(photon_threshold=0.0, clip_negative=False)  # what is dark counts too
     cleaned, expected = clean(backend, make_plan(), settings, frames, (dark,))
     same(cleaned, expected)
