@@ -8,6 +8,7 @@ from bluesky_ptycho.callbacks import LiveSettings
 from bluesky_ptycho.callbacks.dark_store import DarkStore, darks_of_documents
 from bluesky_ptycho.callbacks.frame_supply import FrameSupply
 from bluesky_ptycho.callbacks.intake import Intake
+from bluesky_ptycho.errors import SettingsError
 
 from .compose import DATASET, ComposedRun, small_plan
 
@@ -59,3 +60,14 @@ def test_a_dark_taken_again_counts_once_live_and_replayed(rewound):
             assert darks[k].n == 2
             np.testing.assert_allclose(darks[k].mean, last.mean(axis=0), rtol=1e-6)
             np.testing.assert_allclose(darks[k].sigma, last.std(axis=0, ddof=1), rtol=1e-5)
+
+
+def test_the_backend_holds_for_preprocessing_too(monkeypatch):
+    monkeypatch.setattr("bluesky_ptycho.backend.cupy_usable", lambda: False)
+    run = ComposedRun(small_plan(POSITIONS_M))
+    supply = FrameSupply(
+        Intake(run.start, small_plan(POSITIONS_M)), LiveSettings(backend="cupy"), DarkStore(), pytest.fail
+    )
+    with pytest.raises(SettingsError, match="backend is 'cupy'"):
+        supply.set_up()
+    supply.close()

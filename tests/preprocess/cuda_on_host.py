@@ -18,6 +18,19 @@ TYPES = {"t": np.uint16, "i": np.int32, "f": np.float32, "b": np.bool_}
 """Of the Itanium C++ ABI's names of types."""
 
 
+class DeviceArrays:
+    """NumPy, but new memory holds rubbish, as a device's does."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    @staticmethod
+    def empty(shape, dtype):
+        array = np.empty(shape, dtype=dtype)
+        array.view(np.uint8)[...] = 1 if dtype == np.bool_ else 0x4F  # ADU and photons of 3.5e9
+        return array
+
+
 class HostCuda(Backend):
     """NumPy's arrays, and kernels that run on them one thread after the other."""
 
@@ -25,7 +38,7 @@ class HostCuda(Backend):
     cuda = True
 
     def __init__(self, directory: Path):
-        super().__init__()
+        super().__init__(DeviceArrays())
         self.directory = directory
         self.launches: list[str] = []
 
