@@ -18,7 +18,7 @@ from .frame_supply import FrameSupply
 from .intake import Intake
 from .live_settings import LiveSettings
 from .outcome import Outcome
-from .updates import Progress, Sink, Update
+from .updates import Progress, Sink, Update, in_ranges
 
 logger = logging.getLogger("bluesky_ptycho")
 
@@ -78,12 +78,13 @@ class Analysis(threading.Thread):
     def progress(self) -> Progress:
         """Return the counters of this moment; safe from any thread."""
         taken, waiting, lag_s = self._intake.counts()
-        solver = self._solver
+        solver, kinds = self._solver, self._supply.verdicts.kinds
         return Progress(
             planned=self._intake.plan.n_points,
             taken=taken,
             used=0 if solver is None else solver.n_frames,
-            rejected=len(self._supply.rejected),
+            rejected=sum(kinds.values()),
+            kinds=kinds,
             lag=waiting,
             lag_s=lag_s,
             iteration=0 if solver is None else solver.iteration,
@@ -202,7 +203,10 @@ class Analysis(threading.Thread):
             status, reason = "fail", "no frame could be used"
         if snapshot is not None and np.isfinite(snapshot.residual):
             self._residual = snapshot.residual
-        update = self._send("final", snapshot, exit_status=status, reason=reason, missing=self._supply.missing())
+        missing = self._supply.missing()
+        if missing:
+            self._note(f"{len(missing)} points are missing: {in_ranges(missing)}")
+        update = self._send("final", snapshot, exit_status=status, reason=reason, missing=missing)
         since = intake.last_frame_at or intake.started_at
         self._on_done(
             Outcome(
@@ -244,7 +248,7 @@ class Analysis(threading.Thread):
             progress=self.progress(),
             snapshot=snapshot,
             stxm=None if snapshot is None else self._supply.stxm(snapshot.canvas),
-            rejected=dict(self._supply.rejected),
+            rejected=dict(self._supply.verdicts.rejected),
             dark_corrected=self._supply.dark_corrected,
             messages=tuple(self._messages),
             **more,

@@ -64,10 +64,10 @@ class RunDarks:
     ----------
     plan : ScanPlan
     read : callable
-        ``read(points)`` gives their frames ``(n, K, H, W)``, K exposures each.
+        ``read(points)`` gives those that can be read and their frames ``(n, K, H, W)``, K exposures each.
     """
 
-    def __init__(self, plan: ScanPlan, read: Callable[[Sequence[Point]], NDArray[Any]]) -> None:
+    def __init__(self, plan: ScanPlan, read: Callable[[Sequence[Point]], tuple[Sequence[Point], NDArray[Any]]]) -> None:
         self._exposures_s = plan.exposures_s
         self._read = read
         self._accumulators = [DarkAccumulator.for_plan(plan) for _ in plan.exposures_s]
@@ -82,11 +82,11 @@ class RunDarks:
         """
         replaced = [self._points[p.seq_num] for p in points if p.seq_num in self._points]
         if replaced:
-            old = self._read(replaced)
+            _, old = self._read(replaced)
             for k, accumulator in enumerate(self._accumulators):
                 accumulator.remove(old[:, k])
-        frames = self._read(points)
-        for k, accumulator in enumerate(self._accumulators):
+        points, frames = self._read(points)
+        for k, accumulator in enumerate(self._accumulators if points else ()):
             accumulator.add(frames[:, k])
         self._points |= {p.seq_num: p for p in points}
 
@@ -122,10 +122,10 @@ def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk
         raise intake.problem
     reader: FrameReader | None = None
 
-    def read(points: Sequence[Point]) -> NDArray[np.uint16]:
+    def read(points: Sequence[Point]) -> tuple[Sequence[Point], NDArray[Any]]:
         nonlocal reader
         reader = reader or FrameReader(intake.source(dark=True))
-        return reader.read(np.array([p.row for p in points]), intake.plan.frames_per_point)
+        return points, reader.read(np.array([p.row for p in points]), intake.plan.frames_per_point)
 
     darks = RunDarks(intake.plan, read)
     try:

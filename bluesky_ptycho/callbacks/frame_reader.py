@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError
 from .document_keys import FrameSource
+
+POLL_S = 0.02
+_READING_FAILED = (OSError, RuntimeError, KeyError, ValueError)
+"""What h5py raises where a file is damaged, locked, cut short or gone."""
 
 
 class FrameReader:
@@ -22,7 +26,8 @@ class FrameReader:
     source : FrameSource
         File, data set and locking flag (a reader must use the writer's).
     patience_s : float
-        How long to wait for rows that a document announced and the file system does not show yet.
+        How long to wait for a file, or for rows that a document announced and the file system does not show yet.
+        Only what grows is waited for again.
     """
 
     def __init__(self, source: FrameSource, patience_s: float = 10.0) -> None:
@@ -30,28 +35,51 @@ class FrameReader:
         self._patience_s = patience_s
         self._file: h5py.File | None = None
         self._data: h5py.Dataset | None = None
+        self._given_up_at = -1  # size of the file when the patience ended; 0 without a file
 
-    def read(self, rows: NDArray[np.intp], n_each: int) -> NDArray[np.uint16]:
+    def read(self, rows: NDArray[np.intp], n_each: int) -> NDArray[Any]:
         """Return ``(len(rows), n_each, H, W)`` frames: `n_each` consecutive rows from each of `rows`.
 
         Raises
         ------
         MetadataError
-            If file or data set cannot be opened, or rows stay absent beyond the patience.
+            If file or data set cannot be opened or read, or rows stay absent beyond the patience.
         """
-        data = self._open()
-        self._await_rows(data, int(rows.max()) + n_each)
-        frames = np.empty((len(rows), n_each, *data.shape[1:]), dtype=data.dtype)
-        first = 0
-        while first < len(rows):  # runs of consecutive points are read in one go
-            last = first + 1
-            while last < len(rows) and rows[last] == rows[last - 1] + n_each:
-                last += 1
-            low, high = int(rows[first]), int(rows[last - 1]) + n_each
-            target = frames[first:last].reshape(-1, *data.shape[1:])
-            data.read_direct(target, np.s_[low:high])
-            first = last
+        frames, problems = self.read_good(rows, n_each)
+        if problems:
+            raise MetadataError(next(iter(problems.values())))
         return frames
+
+    def read_good(self, rows: NDArray[np.intp], n_each: int) -> tuple[NDArray[Any], dict[int, str]]:
+        """Return the frames that can be read, in order, and place in `rows` → problem for the others."""
+        try:
+            data = self._await_file()
+            problems = self._await_rows(data, rows, n_each)
+        except (MetadataError, *_READING_FAILED) as error:
+            self.close()
+            return np.empty((0, n_each, 0, 0), dtype=np.uint16), dict.fromkeys(range(len(rows)), _line(error))
+        wanted = [i for i in range(len(rows)) if i not in problems]
+        try:
+            return _read_runs(data, rows[wanted], n_each), problems
+        except _READING_FAILED:
+            return self._read_one_by_one(rows, wanted, n_each, problems)
+
+    def _read_one_by_one(
+        self, rows: NDArray[np.intp], wanted: list[int], n_each: int, problems: dict[int, str]
+    ) -> tuple[NDArray[Any], dict[int, str]]:
+        """Find out which of the rows cannot be read."""
+        frames = []
+        for i in wanted:
+            try:
+                frames.append(_read_runs(self._open(), rows[i : i + 1], n_each))
+            except (MetadataError, *_READING_FAILED) as error:
+                problems[i] = f"{self._source.path} row {rows[i]}: {_line(error)}"
+        return (np.concatenate(frames) if frames else np.empty((0, n_each, 0, 0), dtype=np.uint16)), problems
+
+    @property
+    def frame_shape(self) -> tuple[int, int] | None:
+        """Shape of the frames in the file; None while it is not open."""
+        return None if self._data is None else (int(self._data.shape[1]), int(self._data.shape[2]))
 
     def _open(self) -> h5py.Dataset:
         if self._data is not None:
@@ -61,25 +89,56 @@ class FrameReader:
             raise MetadataError(f"frames file {source.path} does not exist or cannot be reached from this machine")
         try:
             self._file = h5py.File(source.path, "r", libver="latest", swmr=True, locking=source.locking)
-        except OSError as error:
-            raise MetadataError(f"frames file {source.path} cannot be opened: {error}") from error
+        except _READING_FAILED as error:
+            raise MetadataError(f"frames file {source.path} cannot be opened: {_line(error)}") from error
         data = self._file.get(source.dataset)
         if not isinstance(data, h5py.Dataset) or data.ndim != 3:
+            self.close()
             raise MetadataError(f"frames file {source.path} has no 3-D data set {source.dataset!r}")
         self._data = data
         return data
 
-    def _await_rows(self, data: h5py.Dataset, n_rows: int) -> None:
-        deadline = time.monotonic() + self._patience_s
-        data.refresh()
-        while data.shape[0] < n_rows:
-            if time.monotonic() > deadline:
-                raise MetadataError(
-                    f"{self._source.path} holds {data.shape[0]} frames after {self._patience_s} s; "
-                    f"documents announced {n_rows}"
-                )
-            time.sleep(0.02)
+    def _await_file(self) -> h5py.Dataset:
+        deadline = time.monotonic() + (self._patience_s if self._given_up_at < 0 else 0.0)
+        while True:
+            try:
+                return self._open()
+            except MetadataError:
+                if time.monotonic() >= deadline:
+                    self._given_up_at = max(self._given_up_at, 0)
+                    raise
+            time.sleep(POLL_S)
+
+    def _await_rows(self, data: h5py.Dataset, rows: NDArray[np.intp], n_each: int) -> dict[int, str]:
+        """Wait for rows; return place → problem for those that are not there in the end."""
+        deadline: float | None = None
+        while True:
             data.refresh()
+            size = self._source.path.stat().st_size
+            problems = self._absent(data, rows, n_each, size)
+            now = time.monotonic()
+            if deadline is None:
+                deadline = now + (self._patience_s if size > self._given_up_at else 0.0)
+            if not problems or now >= deadline:
+                break
+            time.sleep(POLL_S)
+        if problems:
+            self._given_up_at = max(self._given_up_at, size)
+        return problems
+
+    def _absent(self, data: h5py.Dataset, rows: NDArray[np.intp], n_each: int, size: int) -> dict[int, str]:
+        """Find rows beyond the data set, never written, or beyond the end of the file, where HDF5 would read zeros."""
+        path, n_rows, problems = self._source.path, int(data.shape[0]), {}
+        for i, row in enumerate(rows.tolist()):
+            if row + n_each > n_rows:
+                problems[i] = f"{path} holds {n_rows} frames after {self._patience_s:g} s; expected {row + n_each}"
+                continue
+            ends = [_end_of_row(data, r) for r in range(row, row + n_each)]
+            if None in ends:
+                problems[i] = f"{path} row {row} was never written"
+            elif max(end for end in ends if end is not None) > size:
+                problems[i] = f"{path} row {row} lies beyond the end of the file"
+        return problems
 
     def close(self) -> None:
         """Close the file."""
@@ -94,3 +153,32 @@ class FrameReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _read_runs(data: h5py.Dataset, rows: NDArray[np.intp], n_each: int) -> NDArray[Any]:
+    """Read points; those that follow each other in the file in one go."""
+    frames = np.empty((len(rows), n_each, *data.shape[1:]), dtype=data.dtype)
+    first = 0
+    while first < len(rows):
+        last = first + 1
+        while last < len(rows) and rows[last] == rows[last - 1] + n_each:
+            last += 1
+        low, high = int(rows[first]), int(rows[last - 1]) + n_each
+        target = frames[first:last].reshape(-1, *data.shape[1:])
+        data.read_direct(target, np.s_[low:high])
+        first = last
+    return frames
+
+
+def _end_of_row(data: h5py.Dataset, row: int) -> int | None:
+    """Return where in the file a row ends, as far as that is known; None if it was never written."""
+    if data.chunks is None:
+        start = data.id.get_offset()
+        return 0 if start is None else int(start) + (row + 1) * data.nbytes // len(data)
+    chunk = data.id.get_chunk_info_by_coord((row // data.chunks[0] * data.chunks[0], 0, 0))
+    return None if chunk.byte_offset is None else int(chunk.byte_offset + chunk.size)
+
+
+def _line(error: Exception) -> str:
+    """Return a message in one line, as reasons are."""
+    return " ".join(str(error).split()) or type(error).__name__

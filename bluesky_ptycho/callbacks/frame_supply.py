@@ -16,6 +16,7 @@ from ..recon.stxm import stxm_map
 from .dark_store import Darks, DarkStore, RunDarks
 from .document_keys import Point
 from .frame_reader import FrameReader
+from .frame_verdicts import FrameVerdicts
 from .intake import Intake
 from .live_settings import LiveSettings
 
@@ -58,12 +59,13 @@ class FrameSupply:
         self._note = note
         self._executor = executor
         self._readers: dict[bool, FrameReader] = {}
-        self._own_darks = RunDarks(intake.plan, lambda points: self._read(points, dark=True))
+        self._own_darks = RunDarks(intake.plan, self._read_darks)
         self._pipeline: Pipeline | None = None
         self._darks: Darks | None = None
         self._darks_decided = False
         self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
-        self.rejected: dict[int, str] = {}
+        self._again: list[Point] = []
+        self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux)
         self.dark_corrected = True
 
     def set_up(self) -> None:
@@ -80,6 +82,9 @@ class FrameSupply:
             self._own_darks.add(darks)
             return Supply()
         points = self._intake.take_points(chunk)
+        if not points:
+            points, self._again = self._again[:chunk], self._again[chunk:]
+            points = [p for p in points if self.verdicts.is_current(p)]
         return self._clean(points) if points else None
 
     def stxm(self, canvas: Canvas) -> NDArray[np.float32] | None:
@@ -90,8 +95,8 @@ class FrameSupply:
         return stxm_map(np.array(positions), np.array(totals), canvas)
 
     def missing(self) -> tuple[int, ...]:
-        """Return the points that were announced and neither used nor rejected, in order."""
-        return tuple(sorted(set(self._intake.left_over()) - set(self.rejected)))
+        """Return the points of the run that are neither used nor rejected, in order: exactly those that were lost."""
+        return tuple(n for n in self._intake.expected() if n not in self._totals and n not in self.verdicts.rejected)
 
     def close(self) -> None:
         """Close the files and end the threads of the preprocessing."""
@@ -100,12 +105,28 @@ class FrameSupply:
         if self._pipeline is not None:
             self._pipeline.close()
 
-    def _read(self, points: Sequence[Point], *, dark: bool) -> NDArray[np.uint16]:
+    def _read(self, points: Sequence[Point], *, dark: bool) -> tuple[list[Point], NDArray[Any], dict[int, str]]:
+        """Return the points that can be read with their frames ``(n, K, H, W)``, and seq_num → reason of the others."""
         reader = self._readers.get(dark)
         if reader is None:
             reader = self._readers[dark] = FrameReader(self._intake.source(dark=dark), self._settings.patience_s)
+        plan = self._intake.plan
+        assert plan.detector is not None
         rows = np.array([p.row for p in points], dtype=np.intp)
-        return reader.read(rows, self._intake.plan.frames_per_point)
+        frames, problems = reader.read_good(rows, plan.frames_per_point)
+        reasons = {points[i].seq_num: f"unreadable: {problem}" for i, problem in problems.items()}
+        good = [p for i, p in enumerate(points) if i not in problems]
+        if good and frames.shape[2:] != plan.detector.shape:
+            reason = f"shape: frames have shape {frames.shape[2:]}; the scan plan says {plan.detector.shape}"
+            reasons |= {p.seq_num: reason for p in good}
+            good = []
+        return good, frames, reasons
+
+    def _read_darks(self, points: Sequence[Point]) -> tuple[list[Point], NDArray[Any]]:
+        good, frames, reasons = self._read(points, dark=True)
+        for seq_num, reason in reasons.items():
+            self._note(f"dark {seq_num} cannot be used: {reason}")
+        return good, frames
 
     def _decide_darks(self, pipeline: Pipeline) -> None:
         """Fix the darks of the run when the first measured frame comes."""
@@ -130,21 +151,33 @@ class FrameSupply:
         assert pipeline is not None  # set_up comes first
         if not self._darks_decided:
             self._decide_darks(pipeline)
-        clean = pipeline(self._read(points, dark=False), self._darks)
+        readable, frames, unreadable = self._read(points, dark=False)
+        clean = pipeline(frames, self._darks) if readable else None
+        if clean is not None:
+            self._note_darks(pipeline, clean)
+        reasons = self._reasons(readable, clean)
+        lost = [p for p in points if p.seq_num in unreadable]
+        flux = np.zeros(0) if clean is None else clean.flux
+        judged = reasons | {len(readable) + i: unreadable[p.seq_num] for i, p in enumerate(lost)}
+        newly, returned = self.verdicts.judge([*readable, *lost], judged, flux)
+        self._again += returned
+        # A good frame may have been there: before a rewind, or before it turned out to be dim.
+        withdrawn = tuple(sorted(n for n in newly if self._totals.pop(n, None) is not None))
+        good = [i for i, p in enumerate(readable) if p.seq_num not in self.verdicts.rejected]
+        return Supply(self._batch([readable[i] for i in good], clean, good) if clean and good else None, withdrawn)
+
+    def _note_darks(self, pipeline: Pipeline, clean: CleanFrames) -> None:
         if self._darks is not None and pipeline.dark_problem:
             self._note(f"the darks do not fit and are not used: {pipeline.dark_problem}")
         self.dark_corrected &= clean.dark_corrected
-        reasons = dict(clean.rejected)
+
+    def _reasons(self, points: Sequence[Point], clean: CleanFrames | None) -> dict[int, str]:
+        """Return row → reason for what is wrong with a frame or its place."""
+        reasons = {} if clean is None else dict(clean.rejected)
         for i, point in enumerate(points):
             if point.position_m is None or not np.isfinite(point.position_m).all():
-                reasons.setdefault(i, f"position is {point.position_m}")
-        withdrawn = []
-        for i, reason in reasons.items():
-            self.rejected[points[i].seq_num] = reason
-            if self._totals.pop(points[i].seq_num, None) is not None:
-                withdrawn.append(points[i].seq_num)  # a good frame was there before a rewind
-        good = [i for i in range(len(points)) if i not in reasons]
-        return Supply(self._batch([points[i] for i in good], clean, good) if good else None, tuple(withdrawn))
+                reasons.setdefault(i, f"position: it is {point.position_m}")
+        return reasons
 
     def _batch(self, points: Sequence[Point], clean: CleanFrames, rows: list[int]) -> Batch:
         positions = np.array([p.position_m for p in points], dtype=np.float64)
@@ -152,7 +185,6 @@ class FrameSupply:
         photons, mask = clean.photons[rows], clean.mask[rows]
         totals = np.einsum("nyx,nyx->n", photons, mask, dtype=np.float64)
         for point, position, total in zip(points, positions, totals, strict=True):
-            self.rejected.pop(point.seq_num, None)
             self._totals[point.seq_num] = (position, float(total))
         seq_nums = np.array([p.seq_num for p in points], dtype=np.int64)
         return Batch(seq_nums, positions, np.sqrt(np.maximum(photons, 0)), mask)

@@ -124,7 +124,8 @@ class Intake:
             joiner = self._joiners[False]
             return joiner.n_points, joiner.n_waiting, joiner.oldest_wait_s(time.monotonic())
 
-    def left_over(self) -> tuple[int, ...]:
-        """Return the scan points that were announced and whose frames never came."""
+    def expected(self) -> range:
+        """Return the scan points that the run has: up to the last one announced, or as many as its stop tells."""
         with self._changed:
-            return self._joiners[False].waiting
+            told = ((self.stop or {}).get("num_events") or {}).get(self.plan.frames_stream, 0)
+            return range(1, max(int(told), self._joiners[False].last_seq_num) + 1)

@@ -36,8 +36,13 @@ class Joiner:
     def add_point(self, point: Point, now: float) -> None:
         """Take a point; an earlier point of the same sequence number is replaced.
 
-        `now` is a monotonic time in s, from which the lag is counted.
+        Frames that are taken again get new rows, so the point of the higher row is the later one, in whatever
+        order they come; the same point once more changes nothing. `now` is a monotonic time in s, from which
+        the lag is counted.
         """
+        known = self._points.get(point.seq_num)
+        if known is not None and (point.row < known.row or point == known):
+            return
         self._points[point.seq_num] = point
         self._waiting.pop(point.seq_num, None)  # re-entered at the end: the dict stays sorted by time
         self._waiting[point.seq_num] = now
@@ -73,9 +78,9 @@ class Joiner:
         return len(self._points)
 
     @property
-    def waiting(self) -> tuple[int, ...]:
-        """Sequence numbers that were announced and not taken yet."""
-        return tuple(self._waiting)
+    def last_seq_num(self) -> int:
+        """Highest sequence number announced so far."""
+        return max(self._points, default=0)
 
     @property
     def n_waiting(self) -> int:

@@ -198,9 +198,11 @@ class LivePtycho:
             return "no ptychography scan seen yet"
         with self._lock:
             state = "reconstructing" if self._running else "done"
+        kinds = ", ".join(f"{n} {kind}" for kind, n in progress.kinds.items())
+        rejected = f"{progress.rejected} rejected" + (f" ({kinds})" if kinds else "")
         return (
             f"{state}: {progress.taken}/{progress.planned} points taken, {progress.used} used, "
-            f"{progress.rejected} rejected, {progress.lag} waiting ({progress.lag_s:.1f} s); "
+            f"{rejected}, {progress.lag} waiting ({progress.lag_s:.1f} s); "
             f"iteration {progress.iteration}, residual {progress.residual:.4g}"
         )
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ..versions import software_versions
 from .document_keys import ANALYSIS
+from .frame_verdicts import KINDS, count_kinds
 from .result_file import GROUP, canvas_fields, chunk_shape, result_arrays, write_result_file
 from .updates import Progress, Update
 
@@ -192,6 +193,7 @@ def _counters(progress: Progress) -> dict[str, int | float]:
         "frames_taken": int(progress.taken),
         "frames_used": int(progress.used),
         "frames_rejected": int(progress.rejected),
+        **{f"rejected_{kind}": int(progress.kinds.get(kind, 0)) for kind in KINDS},
         "lag": int(progress.lag),
         "lag_s": float(progress.lag_s),
         "iteration": int(progress.iteration),
@@ -228,8 +230,13 @@ def summary_figures(update: Update) -> dict[str, Any]:
         # Metadata is JSON, which has no NaN.
         figures = {k: None if math.isnan(v) else v for k, v in _figures(update).items()}
     rejected = {str(point): reason for point, reason in update.rejected.items()}
-    missing = [int(point) for point in update.missing]
-    return {**figures, "rejected": rejected, "missing": missing, "messages": list(update.messages)}
+    return {
+        **figures,
+        "rejected_kinds": count_kinds(update.rejected),
+        "rejected": rejected,
+        "missing": [int(point) for point in update.missing],
+        "messages": list(update.messages),
+    }
 
 
 def _configuration(update: Update) -> dict[str, Any]:

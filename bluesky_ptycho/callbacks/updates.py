@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,15 +19,16 @@ class Progress:
     """Counters of a run at one moment.
 
     `taken` counts scan points announced by events, `used` those the solver has, `rejected`
-    those flagged as bad; `lag` are points taken that are neither used nor rejected yet and `lag_s`
-    is the age of the oldest of them in seconds. `residual` is NaN before the first pass. `phase` is
-    "warming up" until the solver can take frames, "live" while the scan runs, then "finishing".
+    those flagged as bad, `kinds` how many for which reason; `lag` are points taken that are neither used
+    nor rejected yet and `lag_s` is the age of the oldest of them in seconds. `residual` is NaN before the
+    first pass. `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then "finishing".
     """
 
     planned: int
     taken: int = 0
     used: int = 0
     rejected: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
     lag: int = 0
     lag_s: float = 0.0
     iteration: int = 0
@@ -58,9 +59,9 @@ class Update:
     exit_status, reason : str
         With "final": "success", "abort" or "fail", and why.
     rejected : mapping of int to str
-        Scan point → reason.
+        Scan point → reason: a kind of :data:`~bluesky_ptycho.callbacks.frame_verdicts.KINDS`, a colon, details.
     missing : tuple of int
-        With "final": points whose event came and that were neither used nor rejected.
+        With "final": points of the run that were neither used nor rejected, because event or frame never came.
     dark_corrected : bool
         False if frames were used without a fitting dark.
     messages : tuple of str
@@ -85,3 +86,14 @@ class Update:
 
 Sink = Callable[[Update], None]
 """A sink is any callable that takes an :class:`Update`; it runs in the analysis thread."""
+
+
+def in_ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as a person writes them: "3, 7-9"."""
+    ends: list[list[int]] = []
+    for number in numbers:
+        if ends and number == ends[-1][1] + 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ends)

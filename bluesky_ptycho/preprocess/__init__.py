@@ -1,6 +1,7 @@
 """Raw frames → photons: layouts, darks and the ordered steps in between. Arrays only, no Bluesky."""
 
 from .darks import DarkAccumulator, DarkModel
+from .frame_checks import dim_frames
 from .grid import output_geometry
 from .pipeline import Pipeline, make_pipeline
 from .positions import correct_positions
@@ -15,6 +16,7 @@ __all__ = [
     "PreprocessSettings",
     "Stack",
     "correct_positions",
+    "dim_frames",
     "make_pipeline",
     "output_geometry",
 ]

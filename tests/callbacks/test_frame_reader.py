@@ -60,7 +60,7 @@ def test_waits_for_rows_that_come_late_and_says_which_never_came(growing):
     late.join()
     with FrameReader(source, patience_s=0.1) as reader:
         before = time.monotonic()
-        with pytest.raises(MetadataError, match=r"holds 2 frames after 0\.1 s; documents announced 5"):
+        with pytest.raises(MetadataError, match=r"holds 2 frames after 0\.1 s; expected 5"):
             reader.read(np.array([4]), 1)
         assert time.monotonic() - before < 2.0
 
@@ -84,9 +84,93 @@ def test_absent_file_and_absent_dataset_are_named(growing, tmp_path):
     source, append = growing
     append(1)
     with pytest.raises(MetadataError, match=r"nothing\.h5 does not exist"):
-        FrameReader(FrameSource("s", tmp_path / "nothing.h5", DATASET, False)).read(np.array([0]), 1)
+        FrameReader(FrameSource("s", tmp_path / "nothing.h5", DATASET, False), 0.1).read(np.array([0]), 1)
     with (
-        FrameReader(FrameSource("s", source.path, "/other", False)) as reader,
+        FrameReader(FrameSource("s", source.path, "/other", False), 0.1) as reader,
         pytest.raises(MetadataError, match=r"no 3-D data set '/other'"),
     ):
         reader.read(np.array([0]), 1)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Ten compressed frames, of which row 4 holds bytes that are none."""
+    path = tmp_path / "damaged.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset(DATASET, data=np.arange(10)[:, None, None] + np.zeros((10, 4, 6), "u2"),
+                                   chunks=(1, 4, 6), compression="gzip", dtype="u2")  # fmt: skip
+        data.id.write_direct_chunk((4, 0, 0), b"no deflate stream")
+    return FrameSource("s", path, DATASET, None)
+
+
+def test_a_row_that_cannot_be_read_costs_itself_only(damaged):
+    with FrameReader(damaged, 0.1) as reader:
+        frames, problems = reader.read_good(np.arange(10), 1)
+        assert frames[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+        assert list(problems) == [4] and "row 4: " in problems[4] and "\n" not in problems[4]
+        frames, problems = reader.read_good(np.array([8, 4]), 2)
+        assert (frames[:, :, 0, 0].tolist(), list(problems)) == ([[8, 9]], [1])
+        frames, problems = reader.read_good(np.array([4]), 1)
+        assert (len(frames), list(problems)) == (0, [0])
+
+
+def test_a_file_cut_short_gives_what_it_holds(growing):
+    source, append = growing
+    append(3)
+    big = source.path.with_name("big.h5")
+    with h5py.File(big, "w", libver="latest") as file:
+        data = file.create_dataset(DATASET, (40, 64, 64), maxshape=(None, 64, 64), chunks=(1, 64, 64), dtype="u2")
+        file.swmr_mode = True
+        for i in range(40):
+            data[i] = i
+            data.flush()
+    with open(big, "r+b") as file:
+        file.truncate(file.seek(0, 2) * 2 // 3)
+    with FrameReader(FrameSource("s", big, DATASET, None), 0.1) as reader:
+        frames, problems = reader.read_good(np.arange(40), 1)
+        assert "beyond the end of the file" in problems[39]
+    assert 10 < len(frames) < 40 and len(frames) + len(problems) == 40
+    good = [i for i in range(40) if i not in problems]
+    assert frames[:, 0, 0, 0].tolist() == good and (frames == frames[:, :, :1, :1]).all()
+
+
+def test_a_row_that_was_left_out_is_told_from_a_row_of_zeros(growing):
+    source, append = growing
+    append(1)
+    holes = source.path.with_name("holes.h5")
+    with h5py.File(holes, "w", libver="latest") as file:
+        data = file.create_dataset(DATASET, (6, 4, 6), chunks=(1, 4, 6), dtype="u2")
+        for i in (0, 1, 3, 5):
+            data[i] = 0
+    with FrameReader(FrameSource("s", holes, DATASET, None), 0.1) as reader:
+        frames, problems = reader.read_good(np.arange(6), 1)
+    assert len(frames) == 4 and list(problems) == [2, 4] and "row 4 was never written" in problems[4]
+
+
+def test_what_stays_away_is_waited_for_once(growing, tmp_path):
+    source, append = growing
+    append(2)
+    with FrameReader(source, patience_s=0.3) as reader:
+        before = time.monotonic()
+        for _ in range(20):
+            frames, problems = reader.read_good(np.array([1, 4]), 1)
+            assert (frames[:, 0, 0, 0].tolist(), list(problems)) == ([1], [1])
+        assert time.monotonic() - before < 2.0
+        append(3)
+        assert reader.read(np.array([4]), 1)[0, 0, 0, 0] == 4
+    gone = FrameReader(FrameSource("s", tmp_path / "gone.h5", DATASET, None), patience_s=0.3)
+    before = time.monotonic()
+    for _ in range(20):
+        assert "does not exist" in gone.read_good(np.arange(3), 1)[1][2]
+    assert 0.3 < time.monotonic() - before < 2.0
+
+
+def test_a_file_that_comes_late_is_waited_for(growing):
+    source, append = growing
+    append(2)
+    late = source.path.with_name("late.h5")
+    timer = threading.Timer(0.2, late.symlink_to, args=[source.path])
+    timer.start()
+    with FrameReader(FrameSource("s", late, DATASET, False), patience_s=10.0) as reader:
+        assert reader.read(np.array([1]), 1)[0, 0, 0, 0] == 1
+    timer.join()

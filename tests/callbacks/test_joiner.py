@@ -40,7 +40,7 @@ def test_frame_is_not_handed_out_before_it_is_stored():
     assert drain(joiner) == []
     joiner.add_stored(1)
     assert drain(joiner) == [(1, 0)]
-    assert joiner.waiting == (2,)
+    assert (joiner.n_waiting, joiner.last_seq_num) == (1, 2)
 
 
 def test_last_event_of_a_sequence_number_wins_before_and_after_it_was_taken():
@@ -54,6 +54,17 @@ def test_last_event_of_a_sequence_number_wins_before_and_after_it_was_taken():
     joiner.add_stored(8)
     assert drain(joiner) == [(6, 7)]
     assert joiner.n_points == 1
+
+
+def test_the_higher_row_wins_in_any_order_and_repetitions_change_nothing():
+    joiner = Joiner()
+    joiner.add_stored(9)
+    for row in (6, 5, 6):
+        joiner.add_point(point(6, row=row), 0.0)
+    assert drain(joiner) == [(6, 6)]
+    for row in (6, 5):
+        joiner.add_point(point(6, row=row), 0.0)
+    assert drain(joiner) == []
 
 
 def test_lag_is_the_age_of_the_oldest_waiting_point():

@@ -1,0 +1,91 @@
+"""Which points of a run are rejected, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..preprocess import dim_frames
+from .document_keys import Point
+
+KINDS = ("corrupt", "saturated", "dark", "shape", "unreadable", "position")
+"""What a reason begins with: damaged pixels, too much light, none, the wrong shape, no frame in the file, no place."""
+
+
+def count_kinds(rejected: Mapping[int, str]) -> dict[str, int]:
+    """Return how many points were rejected for each kind of reason, those that occur."""
+    counts = Counter(reason.partition(":")[0] for reason in rejected.values())
+    return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+class FrameVerdicts:
+    """Verdicts on the points of one run; those on dim frames are revised with every frame that comes.
+
+    So they are the same in the end whatever came first: a scan that starts with the beam half gone loses those
+    frames once it has seen better ones, and what was dim beside the open field returns where all is as dim.
+
+    Parameters
+    ----------
+    min_relative_flux : float
+        As :func:`~bluesky_ptycho.preprocess.dim_frames` takes it.
+
+    Attributes
+    ----------
+    rejected : dict of int to str
+        Scan point → reason.
+    kinds : mapping of str to int
+        Their number by kind. Replaced, never changed: any thread may read it.
+    """
+
+    def __init__(self, min_relative_flux: float) -> None:
+        self._limit = min_relative_flux
+        self._flux: dict[int, float] = {}
+        self._points: dict[int, Point] = {}
+        self._dim: set[int] = set()
+        self.rejected: dict[int, str] = {}
+        self.kinds: Mapping[str, int] = {}
+
+    def judge(
+        self, points: Sequence[Point], reasons: Mapping[int, str], flux: NDArray[np.float64]
+    ) -> tuple[set[int], list[Point]]:
+        """Take verdicts on `points`: row → reason, and the flux of the others; a point may come again.
+
+        Returns
+        -------
+        set of int, list of Point
+            All points that are rejected now and were not, and those rejected as dim that no longer are.
+        """
+        before = set(self.rejected)
+        for i, point in enumerate(points):
+            seq_num = point.seq_num
+            for known in (self.rejected, self._flux, self._points):
+                known.pop(seq_num, None)  # type: ignore[attr-defined]
+            self._dim.discard(seq_num)
+            if i in reasons:
+                self.rejected[seq_num] = reasons[i]
+            else:
+                self._flux[seq_num], self._points[seq_num] = float(flux[i]), point
+        returned = self._revise() - {p.seq_num for p in points}
+        self.kinds = count_kinds(self.rejected)
+        return set(self.rejected) - before, [self._points[seq_num] for seq_num in sorted(returned)]
+
+    def is_current(self, point: Point) -> bool:
+        """Tell whether no later event has replaced a point that was judged."""
+        return self._points.get(point.seq_num) is point
+
+    def _revise(self) -> set[int]:
+        """Find the dim frames anew; return those that were and are not any more."""
+        if not self._limit:
+            return set()
+        flux = np.fromiter(self._flux.values(), dtype=np.float64, count=len(self._flux))
+        dim, usual = dim_frames(flux, self._limit)
+        seq_nums = np.fromiter(self._flux, dtype=np.int64, count=len(self._flux))[dim]
+        returned, self._dim = self._dim - set(seq_nums.tolist()), set(seq_nums.tolist())
+        for seq_num in returned:
+            del self.rejected[seq_num]
+        for seq_num in self._dim:
+            self.rejected[seq_num] = f"dark: {self._flux[seq_num]:.3g} photons where {usual:.3g} are usual"
+        return returned
