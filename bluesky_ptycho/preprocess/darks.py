@@ -37,6 +37,8 @@ class DarkModel:
         Gain they were taken with; None where frames don't tell.
     power : ndarray (192, bins) float32 or None
         Power spectrum of each channel's fluctuations along its sequence (FCCD), for its tones.
+    time_s : float or None
+        When the last of them was taken, s since the epoch.
     """
 
     mean: NDArray[np.float32]
@@ -45,6 +47,7 @@ class DarkModel:
     exposure_s: float
     gain: int | None = None
     power: NDArray[np.float32] | None = None
+    time_s: float | None = None
 
     def fits(self, shape: tuple[int, int], exposure_s: float) -> bool:
         """Tell whether it serves for frames of `shape` taken with `exposure_s`."""

@@ -143,19 +143,21 @@ def disassemble(assembled: NDArray[Any]) -> NDArray[Any]:
     return words.reshape(assembled.shape)
 
 
-def split_channels(image_rows: NDArray[Any]) -> NDArray[Any]:
-    """Return the sequences of all channels as ``(…, 2, rows, 96, 12)``: half, row and slot in order of readout.
+def split_channels(image_rows: NDArray[Any], n_slots: int = N_SLOTS) -> NDArray[Any]:
+    """Return the sequences of all channels as ``(…, 2, rows, 96, slots)``: half, row and slot in order of readout.
 
     Parameters
     ----------
     image_rows : ndarray (…, 2 * rows, 1152)
         The image's rows of assembled frames, overscan included. A view of it is returned if it can be.
         Half 0 is the upper one; channels are counted along its columns as they are read.
+    n_slots : int
+        Columns of each channel that are given.
     """
     lead, rows = image_rows.shape[:-2], image_rows.shape[-2] // 2
     upper, lower = image_rows[..., :rows, :], image_rows[..., rows:, :][..., ::-1, ::-1]
     halves = np.stack([upper, lower], axis=-3)
-    return halves.reshape(*lead, 2, rows, -1, N_SLOTS)
+    return halves.reshape(*lead, 2, rows, -1, n_slots)
 
 
 def join_channels(sequences: NDArray[Any]) -> NDArray[Any]:

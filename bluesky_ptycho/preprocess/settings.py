@@ -112,6 +112,13 @@ class PreprocessSettings(Settings):
         None, "2×2 matrix (xx, xy, yx, yy) that corrects stage positions (x, y); None for none."
     )
     strict_darks: bool = setting(False, "Whether frames without fitting darks are an error.")
+    max_dark_drift: float = setting(
+        3.0, "Change of the channels' levels, in σ of the darks' overscan, from which darks should be taken anew.",
+        low=0.5,
+    )  # fmt: skip
+    max_dark_noise: float = setting(
+        1.5, "Readout noise over that of the darks from which darks should be taken anew.", low=1.05
+    )
     max_damaged_fraction: float = setting(0.5, "Damaged share of a frame that rejects it.", low=0.0, high=1.0)
     max_saturated_fraction: float = setting(0.02, "Saturated share of a frame that rejects it.", low=0.0, high=1.0)
     min_relative_flux: float = setting(
