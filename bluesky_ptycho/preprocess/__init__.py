@@ -1,8 +1,10 @@
 """Raw frames → photons: layouts, darks and the ordered steps in between. Arrays only, no Bluesky."""
 
-from .darks import DarkAccumulator, DarkModel
+from .dark_watch import DarkDrift, measure_drift
+from .darks import DarkAccumulator, DarkModel, misfit
 from .frame_checks import dim_frames
 from .grid import output_geometry
+from .layouts import find_layout
 from .pipeline import Pipeline, make_pipeline
 from .positions import correct_positions
 from .settings import PreprocessSettings
@@ -11,12 +13,16 @@ from .stack import Context, Stack
 __all__ = [
     "Context",
     "DarkAccumulator",
+    "DarkDrift",
     "DarkModel",
     "Pipeline",
     "PreprocessSettings",
     "Stack",
     "correct_positions",
     "dim_frames",
+    "find_layout",
     "make_pipeline",
+    "measure_drift",
+    "misfit",
     "output_geometry",
 ]

@@ -32,7 +32,13 @@ def make_chain(
     On a backend with CUDA that is the GPU's, if it serves; else a message says that the CPU does the work.
     """
     fast = recipe.settings.fused and recipe.layout.fccd and steps in FCCD_STEPS.values()
-    fused = fast and steps == FCCD_STEPS["cosmic"] and recipe.grid.whole and (recipe.settings.threshold_reach or 0) < 2
+    fused = (
+        fast
+        and steps == FCCD_STEPS["cosmic"]
+        and recipe.grid.whole
+        and (recipe.settings.threshold_reach or 0) < 2
+        and not recipe.counts_single_photons
+    )
     if backend is not None and backend.cuda:
         if fused:
             from .gpu import GpuChain

@@ -37,9 +37,9 @@ def measure_drift(frame: NDArray[np.uint16], dark: DarkModel, layout: Layout) ->
     A frame's own slow drift moves a channel by about one σ of the darks, which they show too. The noise is that of
     the difference of a row's two overscan samples, which is free of drift. Medians leave out charge of bright pixels.
     """
-    frame, mean, sigma = (assemble(a) if layout.wire else a for a in (frame, dark.mean, dark.sigma))
+    raw, mean, sigma = (assemble(a) if layout.wire else a for a in (frame, dark.mean, dark.sigma))
     gain = GAIN_BITS[1 if dark.gain is None else dark.gain]
-    words = _overscan(frame, layout)
+    words = _overscan(raw, layout)
     adc = words & ADC_MASK
     lost = ((words & (DAMAGED_BIT | GAIN_BITS[1])) != gain) | (adc == ADC_MASK)
     change = np.where(lost, np.nan, adc.astype(np.float32) - _overscan(mean, layout))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..scan_plan import ScanPlan
 from .layouts import ADC_MASK, DAMAGED_BIT, GAIN_BITS, Layout, find_layout, layout_of
-from .spectra import PowerSpectra
+from .spectra import ChannelStatistics
 
 MIN_DARKS_FOR_SIGMA = 5
 """With fewer frames of whole numbers the spread of a pixel's σ is too wide to call it bad."""
@@ -37,6 +37,8 @@ class DarkModel:
         Gain they were taken with; None where frames don't tell.
     power : ndarray (192, bins) float32 or None
         Power spectrum of each channel's fluctuations along its sequence (FCCD), for its tones.
+    read_noise : float or None
+        Noise of a sample in ADU (FCCD), without the drift that `sigma` holds.
     time_s : float or None
         When the last of them was taken, s since the epoch.
     """
@@ -47,6 +49,7 @@ class DarkModel:
     exposure_s: float
     gain: int | None = None
     power: NDArray[np.float32] | None = None
+    read_noise: float | None = None
     time_s: float | None = None
 
     def fits(self, shape: tuple[int, int], exposure_s: float) -> bool:
@@ -86,7 +89,7 @@ class DarkAccumulator:
         self._counts = np.zeros((0, 0), dtype=np.uint32)
         self._n = 0
         self._gain: int | None = None
-        self._spectra: PowerSpectra | None = None
+        self._channels: ChannelStatistics | None = None
 
     @classmethod
     def for_plan(cls, plan: ScanPlan) -> Self:
@@ -112,7 +115,7 @@ class DarkAccumulator:
         if self._sums is None:
             self._sums = np.zeros((2, *shape))
             if self._layout.fccd and shape == self._layout.frame_shape:
-                self._spectra = PowerSpectra(self._layout)
+                self._channels = ChannelStatistics(self._layout)
             self._counts = np.zeros(shape, dtype=np.uint32)
         elif shape != self._counts.shape:
             raise MetadataError(f"dark frames have shape {shape}; expected {self._counts.shape} as those before")
@@ -132,8 +135,8 @@ class DarkAccumulator:
         self._sums[1] += sign * values * values
         self._counts += np.where(good, sign, 0).astype(self._counts.dtype)
         self._n += sign
-        if self._spectra is not None:
-            self._spectra.add(values, good, sign)
+        if self._channels is not None:
+            self._channels.add(values, good, sign)
 
     def merge(self, other: DarkAccumulator) -> None:
         """Add all that `other` has gathered."""
@@ -142,15 +145,15 @@ class DarkAccumulator:
         if self._sums is None:
             self._sums, self._counts = np.zeros_like(other._sums), np.zeros_like(other._counts)
             self._gain = other._gain
-            if other._spectra is not None:
-                self._spectra = PowerSpectra(self._layout)
+            if other._channels is not None:
+                self._channels = ChannelStatistics(self._layout)
         if other._counts.shape != self._counts.shape:
             raise MetadataError(f"dark frames have shape {other._counts.shape}; expected {self._counts.shape}")
         self._sums += other._sums
         self._counts += other._counts
         self._n += other._n
-        if self._spectra is not None and other._spectra is not None:
-            self._spectra.merge(other._spectra)
+        if self._channels is not None and other._channels is not None:
+            self._channels.merge(other._channels)
 
     def model(self, exposure_s: float) -> DarkModel:
         """Return the model of all frames so far.
@@ -166,9 +169,10 @@ class DarkAccumulator:
         mean = self._sums[0] / counts
         spread = np.maximum(self._sums[1] - counts * mean * mean, 0.0)
         sigma = np.sqrt(spread / np.where(counts > 1, counts - 1, np.nan)) if self._n > 1 else np.zeros_like(mean)
-        power = None if self._spectra is None else self._spectra.power()
+        power = None if self._channels is None else self._channels.power()
+        read_noise = None if self._channels is None else self._channels.read_noise()
         return DarkModel(
-            mean.astype(np.float32), sigma.astype(np.float32), self._n, float(exposure_s), self._gain, power
+            mean.astype(np.float32), sigma.astype(np.float32), self._n, float(exposure_s), self._gain, power, read_noise
         )
 
     def _read(self, frame: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

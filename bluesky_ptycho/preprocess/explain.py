@@ -54,7 +54,7 @@ def explain(recipe: Recipe, steps: tuple[str, ...], frame: NDArray[Any], darks: 
         )
         views.append(view)
     return Explanation(
-        tuple(views), recipe.exposures_s, recipe.settings.preset, darks.corrected, _reason(stack, recipe)
+        tuple(views), recipe.exposures_s, recipe.settings.preset, darks.corrected, _reason(stack, context)
     )
 
 
@@ -78,7 +78,7 @@ def _photons(stack: Stack, unit: str, recipe: Recipe) -> float:
     return total * recipe.photons_per_adu if unit == "ADU" else total
 
 
-def _reason(stack: Stack, recipe: Recipe) -> str | None:
+def _reason(stack: Stack, context: Context) -> str | None:
     counts = [np.zeros(1, dtype=np.int64) if n is None else n for n in (stack.n_damaged, stack.n_saturated)]
-    light = measure_light(stack.values, ~(stack.damaged | stack.saturated))
-    return FrameChecks(recipe)(counts[0], counts[1], light).get(0)
+    light = measure_light(stack.values, ~(stack.damaged | stack.saturated), context.darks.grain)
+    return FrameChecks(context.recipe)(counts[0], counts[1], light).get(0)

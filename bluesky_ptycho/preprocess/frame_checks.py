@@ -19,7 +19,7 @@ N_BLOCKS = 16
 NOISE_RATIO = 2.0
 """Variance of the blocks over their mean, in photons, up to which a frame holds no more than noise.
 
-Counted photons give 1, and so do noise pixels that pass the threshold; a dim diffraction pattern gives tens.
+Counted photons give 1, noise pixels that pass a threshold what each is worth; a dim diffraction pattern gives tens.
 """
 USUAL_QUANTILE = 0.9
 """Quantile of the flux that counts as usual: half the scan may be dark, or behind a thick part of the sample."""
@@ -41,10 +41,10 @@ class Light:
     found: NDArray[np.bool_]
 
 
-def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_]) -> Light:
+def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_], grain: float = 1.0) -> Light:
     """Measure frames ``(n, ny, nx)``; pixels that are not valid in `mask` hold 0 and are left out.
 
-    The background goes because the noise of a million raw pixels may hold more photons than a pattern.
+    `grain` is what a noise pixel counts as, in photons. The background goes because the noise of a million raw pixels may hold more photons than a pattern.
     """
     n = len(photons)
     blocks = _blocks(photons)
@@ -58,7 +58,7 @@ def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_]) -> Ligh
         blocks[~enough.any(axis=1)] = 0.0
     background = np.nanmedian(blocks, axis=1)
     flux = np.nansum(blocks - background[:, None], axis=1)
-    return Light(flux, np.nanvar(blocks, axis=1) > NOISE_RATIO * np.maximum(np.nanmean(blocks, axis=1), 0.0))
+    return Light(flux, np.nanvar(blocks, axis=1) > NOISE_RATIO * grain * np.maximum(np.nanmean(blocks, axis=1), 0.0))
 
 
 def _blocks(frames: NDArray[np.float32]) -> NDArray[np.float64]:

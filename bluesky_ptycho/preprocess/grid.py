@@ -27,6 +27,11 @@ def orient(images: NDArray[Any]) -> NDArray[Any]:
     return np.swapaxes(images, -1, -2)[..., ::-1, ::-1]
 
 
+def turn_back(patterns: NDArray[Any]) -> NDArray[Any]:
+    """Undo :func:`orient`."""
+    return np.swapaxes(patterns[..., ::-1, ::-1], -1, -2)
+
+
 def zero_pixel(n: int, oriented: bool) -> int:
     """Return the resampled image's row or column that becomes the solver's zero frequency, of `n`."""
     # After the flip the pixel n // 2 from one end is the (n - 1 - n // 2)th from the other.
@@ -148,8 +153,12 @@ class Grid:
         return cut.reshape(*cut.shape[:-2], self.boxes[0], b, self.boxes[1], b)
 
     def to_solver(self, boxes: NDArray[Any]) -> NDArray[Any]:
-        """Orient box-summed images ``(…, *boxes)`` as the solver wants them."""
+        """Orient resampled images ``(…, *boxes)`` as the solver wants them."""
         return orient(boxes) if self.oriented else boxes
+
+    def from_solver(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        """Turn solver patterns back to resampled images."""
+        return turn_back(patterns) if self.oriented else patterns
 
 
 def make_grid(plan: ScanPlan, settings: PreprocessSettings) -> Grid:

@@ -104,7 +104,7 @@ class Pipeline:
         self._check(frames)
         prepared = self._prepare(None if darks is None else tuple(darks))
         result = self._run(frames, prepared)
-        light = measure_light(result.photons, result.mask)
+        light = measure_light(result.photons, result.mask, prepared.grain)
         rejected = self._checks(result.n_damaged, result.n_saturated, light)
         return CleanFrames(result.photons, result.mask, rejected, prepared.corrected, light.flux)
 

@@ -17,7 +17,11 @@ from .files import load_image
 from .grid import Grid, make_grid
 from .layouts import N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, layout_of, shift_channels
 from .settings import PreprocessSettings
+from .single_photons import SinglePhotons
 from .tones import find_tones
+
+OVERSCAN_NOISE = 0.05
+"""Variance of the running median over 21 rows of the lesser of two overscan samples, over that of one sample."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Recipe:
         return tuple(longest / self.exposures_s[group[0]] for group in self.exposure_groups)
 
     @property
+    def counts_single_photons(self) -> bool:
+        """Whether each pixel has its own threshold."""
+        return self.layout.fccd and self.settings.photon_threshold is None and self.settings.clip_negative
+
+    @property
     def background_limit(self) -> float:
         """Magnitude in ADU below which a sample is background."""
         return self.settings.background_photons / self.photons_per_adu
@@ -96,6 +105,10 @@ class PreparedDarks:
         Bad pixels of the image.
     corrected : bool
         Whether `mean` was measured.
+    photons : SinglePhotons
+        How single photons are told from noise.
+    grain : float
+        What a noise pixel that is taken for a photon counts as.
     tones : tuple of tuple of ndarray
         For each exposure and channel its tones as :func:`tones.find_tones` gives them; may be empty.
     """
@@ -103,6 +116,8 @@ class PreparedDarks:
     mean: NDArray[np.float32]
     bad: NDArray[np.bool_]
     corrected: bool
+    photons: SinglePhotons
+    grain: float = 1.0
     tones: tuple[tuple[NDArray[np.float64], ...], ...] = ()
 
 
@@ -211,7 +226,18 @@ def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> Prepared
             image[recipe.user_bad] = np.nan
         recipe.put_image(mean[k], recipe.image_of(mean[k]) + image)
     bad = np.ascontiguousarray(np.isnan(recipe.image_of(mean)))
-    return PreparedDarks(mean, bad, corrected=darks is not None, tones=tuple(tones))
+    photons = _single_photons(darks, recipe)
+    grain = float(photons.worths.max()) if recipe.counts_single_photons else 1.0
+    return PreparedDarks(mean, bad, darks is not None, photons, grain, tuple(tones))
+
+
+def _single_photons(darks: Sequence[DarkModel] | None, recipe: Recipe) -> SinglePhotons:
+    """Return how to count with the noise of the longest exposure, which has the dim pixels."""
+    longest = recipe.exposure_groups[0][0]
+    dark = darks[longest] if darks else None
+    noise = recipe.settings.read_noise if dark is None or not dark.read_noise else dark.read_noise
+    of_dark = 1 / dark.n if dark is not None else 0.0
+    return SinglePhotons(noise * math.sqrt(1 + of_dark + OVERSCAN_NOISE) * recipe.photons_per_adu)
 
 
 def _bad_channels(sigma: NDArray[np.float32], layout: Layout, factor: float) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from ..errors import SettingsError
 from ..settings import Settings, setting
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "cosmic": {"photon_threshold": 0.8, "threshold_reach": 0, "resampling": "box", "centre_frames": 0},
+    "cosmic": {"photon_threshold": None, "threshold_reach": 0, "resampling": "box", "centre_frames": 0},
     "nanosurveyor": {"photon_threshold": 1.0, "threshold_reach": 2, "resampling": "gaussian", "centre_frames": 0},
 }
 """What a preset sets where a setting is left to it; its steps are in :mod:`bluesky_ptycho.preprocess.presets`."""
@@ -64,7 +64,15 @@ class PreprocessSettings(Settings):
         None, "First frames whose centre of mass becomes the optical centre; 0 for none; None: the preset's.", low=0
     )
     photon_threshold: float | None = setting(
-        None, "Raw pixels with less are set to 0; None: the preset's.", low=0.0, high=100.0, unit="photon"
+        None,
+        "Raw pixels with less are set to 0; None: the preset's, which for 'cosmic' is each pixel's own, by the light "
+        "around it.",
+        low=0.0,
+        high=100.0,
+        unit="photon",
+    )
+    read_noise: float = setting(
+        0.9, "Read noise of a sample, for pixels' own thresholds, where darks don't tell it.", low=0.01, unit="ADU"
     )
     threshold_reach: int | None = setting(
         None, "Pixels next to one above the threshold are kept if a square of this side holds both; 0 or 1: none are.",
@@ -154,5 +162,5 @@ class PreprocessSettings(Settings):
         """Return a copy with `changes`; with another preset, what came from the old one comes from the new one."""
         if changes.get("preset", self.preset) != self.preset:
             own = PRESETS[self.preset]
-            changes = {name: None for name, value in own.items() if getattr(self, name) == value} | changes
+            changes = dict.fromkeys(name for name, value in own.items() if getattr(self, name) == value) | changes
         return super().replace(**changes)

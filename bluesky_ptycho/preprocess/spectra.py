@@ -1,4 +1,4 @@
-"""Mean power spectra of the ADC channels' dark fluctuations, gathered frame by frame."""
+"""What the darks tell of the ADC channels: power spectra of their fluctuations, and read noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from .layouts import N_CHANNELS, N_SLOTS, Layout, assemble, split_channels
+from .layouts import N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, split_channels
 
 
 def channel_sequences(frame: NDArray[Any], layout: Layout) -> NDArray[Any]:
@@ -18,8 +18,8 @@ def channel_sequences(frame: NDArray[Any], layout: Layout) -> NDArray[Any]:
     return np.moveaxis(sequences, 2, 1).reshape(N_CHANNELS, -1)
 
 
-class PowerSpectra:
-    """Sums of the transforms of all channels, under a Hann window, and of their power.
+class ChannelStatistics:
+    """Sums of the transforms of all channels, under a Hann window, of their power, and of the read noise's.
 
     A channel with a damaged sample in a frame does without that frame.
 
@@ -37,12 +37,18 @@ class PowerSpectra:
         bins = n // 2 + 1
         self._sum = np.zeros((N_CHANNELS, bins), dtype=np.complex128)
         self._power = np.zeros((N_CHANNELS, bins))
+        self._differences = np.zeros((2, N_CHANNELS, layout.n_image_rows))  # sums, squares
         self._counts = np.zeros(N_CHANNELS, dtype=np.int64)
 
     def add(self, values: NDArray[np.float64], good: NDArray[np.bool_], sign: int = 1) -> None:
         """Add a dark frame ``(H, W)`` in the layout's own order, or take it off again (`sign` -1)."""
         whole = channel_sequences(good, self._layout).all(axis=1)
-        spectrum = scipy.fft.rfft(channel_sequences(values, self._layout)[whole] * self._window)
+        sequences = channel_sequences(values, self._layout)[whole]
+        spectrum = scipy.fft.rfft(sequences * self._window)
+        # Drift is the same in both overscan slots of a row: their difference is read noise alone.
+        first, last = (sequences[:, slot::N_SLOTS] for slot in OVERSCAN_SLOTS)
+        self._differences[0, whole] += sign * (first - last)
+        self._differences[1, whole] += sign * (first - last) ** 2
         self._sum[whole] += sign * spectrum
         self._power[whole] += sign * (spectrum.real**2 + spectrum.imag**2)
         self._counts[whole] += sign
@@ -51,6 +57,7 @@ class PowerSpectra:
         """Add all that `other` has gathered."""
         self._sum += other._sum
         self._power += other._power
+        self._differences += other._differences
         self._counts += other._counts
 
     def power(self) -> NDArray[np.float32]:
@@ -58,3 +65,12 @@ class PowerSpectra:
         n = self._counts[:, None]
         about_mean = self._power - np.abs(self._sum) ** 2 / np.maximum(n, 1)
         return np.where(n > 1, np.maximum(about_mean, 0) / np.maximum(n - 1, 1), 0).astype(np.float32)
+
+    def read_noise(self) -> float | None:
+        """Return the median rms noise of the channels in ADU; None without a channel that is whole in two frames."""
+        whole = self._counts > 1
+        if not whole.any():
+            return None
+        n, (total, squares) = self._counts[whole, None], self._differences[:, whole]
+        variance = np.mean((squares - total**2 / n) / (n - 1), axis=1) / 2
+        return float(np.sqrt(np.median(variance)))

@@ -162,6 +162,92 @@ def make_image(values: Any, state: Any, columns: Any, scale: Any, image: Any, lo
 
 
 @_jit
+def image_of_raw(
+    raw: Any, dark: Any, rows: Any, level: Any, state: Any, scale: Any, image: Any, lost: Any
+) -> None:  # fmt: skip
+    """Write photons and what is lost of a single exposure straight from its raw frame and its background `level`."""
+    for y in range(len(rows)):
+        line, zero, flags, base = raw[rows[y]], dark[rows[y]], state[y], level[y]
+        target, kept = image[y], lost[y]
+        for g in range(_GROUPS):
+            for slot in range(_FIRST + 1, _LAST):
+                x, i = g * N_SLOTS + slot, g * (_LAST - _FIRST - 1) + slot - _FIRST - 1
+                value = ((np.float32(line[x] & ADC_MASK) - zero[x]) - base[g]) * scale
+                target[i] = value if flags[x] < DAMAGED else np.float32(0)
+                kept[i] = flags[x]
+
+
+@_jit
+def count_cells(image: Any, lost: Any, cell: int, first: Any, single: Any, worth: Any, light: Any, valid: Any) -> None:
+    """Write the photons of each cell at the first threshold, and how many valid pixels it has."""
+    light[:] = 0
+    for y in range(len(image)):
+        line, flags, sums = image[y], lost[y], light[y // cell]
+        for c in range(len(sums)):
+            total = np.float32(0)
+            for x in range(c * cell, (c + 1) * cell):
+                value = line[x] if line[x] >= single else worth
+                total += value if (line[x] >= first) & (flags[x] == 0) else np.float32(0)
+            sums[c] += total
+    valid[:] = cell * cell
+    for y in range(len(lost)):
+        flags, hits = lost[y], np.uint8(0)
+        for x in range(len(flags)):
+            hits |= flags[x]
+        if hits:
+            for x in range(len(flags)):
+                if flags[x]:
+                    valid[y // cell, x // cell] -= np.float32(1)
+
+
+@_jit
+def choose_thresholds(
+    light: Any, valid: Any, first_false: Any, variance: Any, darkest: Any, limits: Any, worths: Any, thresholds: Any,
+    worth: Any,
+) -> None:  # fmt: skip
+    """Write the threshold of each cell from the light of the 3 × 3 about it, and what a single photon is worth."""
+    rows, columns = light.shape
+    low, high = limits[0], limits[1]
+    steps = np.float32(len(worths) - 1) / (high - low)
+    for i in range(rows):
+        top, bottom = max(i - 1, 0), min(i + 2, rows)
+        for k in range(columns):
+            total, count = np.float32(0), np.float32(0)
+            for y in range(top, bottom):
+                for x in range(max(k - 1, 0), min(k + 2, columns)):
+                    total += light[y, x]
+                    count += valid[y, x]
+            mean = max(total / max(count, np.float32(1)) - first_false, darkest)
+            threshold = min(max(np.float32(0.5) - variance * np.log(mean), low), high)
+            place = (threshold - low) * steps
+            index = min(int(place), len(worths) - 2)
+            thresholds[i, k] = threshold
+            worth[i, k] = worths[index] + (place - np.float32(index)) * (worths[index + 1] - worths[index])
+
+
+@_jit
+def count_singles(
+    image: Any, lost: Any, cell: int, thresholds: Any, worth: Any, single: Any, factor: Any, row: Any
+) -> None:
+    """Set what lies below its cell's threshold to 0, a single photon to its worth; scale by `factor` (or none).
+
+    `row` (2, columns) is scratch.
+    """
+    for y in range(len(image)):
+        if y % cell == 0:
+            for c in range(thresholds.shape[1]):
+                for x in range(c * cell, (c + 1) * cell):
+                    row[0, x], row[1, x] = thresholds[y // cell, c], worth[y // cell, c]
+        line, flags = image[y], lost[y]
+        for x in range(len(line)):
+            value = row[1, x] if line[x] < single else line[x]
+            line[x] = value if (line[x] >= row[0, x]) & (flags[x] == 0) else np.float32(0)
+        if len(factor):
+            for x in range(len(line)):
+                line[x] *= factor[y, x]
+
+
+@_jit
 def apply_threshold(image: Any, lost: Any, floor: Any, reach: int, clip: bool, factor: Any, age: Any) -> None:
     """Zero what is below `floor` and not within `reach` of what is not; scale the rest by `factor` (or none).
 

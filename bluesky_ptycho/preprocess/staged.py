@@ -17,6 +17,7 @@ from .kernels import BAD, assemble_frame, find_background, flag_pixels, make_scr
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns, shift_channels, wire_word_of_channel
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
+from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, SINGLE, SinglePhotons
 from .stack import Cleaned
 from .work import exposure_table, share_frames
 
@@ -41,6 +42,8 @@ class StagedChain:
         self._recipe, self._executor, self._n_threads = recipe, executor, n_threads
         self._polynomial = "subtract_overscan_polynomial" in steps
         self._background = "subtract_background" in steps
+        # Nothing but the overscan is needed between raw words and image: one pass does for both.
+        self._direct = not self._polynomial and not self._background and len(recipe.exposures_s) == 1
         self._rows, self._columns = recipe.layout.image_rows(), image_columns()
         self._groups, self._factors = exposure_table(recipe)
         given = [factor for factor in (recipe.flat, recipe.beamstop) if factor is not None]
@@ -68,24 +71,46 @@ class StagedChain:
         buffers.state[:] = known.state
         for k in range(len(raw)):
             self._clean_exposure(raw[k], darks.mean[k], known.tones[k], buffers, k, darks.corrected)
-        image, lost = buffers.image, buffers.lost
-        scale = np.float32(recipe.photons_per_adu)
-        if len(raw) == 1:
-            stages.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
+        self._to_image(raw, darks, buffers)
+        if recipe.counts_single_photons:
+            self._count_singles(darks.photons, buffers)
         else:
-            merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
-        settings = recipe.settings
-        stages.apply_threshold(
-            image, lost, np.float32(recipe.floor), settings.threshold_reach or 0, settings.clip_negative, self._factor,
-            buffers.age,
-        )  # fmt: skip
+            settings = recipe.settings
+            stages.apply_threshold(
+                buffers.image, buffers.lost, np.float32(recipe.floor), settings.threshold_reach or 0,
+                settings.clip_negative, self._factor, buffers.age,
+            )  # fmt: skip
         photons, mask, counts = result.photons[i], result.mask[i], np.empty(2, dtype=np.int64)
         how = self._resampling
         mask[:] = how.inside
-        stages.resample(image, *how.bands, buffers.rows_done, recipe.grid.kernel == "fourier", photons)
+        stages.resample(buffers.image, *how.bands, buffers.rows_done, recipe.grid.kernel == "fourier", photons)
         photons[~how.inside] = 0
-        stages.mark_lost(lost, *how.needed_by, how.window, photons, mask, counts)
+        stages.mark_lost(buffers.lost, *how.needed_by, how.window, photons, mask, counts)
         result.n_damaged[i], result.n_saturated[i] = counts
+
+    def _to_image(self, raw: NDArray[np.uint16], darks: PreparedDarks, buffers: _Buffers) -> None:
+        """Write photons and what is lost, exposures merged."""
+        image, lost, scale = buffers.image, buffers.lost, np.float32(self._recipe.photons_per_adu)
+        if self._direct:
+            stages.image_of_raw(
+                raw[0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale, image, lost
+            )  # fmt: skip
+        elif len(raw) == 1:
+            stages.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
+        else:
+            merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
+
+    def _count_singles(self, photons: SinglePhotons, buffers: _Buffers) -> None:
+        """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does."""
+        image, lost, cells = buffers.image, buffers.lost, buffers.cells
+        light, valid, thresholds, worth = cells
+        stages.count_cells(image, lost, CELL, FIRST_THRESHOLD, SINGLE, photons.first_worth, light, valid)
+        limits = np.array([LOWEST, HIGHEST], dtype=np.float32)
+        stages.choose_thresholds(
+            light, valid, photons.first_false, np.float32(photons.noise**2), np.float32(DARKEST), limits,
+            photons.worths, thresholds, worth,
+        )  # fmt: skip
+        stages.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
 
     def _clean_exposure(
         self, raw: Any, dark: Any, tones: list[Tone], buffers: _Buffers, k: int, corrected: bool
@@ -93,7 +118,8 @@ class StagedChain:
         settings, state, values = self._recipe.settings, buffers.state[k], buffers.values[k]
         gain_bits = np.uint16(GAIN_BITS[settings.gain])
         flag_pixels(raw, gain_bits, self._rows, self._columns, state, buffers.flagged_rows)
-        stages.subtract_dark(raw, dark, self._rows, values)
+        if not self._direct:
+            stages.subtract_dark(raw, dark, self._rows, values)
         if self._polynomial:
             stages.flag_overscan(raw, gain_bits, self._rows, state)
             stages.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
@@ -103,6 +129,8 @@ class StagedChain:
                 raw, dark, gain_bits, self._rows, settings.overscan_rows, np.array(limits, dtype=np.float32),
                 buffers.scratch, state, buffers.flagged_rows, buffers.level,
             )  # fmt: skip
+        if self._direct:
+            return
         stages.subtract_rows(values, buffers.level)
         if not self._background:
             return
@@ -176,6 +204,8 @@ class _Buffers:
     image: NDArray[np.float32]
     lost: NDArray[np.uint8]
     age: NDArray[np.int64]
+    row: NDArray[np.float32]
+    cells: NDArray[np.float32]
     rows_done: NDArray[np.float32]
     assembled: NDArray[np.uint16]
     scratch: tuple[Any, ...]
@@ -194,6 +224,8 @@ class _Buffers:
             image=np.empty((rows, columns), dtype=np.float32),
             lost=np.empty((rows, columns), dtype=np.uint8),
             age=np.empty(columns, dtype=np.int64),
+            row=np.empty((2, columns), dtype=np.float32),
+            cells=np.empty((4, rows // CELL, columns // CELL), dtype=np.float32),
             rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
             assembled=np.empty((n, height, width) if recipe.layout.wire else (0, 0, 0), dtype=np.uint16),
             scratch=make_scratch(recipe.settings.overscan_rows, rows // 2),

@@ -110,9 +110,16 @@ def merge_exposures(stack: Stack, context: Context) -> Stack:
 
 @preprocessing_steps.register("photons")
 def photons(stack: Stack, context: Context) -> Stack:
-    """ADU → photons; what lies below the threshold (or 0) becomes 0, unless it is next to what does not."""
+    """ADU → photons; what lies below the threshold (or 0) becomes 0, unless it is next to what does not.
+
+    Without a threshold in the settings each pixel has its own, see
+    :mod:`bluesky_ptycho.preprocess.single_photons`.
+    """
     recipe = context.recipe
     values = np.where(stack.damaged, np.float32(0), stack.values * np.float32(recipe.photons_per_adu))
+    if recipe.counts_single_photons:
+        counted = context.darks.photons.count(values, ~(stack.damaged | stack.saturated))
+        return dataclasses.replace(stack, values=counted)
     kept = dilate(values >= np.float32(recipe.floor), recipe.settings.threshold_reach or 0)
     if recipe.settings.clip_negative:
         values = np.maximum(values, np.float32(0))

@@ -57,6 +57,11 @@ def image():
     return pattern
 
 
+def settings_of(**changes):
+    """One threshold for all pixels, unless a test says otherwise."""
+    return PreprocessSettings(**{"photon_threshold": 0.8} | changes)
+
+
 def clean(backend, plan, settings, frames, darks):
     """Clean frames by the steps and by the kernels; what both give."""
     recipe = make_recipe(plan, settings)
@@ -104,7 +109,7 @@ def test_nvcc_compiles_without_a_warning(arch, tmp_path):
 )
 def test_one_exposure(backend, image, camera, dark, changes):
     frames = camera.frame(image)[None, None]
-    cleaned, expected = clean(backend, make_plan(), PreprocessSettings(**changes), frames, (dark,))
+    cleaned, expected = clean(backend, make_plan(), settings_of(**changes), frames, (dark,))
     same(cleaned, expected)
     assert expected.n_saturated[0] > 0
     assert expected.mask.any()
@@ -121,7 +126,7 @@ def test_lost_packets_foreign_gains_and_lost_overscan(backend, image, camera, da
     frames[1, 0, 6:486, 36] |= 0x2000  # one slot of a half
     frames[1, 0, 554:1034, 60:72:11] |= 0x2000  # both slots of a half
     frames[1, 0, 100:340, 12] = 0xDFFF  # saturated in one slot
-    settings = PreprocessSettings(photon_threshold=0.0, clip_negative=False)  # what is dark counts too
+    settings = settings_of(photon_threshold=0.0, clip_negative=False)  # what is dark counts too
     cleaned, expected = clean(backend, make_plan(), settings, frames, (dark,))
     same(cleaned, expected)
     assert expected.n_damaged[0] > 2 * 800
@@ -143,7 +148,7 @@ def test_several_exposures_with_repeats(backend, image, camera, dark, exposures)
     frames[0, 0, 901, 90:120] |= 0x2000
     darks[1:] = [dataclasses.replace(d, mean=mean) for d in darks[1:]]
     plan = make_plan(exposures_s=exposures)
-    cleaned, expected = clean(backend, plan, PreprocessSettings(crop_px=840), frames, darks)
+    cleaned, expected = clean(backend, plan, settings_of(crop_px=840), frames, darks)
     same(cleaned, expected)
     assert expected.n_damaged[0] > 0
     assert expected.mask.mean() > 0.99
@@ -156,14 +161,14 @@ def test_bad_pixels_and_light_below_the_darks(backend, image, camera, dark):
     mean[6:486, 480:492] = np.nan  # a channel
     frames = camera.frame(image)[None, None]
     darks = (dataclasses.replace(dark, mean=mean),)
-    cleaned, expected = clean(backend, make_plan(), PreprocessSettings(), frames, darks)
+    cleaned, expected = clean(backend, make_plan(), settings_of(), frames, darks)
     same(cleaned, expected)
     assert expected.n_damaged[0] == 0  # known from the darks
     assert not expected.mask.all()
 
 
 def test_without_darks_and_new_darks_in_the_midst(backend, image, camera, dark):
-    recipe = make_recipe(make_plan(), PreprocessSettings(crop_px=320))
+    recipe = make_recipe(make_plan(), settings_of(crop_px=320))
     frames = camera.frame(image)[None, None]
     chain = GpuChain(recipe, backend)
     with ThreadPoolExecutor(1) as threads:
@@ -177,7 +182,7 @@ def test_wire_order_late_channels_flat_and_mask(backend, image, camera, dark, tm
     flat = np.random.default_rng(3).uniform(0.8, 1.2, (960, 960))
     flat[30, 40:50] = 0
     np.save(tmp_path / "flat.npy", flat)
-    settings = PreprocessSettings(
+    settings = settings_of(
         channel_shifts=(59, 1, 140, -2), flat_file=str(tmp_path / "flat.npy"), beamstop_radius_m=1e-3,
         mask_regions=(100.0, 110.0, 200.0, 230.0),
     )  # fmt: skip
@@ -192,14 +197,14 @@ def test_full_readout(backend):
     frames = (0xC000 + np.rint(rng.normal(4096, 3, (1, 1, 1940, 1152)))).astype(np.uint16)
     frames[0, 0, 600:606, 600:606] = 0xDFFF
     plan = make_plan("fccd-full", shape=(1940, 1152))
-    cleaned, expected = clean(backend, plan, PreprocessSettings(), frames, None)
+    cleaned, expected = clean(backend, plan, settings_of(), frames, None)
     same(cleaned, expected)
     assert cleaned.photons.shape == (1, 240, 480)
     assert expected.n_saturated[0] > 30
 
 
 def test_batches_change_nothing_and_inputs_stay(backend, image, camera, dark, monkeypatch):
-    recipe = make_recipe(make_plan(), PreprocessSettings(crop_px=320))
+    recipe = make_recipe(make_plan(), settings_of(crop_px=320))
     prepared = prepare_darks((dark,), recipe)
     frames = np.stack([camera.frame(image) for _ in range(3)])[:, None]
     frames[2, 0, 500:520, 500:600] |= 0x2000
@@ -224,7 +229,7 @@ def test_a_noiseless_pixel_comes_out_where_it_belongs(backend):
     put_image(adu, bright)
     still = Camera(sigma=0.0)
     still.offset = offset
-    recipe = make_recipe(make_plan(), PreprocessSettings())
+    recipe = make_recipe(make_plan(), settings_of())
     frames = (0xC000 + adu).astype(np.uint16)[None, None]
     photons = GpuChain(recipe, backend)(frames, prepare_darks((still.darks(2),), recipe)).photons[0]
     assert np.argwhere(photons).tolist() == [[239 - 200, 239 - 50]]
@@ -235,19 +240,19 @@ def test_the_pipeline_takes_the_gpu_where_it_serves_and_says_so_where_not(host_c
     caplog.set_level("INFO", logger="bluesky_ptycho")
     frames = camera.frame(image)[None, None]
     host_cuda.launches.clear()
-    with make_pipeline(make_plan(), backend=host_cuda) as pipeline:
+    with make_pipeline(make_plan(), settings_of(), host_cuda) as pipeline:
         pipeline.warm_up()
         assert host_cuda.launches == list(gpu.KERNELS)
         cleaned = pipeline(frames, (dark,))
         assert host_cuda.launches == 2 * list(gpu.KERNELS)
-    with make_pipeline(make_plan()) as fused:
+    with make_pipeline(make_plan(), settings_of()) as fused:
         expected = fused(frames, (dark,))
     np.testing.assert_array_equal(cleaned.mask, expected.mask)
     np.testing.assert_allclose(cleaned.photons, expected.photons, rtol=1e-5, atol=1e-4)
     assert "on the CPU" not in caplog.text
     for changes in ({"binning": 3.75}, {"threshold_reach": 2}, {"fused": False}):
         caplog.clear()
-        with make_pipeline(make_plan(), PreprocessSettings(**changes), host_cuda) as pipeline:
+        with make_pipeline(make_plan(), settings_of(**changes), host_cuda) as pipeline:
             pipeline(frames, (dark,))
             pipeline(frames, (dark,))
         assert caplog.text.count("frames are cleaned on the CPU") == 1

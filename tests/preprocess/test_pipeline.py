@@ -58,14 +58,16 @@ def same(one, other):
     "changes",
     [
         {},
+        {"photon_threshold": 0.7},
         {"photon_threshold": 0.0, "clip_negative": False},
         {"crop_px": 512, "binning": 2, "optical_centre": (470.0, 300.0)},
-        {"binning": 5, "optical_centre": (500.0, 480.0), "overscan_rows": 9},
+        {"binning": 5, "optical_centre": (500.0, 480.0), "overscan_rows": 9, "photon_threshold": 0.8},
         {"beamstop_radius_m": 1.83e-3},
+        {"beamstop_radius_m": 1.83e-3, "photon_threshold": 0.8},
     ],
     ids=str,
 )
-def test_fused_kernel_equals_the_steps(frames, dark, changes):
+def test_fast_chains_equal_the_steps(frames, dark, changes):
     fused = make_pipeline(make_plan(), PreprocessSettings(**changes))
     steps = make_pipeline(make_plan(), PreprocessSettings(fused=False, **changes))
     some = frames[1:3]
@@ -77,8 +79,12 @@ def test_fused_kernel_equals_the_steps_without_darks_and_with_bad_pixels(frames,
     mean[600, 100:110] = np.nan
     mean[100, 120] = np.nan  # an overscan slot
     for darks in (None, (dataclasses.replace(dark, mean=mean),)):
-        fused, steps = (make_pipeline(make_plan(), PreprocessSettings(fused=f)) for f in (True, False))
-        same(fused(frames[:1], darks), steps(frames[:1], darks))
+        for threshold in (None, 0.8):
+            fused, steps = (
+                make_pipeline(make_plan(), PreprocessSettings(fused=f, photon_threshold=threshold))
+                for f in (True, False)
+            )
+            same(fused(frames[:1], darks), steps(frames[:1], darks))
 
 
 def test_fused_kernel_equals_the_steps_for_several_exposures(camera, dark, image):
@@ -92,7 +98,8 @@ def test_fused_kernel_equals_the_steps_for_several_exposures(camera, dark, image
     darks = (dataclasses.replace(darks[0], mean=mean), *darks[1:])
     for wanted in ((0, 1), (0, 1, 2)):
         plan = make_plan(exposures_s=tuple(exposures[k] for k in wanted))
-        fused, steps = (make_pipeline(plan, PreprocessSettings(fused=f)) for f in (True, False))
+        settings = PreprocessSettings(photon_threshold=0.8)
+        fused, steps = (make_pipeline(plan, settings.replace(fused=f)) for f in (True, False))
         chosen = tuple(darks[k] for k in wanted)
         clean = fused(raw[:, list(wanted)], chosen)
         same(clean, steps(raw[:, list(wanted)], chosen))

@@ -17,6 +17,7 @@ from bluesky_ptycho.preprocess.overscan import (
 )
 from bluesky_ptycho.preprocess.positions import correct_positions
 from bluesky_ptycho.preprocess.recipe import PreparedDarks, make_recipe, prepare_darks
+from bluesky_ptycho.preprocess.single_photons import SinglePhotons
 from bluesky_ptycho.preprocess.steps import (
     Context,
     Stack,
@@ -66,7 +67,7 @@ def test_plain_flags_are_the_level_and_what_is_not_finite():
 def test_dark_above_light_goes_below_zero_and_does_not_wrap():
     mean = np.full((1, 1, 2), 4100.0, np.float32)
     mean[0, 0, 1] = np.nan
-    darks = PreparedDarks(mean, np.isnan(mean), corrected=True)
+    darks = PreparedDarks(mean, np.isnan(mean), corrected=True, photons=SinglePhotons(0.3))
     stack = subtract_dark(stack_of([[[[4090, 4090]]]]), make_context("plain", shape=(1, 2), darks=darks))
     assert stack.values[0, 0, 0, 0] == -10
     assert stack.damaged.ravel().tolist() == [False, True]
