@@ -40,6 +40,24 @@ def seed(text: str) -> int:
     return _whole(text, 0, "a whole number, 0 or more")
 
 
+def positive_numbers(text: str) -> tuple[float, ...]:
+    """Return finite numbers above 0 that commas separate."""
+    return tuple(positive(part) for part in text.split(","))
+
+
+def zone_plate(text: str) -> tuple[float, float, float, float]:
+    """Return diameter, outermost zone, stop and defocus in m of four numbers in µm, nm, µm and µm."""
+    try:
+        diameter, zone, stop, defocus = (float(part) for part in text.split(","))
+    except ValueError:
+        diameter = zone = stop = defocus = math.nan
+    if not (diameter > stop >= 0 and zone > 0 and math.isfinite(diameter + zone + defocus)):
+        raise argparse.ArgumentTypeError(
+            f"value is {text!r}; expected diameter in µm, outermost zone in nm, stop in µm (0 for none), defocus in µm"
+        )
+    return 1e-6 * diameter, 1e-9 * zone, 1e-6 * stop, 1e-6 * defocus
+
+
 def directory(text: str) -> Path:
     """Return the path of a directory; an empty text would be the working directory by mistake."""
     if not text.strip():

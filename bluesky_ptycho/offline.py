@@ -101,7 +101,8 @@ def _add_frames(solver: IncrementalSolver, data: CxiData) -> None:
         rows = slice(first, first + CHUNK)
         amplitude = np.sqrt(np.maximum(data.photons[rows], 0))
         seq_nums = np.arange(first, first + len(amplitude), dtype=np.int64)
-        solver.add(Batch(seq_nums, data.positions_m[rows], amplitude, data.mask))
+        mask = data.mask if data.mask.ndim == 2 else data.mask[rows]
+        solver.add(Batch(seq_nums, data.positions_m[rows], amplitude, mask))
 
 
 def _solve(solver: IncrementalSolver, passes: int, stopped: Callable[[], bool], progress: bool) -> Snapshot:

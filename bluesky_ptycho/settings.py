@@ -10,7 +10,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from .errors import SettingsError
@@ -72,6 +72,29 @@ class Settings:
                 raise SettingsError(f"{cls.__name__} has no setting {name!r}; known: {', '.join(known)}")
         return cls(**values)
 
+    @classmethod
+    def read_changes(cls, texts: Iterable[str]) -> dict[str, Any]:
+        """Return names and values of texts like ``"binning=4"``, for :meth:`from_mapping`.
+
+        ``none``, ``true`` and ``false`` are what they say, entries of a tuple are separated by commas; what
+        cannot be read as the setting's type stays text, which is refused when settings are made of it.
+
+        Raises
+        ------
+        SettingsError
+            On a text without a name or a value, or an unknown name.
+        """
+        hints = typing.get_type_hints(cls)
+        found: dict[str, Any] = {}
+        for text in texts:
+            name, equals, value = (part.strip() for part in text.partition("="))
+            if not (name and equals and value):
+                raise SettingsError(f"setting is {text!r}; expected NAME=VALUE")
+            if name not in hints:
+                cls.from_mapping({name: None})  # refused with the list of known names
+            found[name] = _from_text(value, hints[name])
+        return found
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with `changes`, validated like a new object."""
         return type(self).from_mapping({**self._fields(), **changes})
@@ -82,6 +105,23 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Return names and values as JSON can hold them."""
         return {name: _plain(value) for name, value in self._fields().items()}
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    """Read a value as the type that `hint` asks for; text that is none stays text."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        if text.lower() == "none" and type(None) in arguments:
+            return None
+        return _from_text(text, next(a for a in arguments if a is not type(None)))
+    if typing.get_origin(hint) is tuple:
+        return tuple(_from_text(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
+    if hint is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return hint(text) if hint in (int, float) else text
+    except ValueError:
+        return text
 
 
 def _plain(value: Any) -> Any:

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from bluesky_ptycho.cli import ALGORITHMS, TRAJECTORIES, _parser, main
+from bluesky_ptycho.cli import ALGORITHMS, PRESETS, TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions
 from bluesky_ptycho.plans.trajectories import trajectories
+from bluesky_ptycho.preprocess import PreprocessSettings
+from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.registry import algorithms
 from tests.small_cxi import write_small_cxi
@@ -79,6 +81,13 @@ WHOLE = "expected a whole number, 1 or more"
         (["demo", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
         (["replay", "-1", "--output", " "], "argument --output: value is ' '; expected the name of a directory"),
         (["reconstruct", "a.cxi", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
+        (["preprocess", "1", "--preset", "x"], "argument --preset: invalid choice: 'x' (choose from "),
+        (["preprocess", "1", "--exposures", "1,0"], "argument --exposures: value is '0'; expected a positive number"),
+        (
+            ["preprocess", "1", "--zone-plate", "240,60"],
+            "argument --zone-plate: value is '240,60'; expected diameter in",
+        ),
+        (["preprocess", "1", "--explain", "x"], "argument --explain: invalid int value: 'x'"),
         (["reconstruct"], "the following arguments are required: FILE.cxi"),
         ([], "the following arguments are required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),
@@ -96,7 +105,7 @@ def test_arguments_that_cannot_be_read_are_told_in_one_line(arguments, says, cap
     assert out == ""
 
 
-@pytest.mark.parametrize("command", ["demo", "reconstruct", "replay", "runs"])
+@pytest.mark.parametrize("command", ["demo", "preprocess", "reconstruct", "replay", "runs"])
 def test_help_tells_every_argument_and_its_default(command, capsys):
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])
@@ -110,6 +119,8 @@ def test_help_tells_every_argument_and_its_default(command, capsys):
 def test_names_and_defaults_in_the_help_are_those_of_the_tables():
     assert sorted(ALGORITHMS) == sorted(algorithms)
     assert ALGORITHMS[0] == SolverSettings().algorithm
+    assert list(PRESETS) == list(preprocess_presets)
+    assert PreprocessSettings().preset == PRESETS[0]
     assert sorted(TRAJECTORIES) == sorted(trajectories)
     arguments = vars(_parser().parse_args(["demo"]))
     defaults = dataclasses.asdict(DemoOptions())

@@ -89,3 +89,39 @@ positive = st.floats(0, 1e6, allow_nan=False)
 def test_settings_survive_json(name, count, limit, pair, on, strength):
     made = Outer(name=name, count=count, limit=limit, pair=tuple(pair), on=on, inner=Inner(strength=strength))
     assert Outer.from_mapping(json.loads(json.dumps(made.to_dict()))) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("count=4", "count", 4),
+        (" limit = 2.5 ", "limit", 2.5),
+        ("limit=none", "limit", None),
+        ("pair=3,4.5", "pair", (3.0, 4.5)),
+        ("on=False", "on", False),
+        ("name=raar", "name", "raar"),
+    ],
+)
+def test_settings_are_read_from_text(text, name, value):
+    found = Outer.read_changes([text])
+    assert found == {name: value}
+    assert getattr(Outer.from_mapping(found), name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("count", "setting is 'count'; expected NAME=VALUE"),
+        ("=3", "setting is '=3'; expected NAME=VALUE"),
+        ("count=", "setting is 'count='; expected NAME=VALUE"),
+        ("cuont=3", "Outer has no setting 'cuont'; known: name, count, "),
+        ("count=many", r"Outer.count is 'many' \(str\); expected int"),
+        ("count=2.5", r"Outer.count is '2.5' \(str\); expected int"),
+        ("on=yes", r"Outer.on is 'yes' \(str\); expected bool"),
+        ("pair=1,b", r"Outer.pair is 'b' \(str\); expected float"),
+        ("count=0", "Outer.count is 0; expected 1 <= value"),
+    ],
+)
+def test_text_that_is_no_setting_is_refused(text, says):
+    with pytest.raises(SettingsError, match=says):
+        Outer.from_mapping(Outer.read_changes([text]))

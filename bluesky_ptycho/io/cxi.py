@@ -28,11 +28,13 @@ CXI_VERSION = 160
 ENERGIES_EV = (10.0, 1e6)
 """Range of believable photon energies; others mean a wrong unit."""
 
-_DETECTOR = "entry_1/instrument_1/detector_1"
-_SOURCE = "entry_1/instrument_1/source_1"
+DETECTOR = "entry_1/instrument_1/detector_1"
+SOURCE = "entry_1/instrument_1/source_1"
 _IMAGE = "entry_1/image_1"
 _PROCESS = f"{_IMAGE}/process_1"
-_TRANSLATION = "entry_1/sample_1/geometry_1/translation"
+TRANSLATION = "entry_1/sample_1/geometry_1/translation"
+FRAME_MASK = f"{DETECTOR}/frame_mask"
+"""Mask of each frame, ``(n, ny, nx)``, 0 for good: ours, where CXI has one mask for all frames."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class CxiData:
     ----------
     photons : ndarray (n, ny, nx) float32
         Patterns, zero frequency at ``[ny // 2, nx // 2]``; 0 where the mask is False.
-    mask : ndarray (ny, nx) bool
-        True where the pixel is valid in every frame.
+    mask : ndarray (ny, nx) or (n, ny, nx) bool
+        True where the pixel is valid, in every frame or in each.
     positions_m : ndarray (n, 2) float64
         ``(y, x)`` of the beam axis in m.
     geometry : Geometry
@@ -72,19 +74,19 @@ def read_cxi(path: Path | str) -> CxiData:
         file.
     """
     with hdf5.open_for_reading(Path(path)) as file:
-        frames = hdf5.find_dataset(file, f"{_DETECTOR}/data", "entry_1/data_1/data")
+        frames = hdf5.find_dataset(file, f"{DETECTOR}/data", "entry_1/data_1/data")
         if frames is None and hdf5.find_dataset(file, f"{_IMAGE}/data") is not None:
             raise MetadataError(f"{path} holds a reconstruction, not the patterns of a measurement")
         if frames is None:
-            raise MetadataError(f"{path} has no {_DETECTOR}/data or entry_1/data_1/data")
+            raise MetadataError(f"{path} has no {DETECTOR}/data or entry_1/data_1/data")
         propagation = file.attrs.get("propagation", "far")
         if propagation not in ("far", b"far"):
             raise MetadataError(f"{path}: propagation is {propagation!r}; expected far-field data")
         photons = hdf5.array(frames, "iuf", (None, None, None), np.float32)
         n, *shape = photons.shape
-        mask = _read_mask(file, (shape[0], shape[1]))
+        mask = _read_mask(file, (n, shape[0], shape[1]))
         mask &= np.isfinite(photons.sum(axis=0))
-        photons[:, ~mask] = 0
+        photons[np.broadcast_to(~mask, photons.shape)] = 0
         return CxiData(
             photons=photons,
             mask=mask,
@@ -145,10 +147,10 @@ def read_result_cxi(path: Path | str) -> Snapshot:
     with hdf5.open_for_reading(Path(path)) as file:
         image = hdf5.array(hdf5.dataset(file, f"{_IMAGE}/data"), "c", (None, None), np.complex64)
         modes: list[NDArray[np.complex64]] = []
-        while (mode := hdf5.find_dataset(file, f"{_SOURCE}/modes/mode_{len(modes) + 1}")) is not None:
+        while (mode := hdf5.find_dataset(file, f"{SOURCE}/modes/mode_{len(modes) + 1}")) is not None:
             modes.append(hdf5.array(mode, "c", (None, None), np.complex64))
         if not modes or any(mode.shape != modes[0].shape for mode in modes):
-            raise MetadataError(f"{path} has no {_SOURCE}/modes/mode_1, or modes of unequal shapes")
+            raise MetadataError(f"{path} has no {SOURCE}/modes/mode_1, or modes of unequal shapes")
         origin, pixel = (
             hdf5.array(hdf5.dataset(file, f"{_IMAGE}/{name}"), "f", (2,), np.float64)
             for name in ("canvas_origin", "pixel_size")
@@ -173,31 +175,33 @@ def read_result_cxi(path: Path | str) -> Snapshot:
 
 
 def _read_geometry(file: h5py.File, shape: tuple[int, int]) -> Geometry:
-    energy_ev = hdf5.number(file, f"{_SOURCE}/energy") / JOULE_PER_EV
+    energy_ev = hdf5.number(file, f"{SOURCE}/energy") / JOULE_PER_EV
     low, high = ENERGIES_EV
     if not low <= energy_ev <= high:
         joule = energy_ev * JOULE_PER_EV
         raise MetadataError(
-            f"{file.filename}: {_SOURCE}/energy is {joule:g}; expected joule, "
+            f"{file.filename}: {SOURCE}/energy is {joule:g}; expected joule, "
             f"{low * JOULE_PER_EV:.2g} to {high * JOULE_PER_EV:.2g} (CXI's unit)"
         )
-    pixel = (hdf5.number(file, f"{_DETECTOR}/y_pixel_size"), hdf5.number(file, f"{_DETECTOR}/x_pixel_size"))
-    return Geometry(energy_ev, hdf5.number(file, f"{_DETECTOR}/distance"), pixel, shape)
+    pixel = (hdf5.number(file, f"{DETECTOR}/y_pixel_size"), hdf5.number(file, f"{DETECTOR}/x_pixel_size"))
+    return Geometry(energy_ev, hdf5.number(file, f"{DETECTOR}/distance"), pixel, shape)
 
 
-def _read_mask(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    found = hdf5.find_dataset(file, f"{_DETECTOR}/mask")
+def _read_mask(file: h5py.File, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return the mask of the frames ``(n, ny, nx)`` or, where there is none, that of all ``(ny, nx)``."""
+    each = hdf5.find_dataset(file, FRAME_MASK)
+    found = hdf5.find_dataset(file, f"{DETECTOR}/mask") if each is None else each
     if found is None:
-        return np.ones(shape, dtype=bool)
+        return np.ones(shape[1:], dtype=bool)
     # CXI's bits mean kinds of defects; any of them makes a pixel bad.
-    mask = hdf5.array(found, "iub", shape, found.dtype) == 0
+    mask = hdf5.array(found, "iub", shape[1:] if each is None else shape, found.dtype) == 0
     if not mask.any():
         raise MetadataError(f"{file.filename}: {found.name} marks every pixel as bad; expected 0 for good ones")
-    return mask
+    return np.asarray(mask)
 
 
 def _read_positions(file: h5py.File, n: int) -> NDArray[np.float64]:
-    found = hdf5.dataset(file, _TRANSLATION, "entry_1/data_1/translation", f"{_DETECTOR}/translation")
+    found = hdf5.dataset(file, TRANSLATION, "entry_1/data_1/translation", f"{DETECTOR}/translation")
     xyz = hdf5.array(found, "iuf", (n, 3), np.float64)
     if not np.isfinite(xyz[:, :2]).all():
         raise MetadataError(f"{file.filename}: {found.name} holds values that are not finite")
@@ -205,7 +209,7 @@ def _read_positions(file: h5py.File, n: int) -> NDArray[np.float64]:
 
 
 def _read_probe(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.complex64] | None:
-    found = hdf5.find_dataset(file, f"{_SOURCE}/probe_guess", f"{_SOURCE}/illumination", f"{_SOURCE}/probe")
+    found = hdf5.find_dataset(file, f"{SOURCE}/probe_guess", f"{SOURCE}/illumination", f"{SOURCE}/probe")
     if found is None:
         return None
     leading = (None,) if found.ndim == 3 else ()
@@ -220,22 +224,22 @@ def _write_measurement(file: h5py.File, snapshot: Snapshot, sample_name: str, ra
     file["cxi_version"] = CXI_VERSION
     file["number_of_entries"] = 1
     entry = file.create_group("entry_1")
-    entry["title"] = _text(sample_name)
-    entry["experiment_identifier"] = _text(raw_uid)
-    file[f"{_SOURCE}/energy"] = geometry.energy_ev * JOULE_PER_EV
-    file[f"{_DETECTOR}/distance"] = geometry.distance_m
-    file[f"{_DETECTOR}/y_pixel_size"], file[f"{_DETECTOR}/x_pixel_size"] = geometry.pixel_m
-    file["entry_1/sample_1/name"] = _text(sample_name)
+    entry["title"] = text(sample_name)
+    entry["experiment_identifier"] = text(raw_uid)
+    file[f"{SOURCE}/energy"] = geometry.energy_ev * JOULE_PER_EV
+    file[f"{DETECTOR}/distance"] = geometry.distance_m
+    file[f"{DETECTOR}/y_pixel_size"], file[f"{DETECTOR}/x_pixel_size"] = geometry.pixel_m
+    file["entry_1/sample_1/name"] = text(sample_name)
     y, x = snapshot.positions_m.reshape(-1, 2).T
-    file[_TRANSLATION] = np.stack([x, y, np.zeros_like(x)], axis=1)
-    file[_TRANSLATION].attrs["units"] = "m"
+    file[TRANSLATION] = np.stack([x, y, np.zeros_like(x)], axis=1)
+    file[TRANSLATION].attrs["units"] = "m"
 
 
 def _write_probe(file: h5py.File, probe: NDArray[np.complex64]) -> None:
     for index, mode in enumerate(probe, start=1):
-        file[f"{_SOURCE}/modes/mode_{index}"] = mode.astype(np.complex64)
-    file[f"{_SOURCE}/illumination"] = h5py.SoftLink(f"/{_SOURCE}/modes/mode_1")
-    file[f"{_SOURCE}/probe"] = h5py.SoftLink(f"/{_SOURCE}/modes/mode_1")
+        file[f"{SOURCE}/modes/mode_{index}"] = mode.astype(np.complex64)
+    file[f"{SOURCE}/illumination"] = h5py.SoftLink(f"/{SOURCE}/modes/mode_1")
+    file[f"{SOURCE}/probe"] = h5py.SoftLink(f"/{SOURCE}/modes/mode_1")
 
 
 def _write_image(file: h5py.File, snapshot: Snapshot, stxm: NDArray[np.float32] | None) -> None:
@@ -244,8 +248,8 @@ def _write_image(file: h5py.File, snapshot: Snapshot, stxm: NDArray[np.float32] 
     data = image.create_dataset("data", data=snapshot.object.astype(np.complex64))
     data.attrs["axes"] = "y:x"
     data.attrs["description"] = "object; row grows with stage y, column with stage x"
-    image["data_type"] = _text("object transmission")
-    image["data_space"] = _text("real")
+    image["data_type"] = text("object transmission")
+    image["data_space"] = text("real")
     image["coverage"] = snapshot.coverage.astype(np.float32)
     if stxm is not None:
         image["stxm"] = stxm.astype(np.float32)
@@ -254,14 +258,14 @@ def _write_image(file: h5py.File, snapshot: Snapshot, stxm: NDArray[np.float32] 
     image["pixel_size"] = np.array(canvas.pixel_m)
     image["pixel_size"].attrs.update({"units": "m", "description": "(y, x)"})
     image["y_pixel_size"], image["x_pixel_size"] = canvas.pixel_m
-    image["source_1"] = h5py.SoftLink(f"/{_SOURCE}")
+    image["source_1"] = h5py.SoftLink(f"/{SOURCE}")
 
 
 def _write_process(file: h5py.File, snapshot: Snapshot, versions: Mapping[str, str]) -> None:
     process = file.create_group(_PROCESS)
-    process["program"] = _text("bluesky_ptycho")
-    process["settings"] = _text(json.dumps(dict(snapshot.settings)))
-    process["versions"] = _text(json.dumps(dict(versions)))
+    process["program"] = text("bluesky_ptycho")
+    process["settings"] = text(json.dumps(dict(snapshot.settings)))
+    process["versions"] = text(json.dumps(dict(versions)))
     process["iterations"] = snapshot.iteration
     process["residual"] = float(snapshot.residual)
     process["residual"].attrs["description"] = "sum(sqrt(I) - |Psi|)^2 / sum(I) over all frames and valid pixels"
@@ -283,7 +287,7 @@ def _read_json(file: h5py.File, name: str) -> dict[str, Any]:
     return dict(json.loads(bytes(hdf5.dataset(file, name)[()])))
 
 
-def _text(value: str) -> np.bytes_:
+def text(value: str) -> np.bytes_:
     """Return text as HDF5's fixed-length type, which every reader understands (UTF-8)."""
     return np.bytes_(value.encode())
 

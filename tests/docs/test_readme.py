@@ -61,6 +61,8 @@ def test_no_block_goes_untested(blocks):
         "bluesky-ptycho runs",
         "bluesky-ptycho replay",
         "bluesky-ptycho reconstruct siemens_aps.cxi",
+        "bluesky-ptycho preprocess",
+        "bluesky-ptycho reconstruct clean.cxi",
     ]
     assert [block.language for block in blocks if block.language != "sh"] == ["text", "ipython", "python"]
 
@@ -108,10 +110,19 @@ def test_replay_and_runs(blocks, directory):
 
 def test_reconstruct(blocks, directory, real_file):
     shutil.copy(real_file("siemens_aps.cxi"), directory)
-    run_shell(command(blocks, "bluesky-ptycho reconstruct"), directory)
+    run_shell(command(blocks, "bluesky-ptycho reconstruct siemens"), directory)
     summary = json.loads((directory / "ptycho_reconstruction" / "summary.json").read_text())
     assert summary["iterations"] == 2
     assert summary["n_frames"] == 516
+
+
+def test_preprocess_and_reconstruct_what_it_wrote(blocks, directory):
+    run_shell(command(blocks, "bluesky-ptycho preprocess"), directory)
+    assert (directory / "clean.point7.png").stat().st_size > 10_000
+    with h5py.File(directory / "clean.cxi") as clean:
+        assert clean["entry_1/data_1/data"].shape == (36, 240, 240)
+    run_shell(command(blocks, "bluesky-ptycho reconstruct clean") + " --iterations 5", directory)
+    assert json.loads((directory / "ptycho_reconstruction" / "summary.json").read_text())["n_frames"] == 36
 
 
 def test_the_session_at_the_prompt(blocks, tmp_path):

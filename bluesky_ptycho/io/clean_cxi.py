@@ -1,0 +1,203 @@
+"""Write clean frames to a CXI file chunk by chunk, with all that a reconstruction needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import JOULE_PER_EV, Geometry
+from .cxi import CXI_VERSION, DETECTOR, FRAME_MASK, SOURCE, TRANSLATION, text
+
+PROCESS = "entry_1/process_1"
+MOVED_AT_ONCE = 64
+"""Frames that are moved at a time when others are dropped; bounds the memory."""
+
+
+class CleanCxiWriter:
+    """A CXI file of clean frames; it appears whole when the ``with`` block ends, or not at all.
+
+    Beside CXI's own mask of pixels that are bad in at least half of the frames there is one for each frame
+    (:data:`~bluesky_ptycho.io.cxi.FRAME_MASK`), if they differ: lost packets and saturation are each frame's own.
+
+    Parameters
+    ----------
+    path : Path
+    geometry : Geometry
+        Of the patterns.
+    title : str
+        Name of the sample.
+    raw_uid : str
+        The run that the frames come from, empty if there is none.
+    """
+
+    def __init__(self, path: Path | str, geometry: Geometry, *, title: str = "", raw_uid: str = "") -> None:
+        self._path = Path(path)
+        self._aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._geometry = geometry
+        self._valid, self._total = np.zeros(geometry.shape, dtype=np.int64), np.zeros(geometry.shape)
+        self._file = h5py.File(self._aside, "w")
+        try:
+            self._write_measurement(title, raw_uid)
+            self._make_arrays()
+        except BaseException:
+            self._discard()
+            raise
+
+    @property
+    def n_frames(self) -> int:
+        """Frames written so far."""
+        return int(self._frames.shape[0])
+
+    def _write_measurement(self, title: str, raw_uid: str) -> None:
+        file, geometry = self._file, self._geometry
+        file["cxi_version"] = CXI_VERSION
+        file["number_of_entries"] = 1
+        file["entry_1/title"] = file["entry_1/sample_1/name"] = text(title)
+        file["entry_1/experiment_identifier"] = text(raw_uid)
+        file[f"{SOURCE}/energy"] = geometry.energy_ev * JOULE_PER_EV
+        (dy, dx), (ny, nx) = geometry.pixel_m, geometry.shape
+        detector = file.create_group(DETECTOR)
+        detector["distance"] = geometry.distance_m
+        detector["y_pixel_size"], detector["x_pixel_size"] = dy, dx
+        detector["basis_vectors"] = np.array([[0.0, -dx], [-dy, 0.0], [0.0, 0.0]])
+        detector["corner_position"] = np.array([dx * nx / 2, dy * ny / 2, geometry.distance_m])
+
+    def _make_arrays(self) -> None:
+        file, (ny, nx) = self._file, self._geometry.shape
+        self._frames = file[DETECTOR].create_dataset(
+            "data", (0, ny, nx), "<f4", maxshape=(None, ny, nx), chunks=(1, ny, nx)
+        )
+        self._frames.attrs["axes"] = "translation:y:x"
+        self._frames.attrs["units"] = "photon"
+        self._masks = file.create_dataset(
+            FRAME_MASK,
+            (0, ny, nx),
+            "u1",
+            maxshape=(None, ny, nx),
+            chunks=(1, ny, nx),
+            compression="gzip",
+            compression_opts=1,
+        )
+        self._masks.attrs["description"] = "0: the pixel is valid in this frame"
+        self._translation = file.create_dataset(TRANSLATION, (0, 3), "<f8", maxshape=(None, 3), chunks=(1024, 3))
+        self._translation.attrs["units"] = "m"
+        self._seq_nums = file.create_dataset(f"{PROCESS}/seq_nums", (0,), "<i8", maxshape=(None,), chunks=(1024,))
+        file["entry_1/data_1/data"] = h5py.SoftLink(f"/{DETECTOR}/data")
+        for place in ("entry_1/data_1", DETECTOR):
+            file[f"{place}/translation"] = h5py.SoftLink(f"/{TRANSLATION}")
+
+    def append(
+        self,
+        photons: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        positions_m: NDArray[np.float64],
+        seq_nums: NDArray[np.int64],
+    ) -> None:
+        """Add frames.
+
+        Parameters
+        ----------
+        photons, mask : ndarray (n, ny, nx)
+            Photons per pixel; True where a pixel is valid.
+        positions_m : ndarray (n, 2)
+            ``(y, x)`` of the beam axis in m.
+        seq_nums : ndarray (n,)
+            Numbers of the scan points.
+        """
+        first, last = self.n_frames, self.n_frames + len(photons)
+        for array in (self._frames, self._masks, self._translation, self._seq_nums):
+            array.resize(last, axis=0)
+        self._frames[first:last] = photons
+        self._masks[first:last] = ~mask
+        y, x = np.asarray(positions_m, dtype=np.float64).T
+        self._translation[first:last] = np.stack([x, y, np.zeros_like(x)], axis=1)
+        self._seq_nums[first:last] = seq_nums
+        self._valid += mask.sum(axis=0)
+        self._total += photons.sum(axis=0, dtype=np.float64, where=mask)
+
+    @property
+    def mean_photons(self) -> NDArray[np.float32]:
+        """Mean of the valid photons over the frames, ``(ny, nx)``; NaN where there are none."""
+        mean = np.divide(self._total, self._valid, out=np.full(self._total.shape, np.nan), where=self._valid > 0)
+        return mean.astype(np.float32)
+
+    def drop(self, seq_nums: Collection[int]) -> None:
+        """Take frames out again that the whole scan has shown to be bad; the others keep their order."""
+        kept = np.flatnonzero(~np.isin(self._seq_nums[()], list(seq_nums)))
+        if len(kept) == self.n_frames:
+            return
+        self._valid[:], self._total[:] = 0, 0
+        for first in range(0, len(kept), MOVED_AT_ONCE):
+            rows = kept[first : first + MOVED_AT_ONCE]
+            to = slice(first, first + len(rows))
+            for array in (self._frames, self._masks, self._translation, self._seq_nums):
+                array[to] = array[rows]
+            valid = self._masks[to] == 0
+            self._valid += valid.sum(axis=0)
+            self._total += self._frames[to].sum(axis=0, dtype=np.float64, where=valid)
+        for array in (self._frames, self._masks, self._translation, self._seq_nums):
+            array.resize(len(kept), axis=0)
+
+    def write_illumination(self, probe: NDArray[np.complex64]) -> None:
+        """Write a first guess of the probe at the sample, ``(ny, nx)``."""
+        self._file[f"{SOURCE}/illumination"] = np.asarray(probe, dtype=np.complex64)
+        self._file[f"{SOURCE}/probe"] = h5py.SoftLink(f"/{SOURCE}/illumination")
+
+    def write_darks(
+        self, mean: NDArray[np.float32], sigma: NDArray[np.float32], n: Sequence[int], exposures_s: Sequence[float]
+    ) -> None:
+        """Write mean dark and noise ``(K, H, W)`` of the K exposures, raw frames in ADU, and of how many frames."""
+        for name, values in (("data_dark", mean), ("data_dark_sigma", sigma)):
+            made = self._file[DETECTOR].create_dataset(name, data=np.asarray(values, dtype=np.float32))
+            made.attrs.update({"units": "ADU", "exposures_s": list(exposures_s), "n_frames": list(n)})
+
+    def write_process(
+        self,
+        *,
+        settings: Mapping[str, Any],
+        steps: Sequence[str],
+        versions: Mapping[str, str],
+        rejected: Mapping[int, str],
+        dark_corrected: bool,
+    ) -> None:
+        """Write how the frames were made, and which points have none and why."""
+        process = self._file[PROCESS]
+        process["program"] = text("bluesky_ptycho")
+        for name, value in (("settings", settings), ("versions", versions), ("rejected", rejected)):
+            process[name] = text(json.dumps(dict(value)))
+        process["steps"] = text(json.dumps(list(steps)))
+        process["dark_corrected"] = dark_corrected
+
+    def _finish(self) -> None:
+        n = self.n_frames
+        bad = self._valid <= n / 2
+        mask = self._file[DETECTOR].create_dataset("mask", data=bad.astype(np.uint32))
+        mask.attrs["description"] = "0: the pixel is valid in most of the frames"
+        if bool(np.isin(self._valid, (0, n)).all()):
+            del self._file[FRAME_MASK]  # it says what the mask says
+        self._file.close()
+        os.replace(self._aside, self._path)
+
+    def _discard(self) -> None:
+        self._file.close()
+        self._aside.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        finally:
+            self._discard()

@@ -1,0 +1,227 @@
+"""A scan's raw frames with all that preprocessing needs, from a catalog or from a file of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .callbacks.dark_store import Darks
+from .callbacks.document_keys import Point, read_plan
+from .callbacks.frame_reader import FrameReader
+from .callbacks.intake import Intake
+from .catalog import Catalog
+from .errors import MetadataError, NotFoundError
+from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
+from .preprocess import DarkAccumulator
+from .replay import stored_documents
+from .scan_plan import DetectorInfo, Illumination, ScanPlan
+
+if TYPE_CHECKING:
+    import h5py
+
+FCCD_PIXEL_M = 30e-6
+FCCD_LAYOUTS = {(1040, 1152): "fccd-assembled", (1940, 1152): "fccd-full"}
+"""What frames of these shapes are unless told; frames in wire order have the same shapes."""
+DARKS_AT_ONCE = 16
+
+Read = Callable[[Sequence[Point]], tuple[NDArray[Any], dict[int, str]]]
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """Raw frames and their circumstances.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+    title : str
+        Name of the sample.
+    uid : str
+        Of the run; empty for a file.
+    points : tuple of Point
+        Scan points whose frames are stored, in order.
+    darks : tuple of DarkModel or None
+    read : callable
+        ``read(points)`` gives the frames ``(n, K, H, W)`` of those that can be read, in order, and place in `points` →
+        reason for the others.
+    """
+
+    plan: ScanPlan
+    title: str
+    uid: str
+    points: tuple[Point, ...]
+    darks: Darks | None
+    read: Read
+
+
+@contextmanager
+def stored_scan(uid: str, catalog: Catalog) -> Iterator[RawScan]:
+    """Give a scan of a catalog.
+
+    Parameters
+    ----------
+    uid : str
+        As for ``catalog[uid]``.
+    catalog : Catalog
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such run, or it is none of ours.
+    MetadataError
+        If its documents cannot be used.
+    """
+    run = catalog[uid]
+    intake: Intake | None = None
+    for name, doc in stored_documents(run):
+        if name == "start":
+            plan = read_plan(doc)
+            if plan is None:
+                raise NotFoundError(f"run {doc['uid']} carries no ptychography scan")
+            intake = Intake(doc, plan)
+        elif intake is not None:
+            intake(name, doc)
+    if intake is None:
+        raise NotFoundError(f"run {uid!r} has no start document")
+    if intake.problem is not None:
+        raise intake.problem
+    points = tuple(intake.take_points(sys.maxsize))
+    if not points:
+        raise NotFoundError(f"run {intake.start['uid']} has no frame")
+    plan = intake.plan
+    darks = catalog.find_darks(intake.start["uid"]) or (catalog.find_darks(plan.dark_uid) if plan.dark_uid else None)
+    with FrameReader(intake.source(dark=False), patience_s=0.0) as reader:
+
+        def read(points: Sequence[Point]) -> tuple[NDArray[Any], dict[int, str]]:
+            frames, problems = reader.read_good(np.array([p.row for p in points], dtype=np.intp), plan.frames_per_point)
+            return frames, {i: f"unreadable: {problem}" for i, problem in problems.items()}
+
+        yield RawScan(plan, str(intake.start.get("sample_name", "")), intake.start["uid"], points, darks, read)
+
+
+@dataclass(frozen=True)
+class RawFileOptions:
+    """What a person tells of a raw file; None where the file itself, or the usual, is to be believed.
+
+    Parameters
+    ----------
+    dataset : str or None
+        Data set of the frames.
+    darks : str or None
+        Dark frames, ``FILE`` or ``FILE::DATASET``.
+    positions : str or None
+        As :func:`~bluesky_ptycho.io.raw_file.read_positions` takes it.
+    position_units : str or None
+    layout : str or None
+        Name of the frames' layout; by their shape.
+    energy_ev, distance_m, pixel_m : float or None
+    adu_per_ev : float
+    exposures_s : tuple of float
+        Exposure times of the frames of a scan point in s; relative ones serve.
+    illumination : Illumination or None
+        Zone plate, from which a first guess of the probe is made.
+    """
+
+    dataset: str | None = None
+    darks: str | None = None
+    positions: str | None = None
+    position_units: str | None = None
+    layout: str | None = None
+    energy_ev: float | None = None
+    distance_m: float | None = None
+    pixel_m: float | None = None
+    adu_per_ev: float = 0.004
+    exposures_s: tuple[float, ...] = (1.0,)
+    illumination: Illumination | None = None
+
+
+@contextmanager
+def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
+    """Give the scan that a raw HDF5 file holds.
+
+    Raises
+    ------
+    NotFoundError, MetadataError
+        If a file cannot be used; one line names all that is lacking.
+    """
+    facts = read_facts(path, options.dataset)
+    plan = _plan_of(path, facts, options)
+    assert plan.positions_m is not None
+    points = tuple(
+        Point(i, i * plan.frames_per_point, (float(y), float(x)), 0.0) for i, (y, x) in enumerate(plan.positions_m)
+    )
+    darks = _darks_of(path, facts, options, plan)
+    with open_frames(path, facts.dataset) as frames:
+        yield RawScan(plan, path.stem, "", points, darks, _reading(frames, plan.frames_per_point))
+
+
+def _plan_of(path: Path, facts: RawFileFacts, options: RawFileOptions) -> ScanPlan:
+    layout = options.layout or FCCD_LAYOUTS.get(facts.frame_shape, "plain")
+    positions = facts.positions_m
+    if options.positions is not None:
+        positions = read_positions(options.positions, options.position_units)
+    energy, distance = options.energy_ev or facts.energy_ev, options.distance_m or facts.distance_m
+    pixel = (options.pixel_m, options.pixel_m) if options.pixel_m else facts.pixel_m
+    if pixel is None and layout != "plain":
+        pixel = (FCCD_PIXEL_M, FCCD_PIXEL_M)
+    wanted = {"--energy": energy, "--distance": distance, "--positions": positions, "--pixel": pixel}
+    lacking = [name for name, value in wanted.items() if value is None]
+    if lacking:
+        raise MetadataError(f"{path} does not tell all that is needed; expected {', '.join(lacking)} beside it")
+    assert energy is not None and distance is not None and positions is not None and pixel is not None
+    k = len(options.exposures_s)
+    if facts.n_frames != len(positions) * k:
+        raise MetadataError(
+            f"{path} holds {facts.n_frames} frames and there are {len(positions)} positions; "
+            f"expected {k} frame{'s' if k > 1 else ''} for each position (--exposures tells how many)"
+        )
+    detector = DetectorInfo("file", "frames", "index", facts.frame_shape, pixel, layout, options.adu_per_ev)
+    return ScanPlan.from_positions(
+        positions,
+        energy_ev=energy,
+        distance_m=distance,
+        detector=detector,
+        exposures_s=options.exposures_s,
+        illumination=options.illumination,
+    )
+
+
+def _darks_of(path: Path, facts: RawFileFacts, options: RawFileOptions, plan: ScanPlan) -> Darks | None:
+    """Make the models of the dark frames, which come in the order of the exposures, as the others do."""
+    if options.darks is not None:
+        name, _, dataset = options.darks.partition("::")
+        dark_path = Path(name)
+        dataset = dataset or read_facts(dark_path).dataset
+    elif facts.dark_dataset is not None:
+        dark_path, dataset = path, facts.dark_dataset
+    else:
+        return None
+    found, k = read_facts(dark_path, dataset), plan.frames_per_point
+    if found.frame_shape != facts.frame_shape or found.n_frames % k:
+        raise MetadataError(
+            f"darks {dark_path}: {dataset} has {found.n_frames} frames of {found.frame_shape}; "
+            f"expected frames of {facts.frame_shape}, {k} for each dark point"
+        )
+    with open_frames(dark_path, found.dataset) as frames:
+        accumulators = [DarkAccumulator.for_plan(plan) for _ in plan.exposures_s]
+        for first in range(0, found.n_frames, DARKS_AT_ONCE * k):
+            for i, accumulator in enumerate(accumulators):
+                accumulator.add(frames[first + i : first + DARKS_AT_ONCE * k : k])
+        return tuple(a.model(t) for a, t in zip(accumulators, plan.exposures_s, strict=True))
+
+
+def _reading(frames: h5py.Dataset, k: int) -> Read:
+    """Return what reads points that follow each other in a data set."""
+
+    def read(points: Sequence[Point]) -> tuple[NDArray[Any], dict[int, str]]:
+        rows = np.asarray(frames[points[0].row : points[-1].row + k])
+        return rows.reshape(-1, k, *frames.shape[1:]), {}
+
+    return read

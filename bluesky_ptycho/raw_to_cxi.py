@@ -1,0 +1,179 @@
+"""Turn raw frames into a CXI file of clean ones, chunk by chunk: what ``bluesky-ptycho preprocess`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .callbacks.document_keys import Point
+from .callbacks.frame_verdicts import FrameVerdicts, count_kinds
+from .errors import MetadataError, PtychoError, SettingsError
+from .figure import save_explanation_png
+from .frames import CleanFrames
+from .io import CleanCxiWriter
+from .preprocess import Pipeline, PreprocessSettings, correct_positions, make_pipeline
+from .raw_scan import RawScan
+from .recon.probe_guess import refine_on_mean, zone_plate_probe
+from .terminal import ProgressLine
+from .versions import software_versions
+
+CHUNK = 16
+"""Scan points read and cleaned at once; bounds the memory."""
+
+
+@dataclass(frozen=True)
+class CleanScan:
+    """What was written.
+
+    Parameters
+    ----------
+    n_points, n_frames : int
+        Scan points that there were; patterns in the file.
+    rejected : dict of int to str
+        Scan point → reason, for those that have none.
+    shape : tuple of int
+        Of a pattern.
+    dark_corrected : bool
+    dark_problem : str or None
+        Why darks could not serve.
+    """
+
+    n_points: int
+    n_frames: int
+    rejected: dict[int, str]
+    shape: tuple[int, int]
+    dark_corrected: bool
+    dark_problem: str | None
+
+    def describe(self) -> str:
+        """Say it in a line."""
+        ny, nx = self.shape
+        kinds = ", ".join(f"{kind} {n}" for kind, n in count_kinds(self.rejected).items())
+        lost = f", {len(self.rejected)} rejected ({kinds})" if self.rejected else ""
+        darks = "" if self.dark_problem is None else f", not dark corrected: {self.dark_problem}"
+        return f"{self.n_frames} patterns of {ny} × {nx} from {self.n_points} scan points{lost}{darks}"
+
+
+def write_clean_cxi(
+    scan: RawScan,
+    output: Path,
+    settings: PreprocessSettings | None = None,
+    *,
+    explain: int | None = None,
+    progress: bool = True,
+) -> CleanScan:
+    """Clean all frames of a scan and write them; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    scan : RawScan
+    output : Path
+        CXI file; one that is there is replaced.
+    settings : PreprocessSettings, optional
+    explain : int, optional
+        Scan point, counted from 0, whose steps are drawn to :func:`picture_beside` `output`.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such scan point.
+    PtychoError
+        If the frames cannot be cleaned, or none of them can be used.
+    """
+    settings = settings or PreprocessSettings()
+    if explain is not None and not 0 <= explain < len(scan.points):
+        raise SettingsError(f"--explain is {explain}; expected a scan point from 0 to {len(scan.points) - 1}")
+    with make_pipeline(scan.plan, settings) as pipeline:
+        if explain is not None:
+            frames, problems = scan.read(scan.points[explain : explain + 1])
+            if problems:
+                raise MetadataError(f"--explain is {explain}; this scan point is {problems[0]}")
+            told = pipeline.explain(frames[0], scan.darks)
+            save_explanation_png(
+                picture_beside(output, explain), told, title=f"{scan.title or output.stem}, point {explain}"
+            )
+        with CleanCxiWriter(output, pipeline.geometry, title=scan.title, raw_uid=scan.uid) as writer:
+            verdicts, dark_corrected = _clean(scan, pipeline, writer, progress)
+            writer.drop(verdicts.rejected)
+            if not writer.n_frames:
+                reasons = "; ".join(sorted(set(verdicts.rejected.values()))[:3])
+                raise PtychoError(f"none of the {len(scan.points)} scan points can be used: {reasons}")
+            _write_darks(scan, writer)
+            if scan.plan.illumination is not None:
+                plate = zone_plate_probe(
+                    scan.plan.illumination, pipeline.geometry, float(np.nansum(writer.mean_photons))
+                )
+                writer.write_illumination(refine_on_mean(plate, np.sqrt(np.maximum(writer.mean_photons, 0))))
+            writer.write_process(
+                settings=settings.to_dict(),
+                steps=pipeline.steps,
+                versions=software_versions(),
+                rejected=verdicts.rejected,
+                dark_corrected=dark_corrected,
+            )
+            return CleanScan(
+                len(scan.points), writer.n_frames, dict(verdicts.rejected), pipeline.geometry.shape, dark_corrected,
+                pipeline.dark_problem if pipeline.needs_darks else None,
+            )  # fmt: skip
+
+
+def picture_beside(output: Path, point: int) -> Path:
+    """Return where the picture of a scan point's steps goes."""
+    return output.with_name(f"{output.stem}.point{point}.png")
+
+
+def _clean(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter, progress: bool) -> tuple[FrameVerdicts, bool]:
+    """Write all frames that nothing speaks against; return the verdicts on all, and whether darks were taken off."""
+    verdicts, dark_corrected = FrameVerdicts(pipeline.settings.min_relative_flux), True
+    with ProgressLine(len(scan.points), "preprocessing", "point", enabled=progress) as line:
+        line.show(0, "warming up")
+        pipeline.warm_up()
+        for first in range(0, len(scan.points), CHUNK):
+            asked = scan.points[first : first + CHUNK]
+            frames, problems = scan.read(asked)
+            readable = [p for i, p in enumerate(asked) if i not in problems]
+            lost = [p for i, p in enumerate(asked) if i in problems]
+            reasons = {len(readable) + i: reason for i, reason in enumerate(problems.values())}
+            flux = np.zeros(0)
+            if readable:
+                clean = pipeline(frames, scan.darks)
+                dark_corrected &= clean.dark_corrected
+                reasons |= _reasons(readable, clean)
+                flux = clean.flux
+                # What is dim beside the others is known for good when all have been seen.
+                _append(writer, readable, clean, [i for i in range(len(readable)) if i not in reasons], pipeline)
+            verdicts.judge([*readable, *lost], reasons, flux)
+            line.show(first + len(asked), f"rejected {len(verdicts.rejected)}" if verdicts.rejected else "")
+    return verdicts, dark_corrected
+
+
+def _reasons(points: Sequence[Point], clean: CleanFrames) -> dict[int, str]:
+    reasons = dict(clean.rejected)
+    for i, point in enumerate(points):
+        if point.position_m is None or not np.isfinite(point.position_m).all():
+            reasons.setdefault(i, f"position: it is {point.position_m}")
+    return reasons
+
+
+def _append(
+    writer: CleanCxiWriter, points: Sequence[Point], clean: CleanFrames, rows: list[int], pipeline: Pipeline
+) -> None:
+    positions = np.array([points[i].position_m for i in rows], dtype=np.float64).reshape(-1, 2)
+    positions = correct_positions(positions, pipeline.settings.position_matrix)
+    seq_nums = np.array([points[i].seq_num for i in rows], dtype=np.int64)
+    writer.append(clean.photons[rows], clean.mask[rows], positions, seq_nums)
+
+
+def _write_darks(scan: RawScan, writer: CleanCxiWriter) -> None:
+    if scan.darks is None:
+        return
+    fields: dict[str, Any] = {
+        name: [getattr(d, name) for d in scan.darks] for name in ("mean", "sigma", "n", "exposure_s")
+    }
+    writer.write_darks(np.stack(fields["mean"]), np.stack(fields["sigma"]), fields["n"], fields["exposure_s"])
