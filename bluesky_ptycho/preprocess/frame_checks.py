@@ -44,7 +44,8 @@ class Light:
 def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_], grain: float = 1.0) -> Light:
     """Measure frames ``(n, ny, nx)``; pixels that are not valid in `mask` hold 0 and are left out.
 
-    `grain` is what a noise pixel counts as, in photons. The background goes because the noise of a million raw pixels may hold more photons than a pattern.
+    `grain` is what a noise pixel counts as, in photons. The background goes because the noise of a million raw
+    pixels may hold more photons than a pattern.
     """
     n = len(photons)
     blocks = _blocks(photons)

@@ -178,26 +178,31 @@ def image_of_raw(
 
 
 @_jit
-def count_cells(image: Any, lost: Any, cell: int, first: Any, single: Any, worth: Any, light: Any, valid: Any) -> None:
-    """Write the photons of each cell at the first threshold, and how many valid pixels it has."""
-    light[:] = 0
-    for y in range(len(image)):
-        line, flags, sums = image[y], lost[y], light[y // cell]
-        for c in range(len(sums)):
+def count_cells(
+    image: Any, lost: Any, cell: int, first: Any, single: Any, worth: Any, row: Any, light: Any, valid: Any
+) -> None:  # fmt: skip
+    """Write the photons of each cell at the first threshold, and how many valid pixels it has.
+
+    `row` (columns,) is scratch.
+    """
+    n_columns = light.shape[1] * cell
+    valid[:] = cell * cell
+    for r in range(len(light)):
+        row[:] = 0
+        for y in range(r * cell, (r + 1) * cell):
+            line, flags, hits = image[y], lost[y], np.uint8(0)
+            for x in range(n_columns):
+                value = line[x] if line[x] >= single else worth
+                row[x] += value if (line[x] >= first) & (flags[x] == 0) else np.float32(0)
+                hits |= flags[x]
+            if hits:
+                for x in range(n_columns):
+                    valid[r, x // cell] -= np.float32(flags[x] != 0)
+        for c in range(light.shape[1]):
             total = np.float32(0)
             for x in range(c * cell, (c + 1) * cell):
-                value = line[x] if line[x] >= single else worth
-                total += value if (line[x] >= first) & (flags[x] == 0) else np.float32(0)
-            sums[c] += total
-    valid[:] = cell * cell
-    for y in range(len(lost)):
-        flags, hits = lost[y], np.uint8(0)
-        for x in range(len(flags)):
-            hits |= flags[x]
-        if hits:
-            for x in range(len(flags)):
-                if flags[x]:
-                    valid[y // cell, x // cell] -= np.float32(1)
+                total += row[x]
+            light[r, c] = total
 
 
 @_jit

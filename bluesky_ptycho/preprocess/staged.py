@@ -104,7 +104,9 @@ class StagedChain:
         """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does."""
         image, lost, cells = buffers.image, buffers.lost, buffers.cells
         light, valid, thresholds, worth = cells
-        stages.count_cells(image, lost, CELL, FIRST_THRESHOLD, SINGLE, photons.first_worth, light, valid)
+        stages.count_cells(
+            image, lost, CELL, FIRST_THRESHOLD, SINGLE, photons.first_worth, buffers.row[0], light, valid
+        )
         limits = np.array([LOWEST, HIGHEST], dtype=np.float32)
         stages.choose_thresholds(
             light, valid, photons.first_false, np.float32(photons.noise**2), np.float32(DARKEST), limits,
