@@ -23,6 +23,7 @@ Positions are absolute stage coordinates of the beam axis at mid-exposure.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -37,6 +38,9 @@ SCHEMA = "bluesky_ptycho.scan_plan"
 SCHEMA_VERSION = 1
 START_KEY = "ptycho"
 """Key of the start document under which the scan plan lies."""
+
+MAX_DARK_AGE_S = 1800.0
+"""Darks older than this are taken anew unless a plan is told otherwise."""
 
 MAX_STORED_POSITIONS = 20_000
 """Planned positions beyond this number stay out of the start document (extent and count suffice)."""
@@ -101,6 +105,10 @@ class ScanPlan:
         Keys "y" and "x".
     positions_m : ndarray (n, 2) float64, optional
         Planned positions ``(y, x)`` in m.
+    n_darks : int
+        Dark points of the run's own.
+    dark_uid : str or None
+        Run with the darks that serve instead, at most `max_dark_age_s` older.
 
     Raises
     ------
@@ -119,6 +127,7 @@ class ScanPlan:
     exposures_s: tuple[float, ...] = (1.0,)
     n_darks: int = 0
     dark_uid: str | None = None
+    max_dark_age_s: float = MAX_DARK_AGE_S
     illumination: Illumination | None = None
     frames_stream: str = "primary"
     dark_stream: str = "dark"
@@ -137,6 +146,13 @@ class ScanPlan:
     def frames_per_point(self) -> int:
         """Frames that one event carries (one for each exposure)."""
         return len(self.exposures_s)
+
+    @property
+    def dark_conditions(self) -> str:
+        """What darks must have in common with this scan, as one key: detector, layout, shape, gain, exposures."""
+        detector = self.detector
+        parts = [] if detector is None else [detector.name, detector.layout, detector.shape, detector.adu_per_ev]
+        return json.dumps([*parts, self.exposures_s])
 
     @classmethod
     def from_positions(cls, positions_m: NDArray[np.float64], **fields: Any) -> Self:
@@ -164,6 +180,7 @@ class ScanPlan:
             "exposures_s": list(self.exposures_s),
             "n_darks": self.n_darks,
             "dark_uid": self.dark_uid,
+            "max_dark_age_s": self.max_dark_age_s,
             "energy_ev": self.energy_ev,
             "distance_m": self.distance_m,
             "illumination": None if self.illumination is None else dataclasses.asdict(self.illumination),
@@ -212,6 +229,7 @@ class ScanPlan:
             exposures_s=tuple(map(float, stored["exposures_s"])),
             n_darks=int(stored["n_darks"]),
             dark_uid=stored["dark_uid"],
+            max_dark_age_s=float(stored.get("max_dark_age_s", MAX_DARK_AGE_S)),
             illumination=None if light is None else Illumination(**light),
             frames_stream=str(stored["streams"]["frames"]),
             dark_stream=str(stored["streams"]["dark"]),

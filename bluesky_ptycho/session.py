@@ -57,6 +57,7 @@ def attach(
     """
     from .callbacks import LivePtycho
     from .catalog import Catalog, open_catalog
+    from .plans import dark_records
 
     detector_name = None if detector is None else _name(detector)
     axis_names = None if axes is None else tuple(_name(axis) for axis in axes)
@@ -68,6 +69,10 @@ def attach(
             return False
         return axis_names is None or axis_names == (plan.axes["y"].key, plan.axes["x"].key)
 
+    def on_old_darks(plan: ScanPlan, uid: str) -> None:
+        if detector is not None and not isinstance(detector, str):
+            dark_records(detector).forget(plan, uid)
+
     with ExitStack() as undone:
         close_catalog = None
         if isinstance(catalog, (str, Path)):
@@ -78,7 +83,13 @@ def attach(
         if catalog is not None:
             catalog.result_writer()  # what cannot take results is refused now, not at the first scan
         live = LivePtycho(
-            settings, catalog=catalog, sinks=sinks, accept=accept, on_close=close_catalog, executor=executor
+            settings,
+            catalog=catalog,
+            sinks=sinks,
+            accept=accept,
+            on_close=close_catalog,
+            on_old_darks=on_old_darks,
+            executor=executor,
         )
         undone.pop_all()
     live.token = RE.subscribe(live)

@@ -123,8 +123,8 @@ def closing_line(update: Update, place: str) -> str:
 def _darks(update: Update) -> str:
     if not update.dark_corrected:
         return "no fitting darks"
-    if update.plan.dark_uid:
-        return f"darks of {update.plan.dark_uid[:8]}"
+    if update.dark_uid and update.dark_uid != update.start["uid"]:
+        return f"darks of {update.dark_uid[:8]}"
     return f"{update.plan.n_darks} darks" if update.plan.n_darks else "no darks"
 
 
@@ -153,7 +153,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .plans import keep_dark_records
+    from .plans import dark_records, keep_dark_records
     from .sim import make_beamline
 
     directory = Path(catalog).expanduser()
@@ -165,7 +165,13 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         devices = undone.enter_context(make_beamline(opened.frames_dir, md=metadata, **beamline))
         if not {"seed", "noise"} & beamline.keys():  # those make another camera, to which these darks are foreign
             keep_dark_records(devices.fccd, MetadataFile(directory / DARKS_FILE))
-        live = undone.enter_context(LivePtycho(catalog=opened, sinks=[ProgressBar(), ClosingLine(str(directory))]))
+        live = undone.enter_context(
+            LivePtycho(
+                catalog=opened,
+                sinks=[ProgressBar(), ClosingLine(str(directory))],
+                on_old_darks=lambda plan, uid: dark_records(devices.fccd).forget(plan, uid),
+            )
+        )
         run_engine = RunEngine(metadata)
         run_engine.subscribe(opened.raw_writer())
         run_engine.subscribe(live)

@@ -89,7 +89,12 @@ def test_a_newer_schema_is_refused():
 STORED = through_json(make_plan())[START_KEY]
 
 
-@pytest.mark.parametrize("name", [k for k in STORED if k not in ("schema", "schema_version")])
+def test_plans_written_before_they_told_the_age_of_darks_are_read():
+    stored = {k: v for k, v in STORED.items() if k != "max_dark_age_s"}
+    assert ScanPlan.from_start({"ptycho": stored}).max_dark_age_s == 1800.0
+
+
+@pytest.mark.parametrize("name", [k for k in STORED if k not in ("schema", "schema_version", "max_dark_age_s")])
 def test_a_missing_field_is_named(name):
     stored = {k: v for k, v in STORED.items() if k != name}
     with pytest.raises(MetadataError, match=f"field '{name}' is missing"):

@@ -89,6 +89,7 @@ class Analysis(threading.Thread):
             lag_s=lag_s,
             iteration=0 if solver is None else solver.iteration,
             residual=self._residual,
+            dark_drift=self._supply.dark_drift,
             elapsed_s=time.monotonic() - self._intake.started_at,
             phase="warming up" if solver is None else "live" if self.is_open else "finishing",
         )
@@ -250,6 +251,7 @@ class Analysis(threading.Thread):
             stxm=None if snapshot is None else self._supply.stxm(snapshot.canvas),
             rejected=dict(self._supply.verdicts.rejected),
             dark_corrected=self._supply.dark_corrected,
+            dark_uid=self._supply.dark_uid,
             messages=tuple(self._messages),
             **more,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,23 +29,40 @@ class DarkStore:
     ----------
     find : callable, optional
         ``find(run_uid) -> Darks | None`` for runs that this session has not seen.
+    find_nearest : callable, optional
+        ``find_nearest(plan, before_s) -> (run_uid, Darks) | None`` looks among all that were ever stored.
+    on_retired : callable, optional
+        ``on_retired(plan, run_uid)`` is told of darks that no longer fit the camera, in the thread that found out.
     keep : int
         Runs to remember; a model of a full FCCD frame takes about 10 MB.
     """
 
-    def __init__(self, find: Callable[[str], Darks | None] | None = None, keep: int = 4) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Darks | None] | None = None,
+        keep: int = 4,
+        find_nearest: Callable[[ScanPlan, float], tuple[str, Darks] | None] | None = None,
+        on_retired: Callable[[ScanPlan, str], None] | None = None,
+    ) -> None:
         self._find = find
+        self._on_retired = on_retired
+        self._retired: set[str] = set()
+        self._find_nearest = find_nearest
+        self._conditions: dict[str, str] = {}
         self._keep = keep
         self._darks: OrderedDict[str, Darks] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, run_uid: str, darks: Darks) -> None:
-        """Remember the darks of a run."""
+    def put(self, run_uid: str, darks: Darks, plan: ScanPlan | None = None) -> None:
+        """Remember the darks of a run; with its `plan` they may be found as the nearest."""
         with self._lock:
             self._darks[run_uid] = darks
             self._darks.move_to_end(run_uid)
+            if plan is not None:
+                self._conditions[run_uid] = plan.dark_conditions
             while len(self._darks) > self._keep:
-                self._darks.popitem(last=False)
+                forgotten, _ = self._darks.popitem(last=False)
+                self._conditions.pop(forgotten, None)
 
     def get(self, run_uid: str) -> Darks | None:
         """Return the darks of a run, None if nobody has them."""
@@ -55,6 +74,30 @@ class DarkStore:
         if darks is not None:
             self.put(run_uid, darks)
         return darks
+
+    def nearest(self, plan: ScanPlan, before_s: float) -> tuple[str, Darks] | None:
+        """Return uid and darks of the last run before `before_s` (s since epoch) whose darks serve `plan`.
+
+        They are of the same detector, layout, shape, gain and exposures, and no older than the plan allows.
+        """
+        with self._lock:
+            known = [(uid, self._darks[uid]) for uid, key in self._conditions.items() if key == plan.dark_conditions]
+        candidates = [found for found in known if 0.0 <= before_s - _taken(found[1]) <= plan.max_dark_age_s]
+        if self._find_nearest is not None and (stored := self._find_nearest(plan, before_s)) is not None:
+            candidates.append(stored)
+        candidates = [found for found in candidates if found[0] not in self._retired]
+        return max(candidates, key=lambda found: _taken(found[1]), default=None)
+
+    def retire(self, plan: ScanPlan, run_uid: str) -> None:
+        """Offer darks no more unless a plan names them, and tell whoever decides when darks are taken."""
+        self._retired.add(run_uid)
+        if self._on_retired is not None:
+            self._on_retired(plan, run_uid)
+
+
+def _taken(darks: Darks) -> float:
+    """Return when the first of them were complete; long ago where they do not tell."""
+    return min((-math.inf if dark.time_s is None else dark.time_s) for dark in darks)
 
 
 class RunDarks:
@@ -94,7 +137,9 @@ class RunDarks:
         """Return one model for each exposure; None if there were no darks."""
         if not self._points:
             return None
-        return tuple(a.model(t) for a, t in zip(self._accumulators, self._exposures_s, strict=True))
+        last = max(point.time for point in self._points.values())
+        models = (a.model(t) for a, t in zip(self._accumulators, self._exposures_s, strict=True))
+        return tuple(dataclasses.replace(model, time_s=last) for model in models)
 
 
 def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk: int = 16) -> Darks | None:

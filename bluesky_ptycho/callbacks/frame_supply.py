@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ from ..frames import Batch, CleanFrames
 from ..geometry import Canvas
 from ..preprocess import Pipeline, correct_positions, make_pipeline
 from ..recon.stxm import stxm_map
-from .dark_store import Darks, DarkStore, RunDarks
+from .dark_choice import DarkChoice, choose_darks, refuse_unfit
+from .dark_store import DarkStore, RunDarks
+from .dark_watch import DarkWatch
 from .document_keys import Point
 from .frame_reader import FrameReader
 from .frame_verdicts import FrameVerdicts
@@ -61,8 +64,8 @@ class FrameSupply:
         self._readers: dict[bool, FrameReader] = {}
         self._own_darks = RunDarks(intake.plan, self._read_darks)
         self._pipeline: Pipeline | None = None
-        self._darks: Darks | None = None
-        self._darks_decided = False
+        self._darks: DarkChoice | None = None
+        self._dark_watch: DarkWatch | None = None
         self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
         self._again: list[Point] = []
         self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux)
@@ -128,33 +131,35 @@ class FrameSupply:
             self._note(f"dark {seq_num} cannot be used: {reason}")
         return good, frames
 
-    def _decide_darks(self, pipeline: Pipeline) -> None:
+    def _decide_darks(self, pipeline: Pipeline) -> DarkChoice:
         """Fix the darks of the run when the first measured frame comes."""
-        self._darks_decided = True
-        plan = self._intake.plan
-        self._darks = self._own_darks.models()
-        if self._darks is not None:
-            self._dark_store.put(self._intake.start["uid"], self._darks)
-        elif plan.dark_uid:
-            try:
-                self._darks = self._dark_store.get(plan.dark_uid)
-                problem = "were not found"
-            except Exception as error:  # catalog or file out of reach: frames without darks are better than none
-                problem = f"cannot be read ({error})"
-            if self._darks is None:
-                self._note(f"darks of run {plan.dark_uid} {problem}; going on without dark correction")
-        elif pipeline.needs_darks:
-            self._note("the run has no darks; going on without dark correction")
+        intake, settings = self._intake, self._settings.preprocess
+        own = self._own_darks.models()
+        if own is not None:
+            self._dark_store.put(intake.start["uid"], own, intake.plan)
+        choice = choose_darks(
+            intake.start, intake.plan, own, self._dark_store, settings.gain, needed=pipeline.needs_darks
+        )
+        for message in choice.messages:
+            self._note(message)
+        if settings.strict_darks:
+            refuse_unfit(choice)
+        if choice.darks is not None and pipeline.needs_darks:
+            self._dark_watch = DarkWatch(intake.plan, choice.darks, settings)
+        return choice
 
     def _clean(self, points: Sequence[Point]) -> Supply:
         pipeline = self._pipeline
         assert pipeline is not None  # set_up comes first
-        if not self._darks_decided:
-            self._decide_darks(pipeline)
+        if self._darks is None:
+            self._darks = self._decide_darks(pipeline)
         readable, frames, unreadable = self._read(points, dark=False)
-        clean = pipeline(frames, self._darks) if readable else None
+        clean = pipeline(frames, self._darks.darks) if readable else None
         if clean is not None:
-            self._note_darks(pipeline, clean)
+            self.dark_corrected &= clean.dark_corrected and self._darks.fitting
+            if self._dark_watch is not None and (message := self._dark_watch.look(readable, frames)):
+                self._note(message)
+                self._dark_store.retire(self._intake.plan, str(self._darks.uid))
         reasons = self._reasons(readable, clean)
         lost = [p for p in points if p.seq_num in unreadable]
         flux = np.zeros(0) if clean is None else clean.flux
@@ -166,10 +171,15 @@ class FrameSupply:
         good = [i for i, p in enumerate(readable) if p.seq_num not in self.verdicts.rejected]
         return Supply(self._batch([readable[i] for i in good], clean, good) if clean and good else None, withdrawn)
 
-    def _note_darks(self, pipeline: Pipeline, clean: CleanFrames) -> None:
-        if self._darks is not None and pipeline.dark_problem:
-            self._note(f"the darks do not fit and are not used: {pipeline.dark_problem}")
-        self.dark_corrected &= clean.dark_corrected
+    @property
+    def dark_uid(self) -> str | None:
+        """Run whose darks are used, None as long as there are none."""
+        return None if self._darks is None else self._darks.uid
+
+    @property
+    def dark_drift(self) -> float:
+        """How far the levels are from the darks, in σ of these; NaN where that is not known."""
+        return math.nan if self._dark_watch is None else self._dark_watch.drift.level
 
     def _reasons(self, points: Sequence[Point], clean: CleanFrames | None) -> dict[int, str]:
         """Return row → reason for what is wrong with a frame or its place."""

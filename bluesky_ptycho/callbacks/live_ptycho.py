@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -44,6 +45,9 @@ class ResultCatalog(Protocol):
     def find_darks(self, uid: str) -> Any:
         """Return dark models of an earlier run, or None."""
 
+    def nearest_darks(self, plan: ScanPlan, before_s: float) -> Any:
+        """Return uid and dark models of the last run before a time whose darks serve a plan, or None."""
+
 
 class LivePtycho:
     """Reconstruct every ptychography scan whose documents come by.
@@ -64,6 +68,9 @@ class LivePtycho:
         ``accept(start, plan) -> bool`` narrows the runs that are taken.
     on_close : callable, optional
         Called once by :meth:`close`, after the last analysis: closes what was opened for this callback alone.
+    on_old_darks : callable, optional
+        ``on_old_darks(plan, uid)`` is told when the darks of run `uid` no longer fit the camera;
+        ``plans.dark_records(detector).forget`` makes the next scan take new ones.
     executor : executor, optional
         Whose workers clean the frames, as :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it; it is not
         shut down. Threads of this process without it.
@@ -84,6 +91,7 @@ class LivePtycho:
         sinks: Iterable[Sink | str] = (),
         accept: Callable[[Mapping[str, Any], ScanPlan], bool] | None = None,
         on_close: Callable[[], None] | None = None,
+        on_old_darks: Callable[[ScanPlan, str], None] | None = None,
         executor: Any = None,
     ) -> None:
         self.settings = settings or LiveSettings()
@@ -92,7 +100,7 @@ class LivePtycho:
         self._accept = accept
         self._on_close = on_close
         self._executor = executor
-        self._dark_store = DarkStore(self._find_darks)
+        self._dark_store = DarkStore(self._find_darks, find_nearest=self._nearest_darks, on_retired=on_old_darks)
         self._running: OrderedDict[str, Analysis] = OrderedDict()
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
         self._lock = threading.RLock()
@@ -135,6 +143,10 @@ class LivePtycho:
     def _find_darks(self, uid: str) -> Darks | None:
         find = getattr(self._catalog, "find_darks", None)
         return None if find is None else find(uid)
+
+    def _nearest_darks(self, plan: ScanPlan, before_s: float) -> tuple[str, Darks] | None:
+        find = getattr(self._catalog, "nearest_darks", None)
+        return None if find is None else find(plan, before_s)
 
     def _done(self, outcome: Outcome) -> None:
         with self._lock:
@@ -200,10 +212,11 @@ class LivePtycho:
             state = "reconstructing" if self._running else "done"
         kinds = ", ".join(f"{n} {kind}" for kind, n in progress.kinds.items())
         rejected = f"{progress.rejected} rejected" + (f" ({kinds})" if kinds else "")
+        drift = "" if math.isnan(progress.dark_drift) else f"; darks {progress.dark_drift:.1f} σ off"
         return (
             f"{state}: {progress.taken}/{progress.planned} points taken, {progress.used} used, "
             f"{rejected}, {progress.lag} waiting ({progress.lag_s:.1f} s); "
-            f"iteration {progress.iteration}, residual {progress.residual:.4g}"
+            f"iteration {progress.iteration}, residual {progress.residual:.4g}{drift}"
         )
 
     def __repr__(self) -> str:

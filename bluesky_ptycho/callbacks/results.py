@@ -198,6 +198,7 @@ def _counters(progress: Progress) -> dict[str, int | float]:
         "lag_s": float(progress.lag_s),
         "iteration": int(progress.iteration),
         "residual": float(progress.residual),
+        "dark_drift": float(progress.dark_drift),
         "elapsed_s": float(progress.elapsed_s),
     }
 
@@ -232,6 +233,7 @@ def summary_figures(update: Update) -> dict[str, Any]:
     rejected = {str(point): reason for point, reason in update.rejected.items()}
     return {
         **figures,
+        "dark_uid": update.dark_uid,
         "rejected_kinds": count_kinds(update.rejected),
         "rejected": rejected,
         "missing": [int(point) for point in update.missing],

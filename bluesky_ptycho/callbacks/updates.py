@@ -21,7 +21,9 @@ class Progress:
     `taken` counts scan points announced by events, `used` those the solver has, `rejected`
     those flagged as bad, `kinds` how many for which reason; `lag` are points taken that are neither used
     nor rejected yet and `lag_s` is the age of the oldest of them in seconds. `residual` is NaN before the
-    first pass. `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then "finishing".
+    first pass. `dark_drift` tells how far the camera's levels are from its darks, in σ of these, NaN where that
+    is not known. `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then
+    "finishing".
     """
 
     planned: int
@@ -33,6 +35,7 @@ class Progress:
     lag_s: float = 0.0
     iteration: int = 0
     residual: float = float("nan")
+    dark_drift: float = float("nan")
     elapsed_s: float = 0.0
     phase: Literal["warming up", "live", "finishing"] = "live"
 
@@ -64,6 +67,8 @@ class Update:
         With "final": points of the run that were neither used nor rejected, because event or frame never came.
     dark_corrected : bool
         False if frames were used without a fitting dark.
+    dark_uid : str or None
+        Run whose darks are used.
     messages : tuple of str
         Warnings of the run so far.
     """
@@ -81,6 +86,7 @@ class Update:
     rejected: Mapping[int, str] = field(default_factory=dict)
     missing: tuple[int, ...] = ()
     dark_corrected: bool = True
+    dark_uid: str | None = None
     messages: tuple[str, ...] = ()
 
 

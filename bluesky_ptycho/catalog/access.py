@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import NotFoundError, PtychoError
+from ..scan_plan import ScanPlan
 from . import embedded
 from .embedded import PROCESSED, RAW
-from .lookup import counted, find_run
+from .lookup import counted, find_run, scans_with_darks
 from .tree import beside, new_container_of_runs, plain_at, sibling
 from .turns import Turns
 
@@ -200,6 +201,19 @@ class Catalog:
         from ..callbacks.dark_store import darks_of_documents
 
         return darks_of_documents(run.documents())
+
+    def nearest_darks(self, plan: ScanPlan, before_s: float) -> tuple[str, Any] | None:
+        """Return uid and dark models of the last scan before a time (s since epoch) whose darks serve `plan`.
+
+        They are of the same detector, layout, shape, gain and exposures and no older than the plan allows.
+        """
+        from ..callbacks.dark_store import darks_of_documents
+
+        for run in scans_with_darks(self.raw, plan, before_s):
+            darks = darks_of_documents(run.documents())
+            if darks is not None:
+                return str(run.start["uid"]), darks
+        return None
 
     def raw_writer(self, **options: Any) -> DocumentCallable:
         """Return a callable that stores scans; subscribe it first. Options: see `writer.run_writer`."""

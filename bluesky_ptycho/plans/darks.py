@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import weakref
 from collections.abc import MutableMapping
@@ -12,11 +11,8 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from ..frames import Acquisition
-from ..scan_plan import ScanPlan
+from ..scan_plan import MAX_DARK_AGE_S, ScanPlan
 from .beamline import Shutter
-
-MAX_AGE_S = 1800.0
-"""Darks older than this are taken anew unless a plan is told otherwise."""
 
 
 class DarkRecords:
@@ -34,25 +30,24 @@ class DarkRecords:
 
     def remember(self, plan: ScanPlan, uid: str) -> None:
         """Note that run `uid` holds the darks of `plan`, taken just now."""
-        self.storage[_conditions(plan)] = {"uid": uid, "time": time.time(), "n": plan.n_darks}
+        self.storage[plan.dark_conditions] = {"uid": uid, "time": time.time(), "n": plan.n_darks}
 
-    def find(self, plan: ScanPlan, max_age_s: float = MAX_AGE_S) -> str | None:
+    def find(self, plan: ScanPlan, max_age_s: float = MAX_DARK_AGE_S) -> str | None:
         """Return the uid of the run with darks that serve `plan`; None if there is none.
 
         They must be of the same detector, layout, shape, gain and exposures, no fewer than
         ``plan.n_darks`` and younger than `max_age_s`.
         """
-        record = self.storage.get(_conditions(plan))
+        record = self.storage.get(plan.dark_conditions)
         if record is None or record["n"] < plan.n_darks or not 0.0 <= time.time() - record["time"] < max_age_s:
             return None
         return str(record["uid"])
 
-
-def _conditions(plan: ScanPlan) -> str:
-    """Return what darks must have in common, as one key."""
-    detector = plan.detector
-    assert detector is not None
-    return json.dumps([detector.name, detector.layout, detector.shape, detector.adu_per_ev, plan.exposures_s])
+    def forget(self, plan: ScanPlan, uid: str) -> None:
+        """Let new darks be taken for scans like `plan`, unless run `uid` is not the last that took them."""
+        record = self.storage.get(plan.dark_conditions)
+        if record is not None and record["uid"] == uid:
+            del self.storage[plan.dark_conditions]
 
 
 _records: weakref.WeakKeyDictionary[Any, DarkRecords] = weakref.WeakKeyDictionary()

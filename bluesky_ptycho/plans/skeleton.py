@@ -19,9 +19,9 @@ from ..errors import PreflightError, SettingsError
 from ..frames import Acquisition
 from ..paths import ScanPaths
 from ..preprocess import output_geometry
-from ..scan_plan import START_KEY, Axis, ScanPlan
+from ..scan_plan import MAX_DARK_AGE_S, START_KEY, Axis, ScanPlan
 from .beamline import Shutter, axes_of, check_limits, energy_and_distance, where
-from .darks import MAX_AGE_S, dark_acquisition, dark_records, take_darks
+from .darks import dark_acquisition, dark_records, take_darks
 from .preflight import Resources, check
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Request:
     x: Any
     exposure: float | Sequence[float]
     darks: int = 10
-    max_dark_age: float = MAX_AGE_S
+    max_dark_age: float = MAX_DARK_AGE_S
     sample_name: str = "sample"
     shutter: Any = None
     preflight: str = "normal"
@@ -193,6 +193,7 @@ def work_out(request: Request, points: NDArray[np.float64], relative: bool) -> M
         "trajectory": request.trajectory,
         "exposures_s": exposures_of(request.exposure),
         "illumination": getattr(fccd, "illumination", None),
+        "max_dark_age_s": float(request.max_dark_age),
     }
     metres = positions * axes["y"].metres
     plan = ScanPlan.from_positions(metres, n_darks=request.darks, **common)
