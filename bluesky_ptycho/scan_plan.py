@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -150,9 +150,7 @@ class ScanPlan:
     @property
     def dark_conditions(self) -> str:
         """What darks must have in common with this scan, as one key: detector, layout, shape, gain, exposures."""
-        detector = self.detector
-        parts = [] if detector is None else [detector.name, detector.layout, detector.shape, detector.adu_per_ev]
-        return json.dumps([*parts, self.exposures_s])
+        return dark_conditions(self.detector, self.exposures_s)
 
     @classmethod
     def from_positions(cls, positions_m: NDArray[np.float64], **fields: Any) -> Self:
@@ -234,6 +232,12 @@ class ScanPlan:
             frames_stream=str(stored["streams"]["frames"]),
             dark_stream=str(stored["streams"]["dark"]),
         )
+
+
+def dark_conditions(detector: DetectorInfo | None, exposures_s: Sequence[float]) -> str:
+    """Return what darks must have in common, as one key: detector, layout, shape, gain and exposures."""
+    parts = [] if detector is None else [detector.name, detector.layout, detector.shape, detector.adu_per_ev]
+    return json.dumps([*parts, list(exposures_s)])
 
 
 def _json(value: Any) -> Any:

@@ -71,7 +71,7 @@ def attach(
 
     def on_old_darks(plan: ScanPlan, uid: str) -> None:
         if detector is not None and not isinstance(detector, str):
-            dark_records(detector).forget(plan, uid)
+            dark_records(detector).forget(uid)
 
     with ExitStack() as undone:
         close_catalog = None

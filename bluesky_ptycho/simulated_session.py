@@ -169,7 +169,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
             LivePtycho(
                 catalog=opened,
                 sinks=[ProgressBar(), ClosingLine(str(directory))],
-                on_old_darks=lambda plan, uid: dark_records(devices.fccd).forget(plan, uid),
+                on_old_darks=lambda plan, uid: dark_records(devices.fccd).forget(uid),
             )
         )
         run_engine = RunEngine(metadata)

@@ -70,7 +70,7 @@ class LivePtycho:
         Called once by :meth:`close`, after the last analysis: closes what was opened for this callback alone.
     on_old_darks : callable, optional
         ``on_old_darks(plan, uid)`` is told when the darks of run `uid` no longer fit the camera;
-        ``plans.dark_records(detector).forget`` makes the next scan take new ones.
+        ``plans.dark_records(detector).forget(uid)`` makes the next scan take new ones.
     executor : executor, optional
         Whose workers clean the frames, as :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it; it is not
         shut down. Threads of this process without it.

@@ -30,7 +30,11 @@ class DarkRecords:
 
     def remember(self, plan: ScanPlan, uid: str) -> None:
         """Note that run `uid` holds the darks of `plan`, taken just now."""
-        self.storage[plan.dark_conditions] = {"uid": uid, "time": time.time(), "n": plan.n_darks}
+        self.remember_for(plan.dark_conditions, plan.n_darks, uid, is_scan=True)
+
+    def remember_for(self, conditions: str, n_darks: int, uid: str, *, is_scan: bool) -> None:
+        """Note that run `uid`, a ptychography scan or not, holds darks taken under `conditions` just now."""
+        self.storage[conditions] = {"uid": uid, "time": time.time(), "n": n_darks, "is_scan": is_scan}
 
     def find(self, plan: ScanPlan, max_age_s: float = MAX_DARK_AGE_S) -> str | None:
         """Return the uid of the run with darks that serve `plan`; None if there is none.
@@ -38,16 +42,22 @@ class DarkRecords:
         They must be of the same detector, layout, shape, gain and exposures, no fewer than
         ``plan.n_darks`` and younger than `max_age_s`.
         """
-        record = self.storage.get(plan.dark_conditions)
-        if record is None or record["n"] < plan.n_darks or not 0.0 <= time.time() - record["time"] < max_age_s:
-            return None
-        return str(record["uid"])
+        return self.find_for(plan.dark_conditions, plan.n_darks, max_age_s, is_scan=True)
 
-    def forget(self, plan: ScanPlan, uid: str) -> None:
-        """Let new darks be taken for scans like `plan`, unless run `uid` is not the last that took them."""
-        record = self.storage.get(plan.dark_conditions)
-        if record is not None and record["uid"] == uid:
-            del self.storage[plan.dark_conditions]
+    def find_for(self, conditions: str, n_darks: int, max_age_s: float, *, is_scan: bool) -> str | None:
+        """Return the uid of the run with at least `n_darks` darks taken under `conditions`; None if there is none.
+
+        A ptychography scan (`is_scan`) takes only those of another one: who analyses it reads no other run.
+        """
+        record = self.storage.get(conditions)
+        if record is None or record["n"] < n_darks or not 0.0 <= time.time() - record["time"] < max_age_s:
+            return None
+        return str(record["uid"]) if record.get("is_scan", True) or not is_scan else None
+
+    def forget(self, uid: str) -> None:
+        """Use the darks of run `uid` no more: the next scan takes new ones."""
+        for conditions in [key for key, record in self.storage.items() if record["uid"] == uid]:
+            del self.storage[conditions]
 
 
 _records: weakref.WeakKeyDictionary[Any, DarkRecords] = weakref.WeakKeyDictionary()
