@@ -32,23 +32,18 @@ def make_chain(
     On a backend with CUDA that is the GPU's, if it serves; else a message says that the CPU does the work.
     """
     fast = recipe.settings.fused and recipe.layout.fccd and steps in FCCD_STEPS.values()
-    fused = (
-        fast
-        and steps == FCCD_STEPS["cosmic"]
-        and recipe.grid.whole
-        and (recipe.settings.threshold_reach or 0) < 2
-        and not recipe.counts_single_photons
-    )
+    boxes = fast and steps == FCCD_STEPS["cosmic"] and recipe.grid.whole
+    one_threshold = not recipe.counts_single_photons and (recipe.settings.threshold_reach or 0) < 2
     if backend is not None and backend.cuda:
-        if fused:
+        if boxes and (one_threshold or recipe.counts_single_photons):
             from .gpu import GpuChain
 
             return GpuChain(recipe, backend)
         logger.info(
             "frames are cleaned on the CPU: the GPU does the steps of preset 'cosmic' on raw FCCD frames, with fused "
-            "kernels, box sums of whole pixels and threshold_reach below 2"
+            "kernels, box sums of whole pixels and, where one threshold serves all pixels, threshold_reach below 2"
         )
-    if fused:
+    if boxes and one_threshold:
         from .fused import FusedChain
 
         return FusedChain(recipe, executor, n_threads)

@@ -18,10 +18,13 @@ from ..backend import Backend
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
 from .overscan import BIAS_PER_DIFFERENCE
 from .recipe import PreparedDarks, Recipe
+from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, N_WORTHS, SINGLE, SinglePhotons
 from .stack import Cleaned
 from .work import exposure_table
 
-KERNELS = ("read_overscan", "find_bias", "find_background", "clean")
+KERNELS = (
+    "read_overscan", "find_bias", "find_background", "make_image", "count_cells", "count_singles", "sum_boxes"
+)  # fmt: skip
 RUN = np.dtype(
     [(name, np.int32) for name in (
         "words", "rows", "columns", "channels", "exposures", "times", "gain_bits", "window", "down", "across",
@@ -29,14 +32,20 @@ RUN = np.dtype(
     )] + [(name, np.float32) for name in ("bias", "photons_per_adu", "floor")]
 )  # fmt: skip
 """The kernels' ``struct Run``, field by field."""
+SINGLES = np.dtype(
+    [("cell", np.int32), ("last", np.int32)] + [(name, np.float32) for name in (
+        "first_threshold", "first_worth", "first_false", "single", "variance", "darkest", "lowest", "highest",
+    )]
+)  # fmt: skip
+"""The kernels' ``struct Singles``, field by field."""
 THREADS = 128
 """In a block: enough to hide memory's latency, few enough that a frame fills every multiprocessor."""
 BATCH_BYTES = 1 << 27
-"""Raw frames on the device at once; what the kernels need beside them is half as much again."""
+"""Raw frames on the device at once; what the kernels need beside them is about twice as much again."""
 
 
 class GpuChain:
-    """Preset "cosmic" with box sums of whole raw pixels, as the fused chain of the CPU.
+    """Preset "cosmic" with box sums of whole raw pixels, by one photon threshold or by each pixel's own.
 
     Parameters
     ----------
@@ -84,18 +93,30 @@ class GpuChain:
         samples = (n_frames, int(run["rows"]), int(run["channels"]))
         lesser, difference, background = (xp.empty(samples, dtype=xp.float32) for _ in range(3))
         bias = xp.empty((n_frames, 2, samples[-1]), dtype=xp.float32)
+        image = xp.empty((n, *self._recipe.grid.image_shape), dtype=xp.float32)
         shape = (n, *self._recipe.grid.output_shape)
         photons, mask = xp.empty(shape, dtype=xp.float32), xp.empty(shape, dtype=xp.bool_)
         counts = xp.zeros((n, 2), dtype=xp.int32)
-        per_frame, patterns = (samples[1] * samples[2], n_frames), (shape[1] * shape[2], n)
+        per_frame = (samples[1] * samples[2], n_frames)
         self._launch("read_overscan", per_frame, raw, self._overscan_words, darks.overscan, lesser, difference)
         self._launch("find_bias", per_frame, difference, bias)
         self._launch("find_background", per_frame, low, high, lesser, bias, background)
         self._launch(
-            "clean", patterns, raw, self._image_words, darks.image, background, self._factor, self._order,
-            self._time_factors, photons, mask, counts,
+            "make_image", (image[0].size, n), raw, self._image_words, darks.image, background, self._order,
+            self._time_factors, image, counts,
         )  # fmt: skip
+        if self._recipe.counts_single_photons:
+            self._count_singles(image, darks)
+        self._launch("sum_boxes", (shape[1] * shape[2], n), image, self._factor, photons, mask)
         return photons, mask, counts
+
+    def _count_singles(self, image: Any, darks: _DeviceDarks) -> None:
+        """Give each pixel of ``(n, rows, columns)`` its own threshold, in place."""
+        n, rows, columns = image.shape
+        light, valid = (self._backend.xp.empty((n, rows // CELL, columns // CELL), dtype=np.float32) for _ in range(2))
+        cells = (light[0].size, n)
+        self._launch("count_cells", cells, darks.singles, image, light, valid)
+        self._launch("count_singles", cells, darks.singles, light, valid, darks.worths, image)
 
     def _launch(self, name: str, size: tuple[int, int], *arguments: Any) -> None:
         """Run a kernel with ``size[0]`` threads for each of ``size[1]`` frames or scan points."""
@@ -109,18 +130,24 @@ class GpuChain:
         """Return `darks` as the kernels take them, uploaded once for each."""
         with self._lock:
             if self._darks is None or self._darks.prepared is not darks:
-                image, overscan = self._recipe.image_of(darks.mean), _overscan_of(darks.mean, self._recipe)
-                self._darks = _DeviceDarks(darks, self._upload(image, np.float32), self._upload(overscan, np.float32))
+                images = self._recipe.image_of(darks.mean), _overscan_of(darks.mean, self._recipe)
+                image, overscan, worths = (self._upload(a, np.float32) for a in (*images, darks.photons.worths))
+                self._darks = _DeviceDarks(darks, image, overscan, _singles_of(darks.photons), worths)
             return self._darks
 
 
 @dataclass(frozen=True)
 class _DeviceDarks:
-    """Darks ``(K, rows, columns)`` of the image and ``(K, 2, rows, channels)`` of the overscan; NaN where bad."""
+    """Darks ``(K, rows, columns)`` of the image and ``(K, 2, rows, channels)`` of the overscan; NaN where bad.
+
+    And how single photons are counted with their noise: a record and the worths at its thresholds.
+    """
 
     prepared: PreparedDarks
     image: Any
     overscan: Any
+    singles: NDArray[Any]
+    worths: Any
 
 
 def _overscan_of(frames: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
@@ -130,7 +157,7 @@ def _overscan_of(frames: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
 
 
 def _run_of(recipe: Recipe) -> NDArray[Any]:
-    """Return the ``struct Run`` of a recipe: an array of one record, which is passed by value."""
+    """Return the ``struct Run`` of a recipe."""
     grid, settings = recipe.grid, recipe.settings
     rows, columns = grid.image_shape
     values = {
@@ -152,4 +179,26 @@ def _run_of(recipe: Recipe) -> NDArray[Any]:
         "photons_per_adu": recipe.photons_per_adu,
         "floor": recipe.floor,
     }
-    return np.array(tuple(values[name] for name in RUN.names or ()), dtype=RUN)
+    return _record(values, RUN)
+
+
+def _singles_of(photons: SinglePhotons) -> NDArray[Any]:
+    """Return the ``struct Singles`` of a read noise."""
+    values = {
+        "cell": CELL,
+        "last": N_WORTHS - 1,
+        "first_threshold": FIRST_THRESHOLD,
+        "first_worth": photons.first_worth,
+        "first_false": photons.first_false,
+        "single": SINGLE,
+        "variance": photons.noise**2,
+        "darkest": DARKEST,
+        "lowest": LOWEST,
+        "highest": HIGHEST,
+    }
+    return _record(values, SINGLES)
+
+
+def _record(values: dict[str, Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array of one record, which is passed by value."""
+    return np.array(tuple(values[name] for name in dtype.names or ()), dtype=dtype)

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <math.h>
 #include <string>
 #include <typeinfo>
 #include <utility>

@@ -1,19 +1,20 @@
 /* The fused FCCD chain on the GPU: preset "cosmic" from raw words to solver pixels.
 
-   The same as the steps "descramble" to "orient" of preprocess/steps.py and overscan.py, which the tests
-   compare it with. Four kernels in this order: read_overscan, find_bias, find_background, clean. No thread
-   waits for another: what needs the result of others is the next kernel's.
+   The same as the steps "descramble" to "orient" of preprocess/steps.py, overscan.py and single_photons.py,
+   which the tests compare it with. The kernels in their order: read_overscan, find_bias, find_background,
+   make_image, count_cells and count_singles where each pixel has its own threshold, sum_boxes. No thread waits
+   for another: what needs the result of others is the next kernel's.
 
    Plain C with the names of CUDA, no header: NVRTC compiles it on the machine that runs it, and a C++
    compiler compiles it for the tests that need no card. Compile without fused multiply-add
    (--fmad=false), or a pixel that lies on the threshold may fall on its other side.
 
-   Arrays lie in C order. blockIdx.y counts frames (clean: scan points); a frame is one exposure of a scan
-   point. "where" arrays hold the place of a pixel's word in the raw frame, so that only they know of wire
+   Arrays lie in C order. blockIdx.y counts frames, from make_image on scan points; a frame is one exposure of a
+   scan point. "where" arrays hold the place of a pixel's word in the raw frame, so that only they know of wire
    order, late channels and the layout of the halves. */
 
 #define ADC_MASK 0x1FFF /* bits 12..0 of a word; all of them set means saturated, more a lost packet or foreign gain */
-#define LOST 3.0e38f    /* in the place of a number of ADU that nobody knows */
+#define LOST 3.0e38f    /* in the place of ADU or photons that nobody knows */
 
 enum { GOOD, SATURATED, DAMAGED, BAD }; /* state of a pixel, from good to worse; BAD is known from the darks */
 
@@ -32,6 +33,20 @@ struct Run {
     float bias;            /* of the lesser of two samples, in units of the median of their difference */
     float photons_per_adu;
     float floor;           /* photons; less than that in a raw pixel becomes 0 */
+};
+
+/* How single photons are counted where each pixel has its own threshold: single_photons.py says why. What has a
+   unit is in photons. gpu.py fills it, field by field. */
+struct Singles {
+    int cell;              /* pixels along each side of a cell, which has one threshold; whole ones make the image */
+    int last;              /* index of the last worth */
+    float first_threshold; /* with which the light is estimated */
+    float first_worth;     /* of a single photon at that threshold */
+    float first_false;     /* what noise gives there, for each pixel */
+    float single;          /* less than that is one photon */
+    float variance;        /* of the read noise */
+    float darkest;         /* least light, for each pixel */
+    float lowest, highest; /* thresholds: those of the first and the last worth */
 };
 
 __device__ int this_thread() { return (int)(blockIdx.x * blockDim.x + threadIdx.x); }
@@ -182,45 +197,105 @@ __device__ int merge_pixel(
     return best;
 }
 
-/* One solver pixel of one scan point: photons of its box, valid if all raw pixels are, where the solver's
-   orientation puts it (transposed, both axes flipped). counts: (point, 2), raw pixels that no exposure could give
-   since they were damaged (not those known from the darks), saturated; 0 before.
-   where: (row, column); factor: (row, column); photons, mask: (point, across, down). */
-extern "C" __global__ void clean(
+/* Photons of each raw pixel of the image, (point, row, column): 0 below the floor, LOST where no exposure is valid.
+   counts: (point, 2), pixels of the window that are lost since they were damaged (not those known from the
+   darks), and saturated; 0 before. where: (row, column). */
+extern "C" __global__ void make_image(
     Run run, const unsigned short *raw, const int *where, const float *dark, const float *background,
-    const float *factor, const int *order, const float *time_factors, float *photons, bool *mask, int *counts)
+    const int *order, const float *time_factors, float *image, int *counts)
+{
+    int n_pixels = run.rows * run.columns, i = this_thread(), n = blockIdx.y;
+    if (i >= n_pixels)
+        return;
+    int y = i / run.columns, x = i % run.columns;
+    Point point = {
+        raw + (size_t)n * run.exposures * run.words, where, dark,
+        background + (size_t)n * run.exposures * run.rows * run.channels};
+    float adu = 0.0f;
+    int state = merge_pixel(run, point, order, time_factors, y, x, &adu);
+    float value = adu * run.photons_per_adu;
+    image[(size_t)n * n_pixels + i] = state != GOOD ? LOST : value >= run.floor ? value : 0.0f;
+    int row = y - run.first_row, column = x - run.first_column;
+    bool in_window = row >= 0 && row < run.down * run.binning && column >= 0 && column < run.across * run.binning;
+    if (in_window && (state == DAMAGED || state == SATURATED))
+        atomicAdd(&counts[2 * n + (state == SATURATED)], 1);
+}
+
+/* Photons of each cell at the first threshold, and its valid pixels; (point, row of cells, column of cells). */
+extern "C" __global__ void count_cells(Run run, Singles singles, const float *image, float *light, float *valid)
+{
+    int across = run.columns / singles.cell, n_cells = run.rows / singles.cell * across;
+    int i = this_thread(), n = blockIdx.y;
+    if (i >= n_cells)
+        return;
+    image += ((size_t)n * run.rows + i / across * singles.cell) * run.columns + i % across * singles.cell;
+    float total = 0.0f, count = 0.0f;
+    for (int v = 0; v < singles.cell; v++)
+        for (int u = 0; u < singles.cell; u++) {
+            float value = image[v * run.columns + u];
+            if (value == LOST)
+                continue;
+            count += 1.0f;
+            if (value >= singles.first_threshold)
+                total += value < singles.single ? singles.first_worth : value;
+        }
+    light[(size_t)n * n_cells + i] = total;
+    valid[(size_t)n * n_cells + i] = count;
+}
+
+/* The pixels of one cell, in their place: 0 below the threshold that suits the light of the 3 x 3 cells about it,
+   what a single photon stands for at that threshold, or as they are. worths: at equal steps of the threshold. */
+extern "C" __global__ void count_singles(
+    Run run, Singles singles, const float *light, const float *valid, const float *worths, float *image)
+{
+    int across = run.columns / singles.cell, down = run.rows / singles.cell, i = this_thread(), n = blockIdx.y;
+    if (i >= down * across)
+        return;
+    int row = i / across, column = i % across;
+    float total = 0.0f, count = 0.0f;
+    for (int near_row = max(row - 1, 0); near_row < min(row + 2, down); near_row++)
+        for (int near_column = max(column - 1, 0); near_column < min(column + 2, across); near_column++) {
+            size_t near = (size_t)n * down * across + near_row * across + near_column;
+            total += light[near];
+            count += valid[near];
+        }
+    float mean = max(total / max(count, 1.0f) - singles.first_false, singles.darkest);
+    float threshold = min(max(0.5f - singles.variance * logf(mean), singles.lowest), singles.highest);
+    float place = (threshold - singles.lowest) * ((float)singles.last / (singles.highest - singles.lowest));
+    int below = min((int)place, singles.last - 1);
+    float worth = worths[below] + (place - (float)below) * (worths[below + 1] - worths[below]);
+    image += ((size_t)n * run.rows + row * singles.cell) * run.columns + column * singles.cell;
+    for (int v = 0; v < singles.cell; v++)
+        for (int u = 0; u < singles.cell; u++) {
+            float *pixel = image + v * run.columns + u;
+            if (*pixel < singles.single)
+                *pixel = *pixel >= threshold ? worth : 0.0f;
+        }
+}
+
+/* One solver pixel of one scan point: photons of its box, valid if all raw pixels are, where the solver's
+   orientation puts it (transposed, both axes flipped).
+   factor: (row, column); photons, mask: (point, across, down). */
+extern "C" __global__ void sum_boxes(Run run, const float *image, const float *factor, float *photons, bool *mask)
 {
     int i = this_thread(), n = blockIdx.y;
     if (i >= run.down * run.across)
         return;
     int box_row = i / run.across, box_column = i % run.across;
-    Point point = {
-        raw + (size_t)n * run.exposures * run.words, where, dark,
-        background + (size_t)n * run.exposures * run.rows * run.channels};
+    image += (size_t)n * run.rows * run.columns;
     float total = 0.0f;
-    int damaged = 0, saturated = 0;
     bool valid = true;
     for (int v = 0; v < run.binning; v++)
         for (int u = 0; u < run.binning; u++) {
             int y = run.first_row + box_row * run.binning + v, x = run.first_column + box_column * run.binning + u;
-            if (y < 0 || y >= run.rows || x < 0 || x >= run.columns) {
+            if (y < 0 || y >= run.rows || x < 0 || x >= run.columns || image[y * run.columns + x] == LOST) {
                 valid = false;
                 continue;
             }
-            float adu = 0.0f;
-            int state = merge_pixel(run, point, order, time_factors, y, x, &adu);
-            valid = valid && state == GOOD;
-            damaged += state == DAMAGED;
-            saturated += state == SATURATED;
-            float value = adu * run.photons_per_adu;
-            if (state == GOOD && value >= run.floor)
-                total += run.has_factor ? value * factor[y * run.columns + x] : value;
+            float value = image[y * run.columns + x];
+            total += run.has_factor ? value * factor[y * run.columns + x] : value;
         }
     size_t to = ((size_t)n * run.across + (run.across - 1 - box_column)) * run.down + (run.down - 1 - box_row);
     photons[to] = valid ? total : 0.0f;
     mask[to] = valid;
-    if (damaged)
-        atomicAdd(&counts[2 * n], damaged);
-    if (saturated)
-        atomicAdd(&counts[2 * n + 1], saturated);
 }
