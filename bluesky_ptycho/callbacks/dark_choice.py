@@ -24,14 +24,22 @@ class DarkChoice:
     fitting : bool
         Whether they are young enough and of the right shape, gain and exposures; unfit ones are not used at all,
         old ones are, as they are better than none, but the result does not count as corrected.
-    messages : tuple of str
-        What the user must know.
+    objections : tuple of str
+        What is wrong with the darks that were there, or with there being none.
+    consequence : str
+        What is done about it.
     """
 
     darks: Darks | None
     uid: str | None
     fitting: bool
-    messages: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()
+    consequence: str = ""
+
+    @property
+    def message(self) -> str:
+        """What the user must know, in one line; empty where all is well."""
+        return "; ".join([*self.objections, *([self.consequence] if self.consequence else [])])
 
 
 def choose_darks(
@@ -66,7 +74,9 @@ def choose_darks(
         named = _named(plan, store, gain, said)
         age_s = _age_s(named, start)
         if named is not None and age_s <= plan.max_dark_age_s:
-            return DarkChoice(named, plan.dark_uid, fitting=True, messages=tuple(said))
+            return DarkChoice(
+                named, plan.dark_uid, True, tuple(said), f"taking those of run {plan.dark_uid}" if said else ""
+            )
         if named is not None:
             said.append(
                 f"darks of run {plan.dark_uid} are {age_s / 60:.0f} min old; expected at most "
@@ -77,20 +87,18 @@ def choose_darks(
         said.append("the run has no darks")
     if needed and (found := _nearest(start, plan, store, gain, said)) is not None:
         uid, darks = found
-        said.append(f"taking those of run {uid}, {_age_s(darks, start) / 60:.0f} min older")
-        return DarkChoice(darks, uid, fitting=True, messages=("; ".join(said),))
+        taken = f"taking those of run {uid}, {_age_s(darks, start) / 60:.0f} min older"
+        return DarkChoice(darks, uid, True, tuple(said), taken)
     if old is not None:
-        said.append("taking them, but the result does not count as dark-corrected")
-        return DarkChoice(old.darks, old.uid, fitting=False, messages=("; ".join(said),))
-    if said:
-        said.append("going on without dark correction")
-    return DarkChoice(None, None, fitting=False, messages=("; ".join(said),) if said else ())
+        used = "taking them, but the result does not count as dark-corrected"
+        return DarkChoice(old.darks, old.uid, False, tuple(said), used)
+    return DarkChoice(None, None, False, tuple(said), "going on without dark correction" if said else "")
 
 
 def refuse_unfit(choice: DarkChoice) -> None:
     """Raise MetadataError, as ``strict_darks`` wants it, where the darks do not fit."""
     if not choice.fitting:
-        raise MetadataError(f"strict_darks: {'; '.join(choice.messages) or 'there are no darks'}")
+        raise MetadataError(f"strict_darks: {'; '.join(choice.objections) or 'there are no darks'}")
 
 
 def _problem(darks: Darks, plan: ScanPlan, gain: int) -> str | None:

@@ -140,10 +140,10 @@ class FrameSupply:
         choice = choose_darks(
             intake.start, intake.plan, own, self._dark_store, settings.gain, needed=pipeline.needs_darks
         )
-        for message in choice.messages:
-            self._note(message)
         if settings.strict_darks:
             refuse_unfit(choice)
+        if choice.message:
+            self._note(choice.message)
         if choice.darks is not None and pipeline.needs_darks:
             self._dark_watch = DarkWatch(intake.plan, choice.darks, settings)
         return choice

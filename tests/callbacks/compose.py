@@ -23,7 +23,8 @@ class ComposedRun:
 
     def __init__(self, plan, path=None, frames=None, metadata=None):
         self.plan = plan
-        self._bundle = compose_run(metadata={"ptycho": plan.to_start(), "scan_id": 1, **(metadata or {})})
+        metadata = {"ptycho": plan.to_start(), "scan_id": 1, **(metadata or {})}
+        self._bundle = compose_run(time=metadata.pop("time", None), metadata=metadata)
         self.start = self._bundle.start_doc
         self._streams = {}
         if path is not None:

@@ -1,5 +1,7 @@
 """Frames that never come, come twice or out of order."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,20 @@ def test_duplicates_and_another_order_give_the_same_set_bit_for_bit(scan, tmp_pa
     assert faulty.frames == clean.frames
     assert faulty.rejected == clean.rejected
     assert faulty.missing == clean.missing == ()
+
+
+@pytest.mark.parametrize("fault", ["deleted", "cut short"])
+def test_a_damaged_file_costs_the_patience_and_what_it_lacks(scan, tmp_path, fault):
+    made = Scan(plain_plan(scan[0], (64, 64)), tmp_path, scan[1])
+    documents = list(made.documents())
+    if fault == "deleted":
+        made.path.unlink()
+    else:
+        with open(made.path, "r+b") as file:
+            file.truncate(made.path.stat().st_size * 2 // 3)
+    before = time.monotonic()
+    found = supply(documents, greedy=False)
+    assert time.monotonic() - before < 5 + 0.5
+    assert all(reason.startswith("unreadable: ") for reason in found.rejected.values())
+    assert sorted([*found.frames, *found.rejected]) == list(range(1, 197)) and not found.missing
+    assert (len(found.frames) > 50) == (fault == "cut short")
