@@ -32,7 +32,7 @@ class Light:
     Parameters
     ----------
     flux : ndarray (n,) float64
-        Photons above the background, which is the median of the blocks.
+        Photons above the background.
     found : ndarray (n,) bool
         Whether they are unevenly spread as a diffraction pattern is, not as noise.
     """
@@ -44,22 +44,24 @@ class Light:
 def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_], grain: float = 1.0) -> Light:
     """Measure frames ``(n, ny, nx)``; pixels that are not valid in `mask` hold 0 and are left out.
 
-    `grain` is what a noise pixel counts as, in photons. The background goes because the noise of a million raw
-    pixels may hold more photons than a pattern.
+    `grain` is what a noise pixel counts as, in photons. The noise of a million raw pixels may hold more photons
+    than a pattern, and what remains of drift runs along rows and channels: so the median of each row of blocks goes
+    as background, then that of each column.
     """
-    n = len(photons)
     blocks = _blocks(photons)
-    blocks = blocks.reshape(n, blocks.shape[1] * blocks.shape[2])
     if not mask.all():
         # Nothing here may depend on the other frames of the chunk: a whole block is taken as it is.
-        valid = _blocks(mask.astype(np.float32)).reshape(blocks.shape)
+        valid = _blocks(mask.astype(np.float32))
         size = float(_blocks(np.ones_like(mask[:1], dtype=np.float32))[0, 0, 0])
         enough = valid > 0.5 * size
         blocks = np.where(enough, blocks * (size / np.maximum(valid, 1.0)), np.nan)
-        blocks[~enough.any(axis=1)] = 0.0
-    background = np.nanmedian(blocks, axis=1)
-    flux = np.nansum(blocks - background[:, None], axis=1)
-    return Light(flux, np.nanvar(blocks, axis=1) > NOISE_RATIO * grain * np.maximum(np.nanmean(blocks, axis=1), 0.0))
+        blocks[~enough.any(axis=(1, 2))] = 0.0
+    mean = np.nanmean(blocks, axis=(1, 2))
+    for axis in (2, 1):
+        lines = np.where(np.isnan(blocks).all(axis=axis, keepdims=True), 0.0, blocks)
+        blocks = blocks - np.nanmedian(lines, axis=axis, keepdims=True)
+    noise = grain * np.maximum(mean, 0.0)
+    return Light(np.nansum(blocks, axis=(1, 2)), np.nanvar(blocks, axis=(1, 2)) > NOISE_RATIO * noise)
 
 
 def _blocks(frames: NDArray[np.float32]) -> NDArray[np.float64]:
