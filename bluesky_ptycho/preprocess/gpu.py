@@ -1,4 +1,4 @@
-"""The fused chain on a CUDA device: ``cuda/clean.cu`` over many frames at once.
+"""Preset "cosmic" on a CUDA device: ``cuda/clean.cu`` over many frames at once.
 
 Raw frames travel as uint16 and patterns come back to the host: they are an eighth of the frames' size, and what
 looks at them next (checks, solver, sinks) begins on the host, whatever the solver's backend.

@@ -122,6 +122,23 @@ def test_one_exposure(backend, image, camera, dark, changes):
     assert expected.mask.any()
 
 
+@pytest.mark.parametrize("centre", [(480.0, 480.0), (130.0, 830.0)], ids=["within", "beyond-the-image"])
+def test_only_what_is_lost_in_the_window_is_counted(backend, camera, dark, centre):
+    """Lost rows and columns of the image, one on each side of each edge of the window."""
+    frames, settings = camera.frame()[None, None], PreprocessSettings(crop_px=320, optical_centre=centre)
+    lost = np.zeros((960, 960))
+    for axis, first in enumerate(make_recipe(make_plan(), settings).grid.first):
+        for line in (first - 1, first, first + 319, first + 320):
+            if 0 <= line < 960:
+                lost.swapaxes(0, axis)[line] = 0x2000
+    words = np.zeros(frames.shape[-2:])
+    put_image(words, lost)
+    frames |= words.astype(np.uint16)
+    cleaned, expected = clean(backend, make_plan(), settings, frames, (dark,))
+    same(cleaned, expected, settings)
+    assert expected.n_damaged[0] == (4 * 319 if centre == (480.0, 480.0) else 292 + 288 - 1)
+
+
 @pytest.mark.parametrize("changes", [{"photon_threshold": 0.0, "clip_negative": False}, OWN], ids=["dark-too", "own"])
 def test_lost_packets_foreign_gains_and_lost_overscan(backend, image, camera, dark, changes):
     frames = np.stack([camera.frame(image) for _ in range(2)])[:, None]
