@@ -19,6 +19,15 @@ class LineParser(argparse.ArgumentParser):
         self.exit(USER_ERROR, f"bluesky-ptycho: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 
+def add_catalog(parser: LineParser) -> None:
+    """Add the option that names a catalog."""
+    parser.add_argument(
+        "--catalog",
+        metavar="CATALOG",
+        help="directory, http address or profile (default: tiled's default profile, else that of the last command)",
+    )
+
+
 def positive(text: str) -> float:
     """Return a finite number above 0."""
     try:

@@ -6,18 +6,16 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
-from . import __version__
-from .arguments import USER_ERROR, LineParser, directory, positive, positive_numbers, positive_whole, seed, zone_plate
+from . import __version__, preprocess_command
+from .arguments import USER_ERROR, LineParser, add_catalog, directory, positive, positive_whole, seed
 from .errors import NotFoundError, PtychoError
 
 INTERRUPTED = 130
 
 # Named here, for help that is there at once: the tables themselves load numba and bluesky.
 ALGORITHMS = ("rpie", "raar")  # the solver's default first
-PRESETS = ("cosmic", "nanosurveyor")
 TRAJECTORIES = ("interlaced", "random", "raster", "snake", "spiral")
 
 
@@ -54,7 +52,7 @@ def _parser() -> LineParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
-    _add_preprocess(commands)
+    preprocess_command.add_parser(commands)
     _add_reconstruct(commands)
     _add_replay(commands)
     _add_runs(commands)
@@ -101,70 +99,6 @@ def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
     demo.set_defaults(command=_demo)
 
 
-def _add_preprocess(commands: argparse._SubParsersAction[LineParser]) -> None:
-    preprocess = commands.add_parser(
-        "preprocess",
-        help="turn raw frames into a CXI file of clean ones",
-        description="Clean the raw frames of a stored run or of an HDF5 file and write them to a CXI file, with darks, "
-        "mask, positions and geometry. What a raw file tells where CXI has it need not be told again.",
-    )
-    add = preprocess.add_argument
-    add(
-        "source",
-        metavar="SRC",
-        help="uid of a run, a prefix of it, a scan_id, -1 for the last scan; or a raw HDF5 file",
-    )
-    add("--output", type=Path, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
-    add("--preset", choices=PRESETS, default=PRESETS[0], metavar="NAME", help=_one_of("steps to take", PRESETS))
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of the preprocessing, as often as needed: --set binning=2 --set optical_centre=478,481",
-    )
-    add(
-        "--explain",
-        type=int,
-        metavar="POINT",
-        help="draw what each step makes of a scan point, counted from 0, to a PNG beside the output",
-    )
-    _add_catalog(preprocess)
-    raw = preprocess.add_argument_group("for a raw HDF5 file")
-    add = raw.add_argument
-    add("--energy", type=positive, metavar="EV", help="photon energy in eV (default: the file's)")
-    add("--distance", type=positive, metavar="M", help="sample to detector in m (default: the file's)")
-    add(
-        "--positions",
-        metavar="FILE",
-        help="CSV with columns x and y, or HDF5 as FILE::DATASET with columns x, y (default: the file's)",
-    )
-    add("--position-unit", metavar="UNIT", help="unit of --positions (default: um in CSV, m in HDF5)")
-    add("--darks", metavar="FILE", help="dark frames, as FILE or FILE::DATASET (default: the file's)")
-    add("--dataset", metavar="NAME", help="data set of the frames (default: the usual one, or the only one)")
-    add("--layout", metavar="NAME", help="fccd-assembled, fccd-wire, fccd-full, ... (default: by the frames' shape)")
-    add("--pixel", type=positive, metavar="UM", help="detector pixel in µm (default: the file's, or the FCCD's 30)")
-    add("--adu-per-ev", type=positive, default=0.004, metavar="G", help="gain of the camera (default: %(default)s)")
-    add(
-        "--exposures",
-        type=positive_numbers,
-        default=(1.0,),
-        metavar="S,S,...",
-        help="exposure times of the frames of each scan point in s, in their order (default: one frame)",
-    )
-    add(
-        "--zone-plate",
-        type=zone_plate,
-        metavar="UM,NM,UM,UM",
-        help="diameter, outermost zone, stop, defocus: a first guess of the probe is made of them (default: none)",
-    )
-    preprocess.set_defaults(command=_preprocess)
-
-
-def _one_of(what: str, names: Sequence[str]) -> str:
-    return f"{what}: {' or '.join(names)} (default: %(default)s)"
-
-
 def _add_reconstruct(commands: argparse._SubParsersAction[LineParser]) -> None:
     reconstruct = commands.add_parser(
         "reconstruct",
@@ -203,7 +137,7 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
     replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
-    _add_catalog(replay)
+    add_catalog(replay)
     _add_output(replay, "ptycho_replay")
     replay.set_defaults(command=_replay)
 
@@ -214,16 +148,8 @@ def _add_runs(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="list scans and their reconstructions",
         description="List scans and their reconstructions, newest first.",
     )
-    _add_catalog(runs)
+    add_catalog(runs)
     runs.set_defaults(command=_runs)
-
-
-def _add_catalog(parser: LineParser) -> None:
-    parser.add_argument(
-        "--catalog",
-        metavar="CATALOG",
-        help="directory, http address or profile (default: tiled's default profile, else that of the last command)",
-    )
 
 
 def _add_output(parser: LineParser, default: str, more: str = "") -> None:
@@ -242,54 +168,6 @@ def _demo(options: argparse.Namespace) -> int:
 
     names = ("frame_rate", "photons", "step", "trajectory", "sample", "fly", "output", "seed")
     return run_demo(DemoOptions(shape=tuple(options.shape), **{name: getattr(options, name) for name in names}))
-
-
-def _preprocess(options: argparse.Namespace) -> int:
-    from .preprocess import PreprocessSettings
-    from .raw_scan import RawFileOptions, raw_file, stored_scan
-    from .raw_to_cxi import picture_beside, write_clean_cxi
-    from .scan_plan import Illumination
-
-    output: Path = options.output
-    changes = {"preset": options.preset, **PreprocessSettings.read_changes(options.set)}
-    settings = PreprocessSettings.from_mapping(changes)
-    if output.is_dir() or not output.name:
-        raise PtychoError(f"--output is {output}; expected the name of a file")
-    if not output.parent.is_dir():
-        raise PtychoError(f"--output is {output}; its directory {output.parent} does not exist")
-    source = Path(options.source)
-    with ExitStack() as opened:
-        if source.is_file() or source.suffix:
-            if source.exists() and output.exists() and output.samefile(source):
-                raise PtychoError(f"--output is {output}, the raw frames themselves; expected another file")
-            told = RawFileOptions(
-                dataset=options.dataset,
-                darks=options.darks,
-                positions=options.positions,
-                position_units=options.position_unit,
-                layout=options.layout,
-                energy_ev=options.energy,
-                distance_m=options.distance,
-                pixel_m=None if options.pixel is None else 1e-6 * options.pixel,
-                adu_per_ev=options.adu_per_ev,
-                exposures_s=options.exposures,
-                illumination=None if options.zone_plate is None else Illumination(*options.zone_plate),
-            )
-            scan = opened.enter_context(raw_file(source, told))
-        else:
-            from .catalog import open_catalog, remember_catalog
-
-            catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-            remember_catalog(catalog.name)
-            scan = opened.enter_context(stored_scan(options.source, catalog))
-        written = write_clean_cxi(scan, output, settings, explain=options.explain)
-    picture = (
-        ""
-        if options.explain is None
-        else f", the steps of point {options.explain} {picture_beside(output, options.explain)}"
-    )
-    print(f"{written.describe()}; {output} holds them{picture}")
-    return 0
 
 
 def _reconstruct(options: argparse.Namespace) -> int:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .callbacks.dark_store import Darks
+from .callbacks.dark_choice import DarkChoice, choose_darks
+from .callbacks.dark_store import DarkStore
 from .callbacks.document_keys import Point, read_plan
 from .callbacks.frame_reader import FrameReader
 from .callbacks.intake import Intake
 from .catalog import Catalog
 from .errors import MetadataError, NotFoundError
 from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
-from .preprocess import DarkAccumulator
+from .preprocess import DarkAccumulator, PreprocessSettings
+from .preprocess.layouts import layout_of
 from .replay import stored_documents
 from .scan_plan import DetectorInfo, Illumination, ScanPlan
 
@@ -47,7 +49,7 @@ class RawScan:
         Of the run; empty for a file.
     points : tuple of Point
         Scan points whose frames are stored, in order.
-    darks : tuple of DarkModel or None
+    darks : DarkChoice
     read : callable
         ``read(points)`` gives the frames ``(n, K, H, W)`` of those that can be read, in order, and place in `points` →
         reason for the others.
@@ -57,19 +59,20 @@ class RawScan:
     title: str
     uid: str
     points: tuple[Point, ...]
-    darks: Darks | None
+    darks: DarkChoice
     read: Read
 
 
 @contextmanager
-def stored_scan(uid: str, catalog: Catalog) -> Iterator[RawScan]:
-    """Give a scan of a catalog.
+def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Iterator[RawScan]:
+    """Give a scan of a catalog, with the darks that the live callback would choose.
 
     Parameters
     ----------
     uid : str
         As for ``catalog[uid]``.
     catalog : Catalog
+    settings : PreprocessSettings
 
     Raises
     ------
@@ -96,7 +99,9 @@ def stored_scan(uid: str, catalog: Catalog) -> Iterator[RawScan]:
     if not points:
         raise NotFoundError(f"run {intake.start['uid']} has no frame")
     plan = intake.plan
-    darks = catalog.find_darks(intake.start["uid"]) or (catalog.find_darks(plan.dark_uid) if plan.dark_uid else None)
+    store = DarkStore(catalog.find_darks, find_nearest=catalog.nearest_darks)
+    own, needed = catalog.find_darks(intake.start["uid"]), layout_of(plan).fccd
+    darks = choose_darks(intake.start, plan, own, store, settings.gain, needed=needed)
     with FrameReader(intake.source(dark=False), patience_s=0.0) as reader:
 
         def read(points: Sequence[Point]) -> tuple[NDArray[Any], dict[int, str]]:
@@ -193,7 +198,7 @@ def _plan_of(path: Path, facts: RawFileFacts, options: RawFileOptions) -> ScanPl
     )
 
 
-def _darks_of(path: Path, facts: RawFileFacts, options: RawFileOptions, plan: ScanPlan) -> Darks | None:
+def _darks_of(path: Path, facts: RawFileFacts, options: RawFileOptions, plan: ScanPlan) -> DarkChoice:
     """Make the models of the dark frames, which come in the order of the exposures, as the others do."""
     if options.darks is not None:
         name, _, dataset = options.darks.partition("::")
@@ -202,7 +207,8 @@ def _darks_of(path: Path, facts: RawFileFacts, options: RawFileOptions, plan: Sc
     elif facts.dark_dataset is not None:
         dark_path, dataset = path, facts.dark_dataset
     else:
-        return None
+        needed = layout_of(plan).fccd
+        return DarkChoice(None, None, fitting=not needed, objections=("there are no darks",) if needed else ())
     found, k = read_facts(dark_path, dataset), plan.frames_per_point
     if found.frame_shape != facts.frame_shape or found.n_frames % k:
         raise MetadataError(
@@ -214,7 +220,8 @@ def _darks_of(path: Path, facts: RawFileFacts, options: RawFileOptions, plan: Sc
         for first in range(0, found.n_frames, DARKS_AT_ONCE * k):
             for i, accumulator in enumerate(accumulators):
                 accumulator.add(frames[first + i : first + DARKS_AT_ONCE * k : k])
-        return tuple(a.model(t) for a, t in zip(accumulators, plan.exposures_s, strict=True))
+        darks = tuple(a.model(t) for a, t in zip(accumulators, plan.exposures_s, strict=True))
+        return DarkChoice(darks, None, fitting=True)
 
 
 def _reading(frames: h5py.Dataset, k: int) -> Read:

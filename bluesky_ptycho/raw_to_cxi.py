@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .callbacks.dark_choice import refuse_unfit
 from .callbacks.document_keys import Point
 from .callbacks.frame_verdicts import FrameVerdicts, count_kinds
 from .errors import MetadataError, PtychoError, SettingsError
@@ -38,8 +39,8 @@ class CleanScan:
     shape : tuple of int
         Of a pattern.
     dark_corrected : bool
-    dark_problem : str or None
-        Why darks could not serve.
+    dark_note : str
+        What there is to be said of the darks; empty where all is well.
     """
 
     n_points: int
@@ -47,14 +48,14 @@ class CleanScan:
     rejected: dict[int, str]
     shape: tuple[int, int]
     dark_corrected: bool
-    dark_problem: str | None
+    dark_note: str
 
     def describe(self) -> str:
         """Say it in a line."""
         ny, nx = self.shape
         kinds = ", ".join(f"{kind} {n}" for kind, n in count_kinds(self.rejected).items())
         lost = f", {len(self.rejected)} rejected ({kinds})" if self.rejected else ""
-        darks = "" if self.dark_problem is None else f", not dark corrected: {self.dark_problem}"
+        darks = f", {'' if self.dark_corrected else 'not '}dark corrected: {self.dark_note}" if self.dark_note else ""
         return f"{self.n_frames} patterns of {ny} × {nx} from {self.n_points} scan points{lost}{darks}"
 
 
@@ -89,12 +90,14 @@ def write_clean_cxi(
     settings = settings or PreprocessSettings()
     if explain is not None and not 0 <= explain < len(scan.points):
         raise SettingsError(f"--explain is {explain}; expected a scan point from 0 to {len(scan.points) - 1}")
+    if settings.strict_darks:
+        refuse_unfit(scan.darks)
     with make_pipeline(scan.plan, settings) as pipeline:
         if explain is not None:
             frames, problems = scan.read(scan.points[explain : explain + 1])
             if problems:
                 raise MetadataError(f"--explain is {explain}; this scan point is {problems[0]}")
-            told = pipeline.explain(frames[0], scan.darks)
+            told = pipeline.explain(frames[0], scan.darks.darks)
             save_explanation_png(
                 picture_beside(output, explain), told, title=f"{scan.title or output.stem}, point {explain}"
             )
@@ -119,7 +122,7 @@ def write_clean_cxi(
             )
             return CleanScan(
                 len(scan.points), writer.n_frames, dict(verdicts.rejected), pipeline.geometry.shape, dark_corrected,
-                pipeline.dark_problem if pipeline.needs_darks else None,
+                scan.darks.message or (pipeline.dark_problem if pipeline.needs_darks else None) or "",
             )  # fmt: skip
 
 
@@ -130,7 +133,7 @@ def picture_beside(output: Path, point: int) -> Path:
 
 def _clean(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter, progress: bool) -> tuple[FrameVerdicts, bool]:
     """Write all frames that nothing speaks against; return the verdicts on all, and whether darks were taken off."""
-    verdicts, dark_corrected = FrameVerdicts(pipeline.settings.min_relative_flux), True
+    verdicts, dark_corrected = FrameVerdicts(pipeline.settings.min_relative_flux), scan.darks.fitting
     with ProgressLine(len(scan.points), "preprocessing", "point", enabled=progress) as line:
         line.show(0, "warming up")
         pipeline.warm_up()
@@ -142,7 +145,7 @@ def _clean(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter, progress: 
             reasons = {len(readable) + i: reason for i, reason in enumerate(problems.values())}
             flux = np.zeros(0)
             if readable:
-                clean = pipeline(frames, scan.darks)
+                clean = pipeline(frames, scan.darks.darks)
                 dark_corrected &= clean.dark_corrected
                 reasons |= _reasons(readable, clean)
                 flux = clean.flux
@@ -171,9 +174,9 @@ def _append(
 
 
 def _write_darks(scan: RawScan, writer: CleanCxiWriter) -> None:
-    if scan.darks is None:
+    if scan.darks.darks is None:
         return
     fields: dict[str, Any] = {
-        name: [getattr(d, name) for d in scan.darks] for name in ("mean", "sigma", "n", "exposure_s")
+        name: [getattr(d, name) for d in scan.darks.darks] for name in ("mean", "sigma", "n", "exposure_s")
     }
     writer.write_darks(np.stack(fields["mean"]), np.stack(fields["sigma"]), fields["n"], fields["exposure_s"])

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
-from bluesky_ptycho.cli import ALGORITHMS, PRESETS, TRAJECTORIES, _parser, main
+from bluesky_ptycho.cli import ALGORITHMS, TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
+from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.registry import algorithms
 from tests.small_cxi import write_small_cxi

@@ -96,6 +96,10 @@ def test_the_same_frames_from_their_file_give_the_same(scan, clean, workplace, c
     assert re.fullmatch(
         r"36 patterns of 240 × 240 from 36 scan points; again\.cxi holds them\n", capsys.readouterr().out
     )
+    assert main(["preprocess", str(frames), *arguments[:-2], "--output", "bare.cxi"]) == 0
+    assert "scan points, not dark corrected: there are no darks; bare.cxi" in capsys.readouterr().out
+    assert main(["preprocess", str(frames), *arguments[:-2], "--set", "strict_darks=true"]) == 2
+    assert "strict_darks: there are no darks" in capsys.readouterr().err
     ours, again = read_cxi(clean), read_cxi("again.cxi")
     np.testing.assert_array_equal(again.photons, ours.photons)
     np.testing.assert_array_equal(again.mask, ours.mask)
@@ -146,7 +150,7 @@ def write_plain(path: Path, frames, **more):
 
 def patterns(n, seed=0):
     y, x = np.mgrid[-16:16, -16:16]
-    return np.random.default_rng(seed).poisson(200 * np.exp(-(y**2 + x**2) / 60), (n, 32, 32)).astype(np.uint16)
+    return np.random.default_rng(seed).poisson(200 * np.exp(-(y**2 + x**2) / 12), (n, 32, 32)).astype(np.uint16)
 
 
 PLAIN = ["--energy", "800", "--distance", "0.1", "--pixel", "120", "--positions", "p.csv"]

@@ -1,0 +1,128 @@
+"""``bluesky-ptycho preprocess``: its arguments, and which of the sources they mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from .arguments import LineParser, add_catalog, positive, positive_numbers, zone_plate
+from .errors import PtychoError
+
+# Named here, for help that is there at once: their own module loads numba.
+PRESETS = ("cosmic", "nanosurveyor")
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command and its arguments."""
+    preprocess = commands.add_parser(
+        "preprocess",
+        help="turn raw frames into a CXI file of clean ones",
+        description="Clean the raw frames of a stored run or of an HDF5 file and write them to a CXI file, with darks, "
+        "mask, positions and geometry. What a raw file tells where CXI has it need not be told again.",
+    )
+    add = preprocess.add_argument
+    add(
+        "source",
+        metavar="SRC",
+        help="uid of a run, a prefix of it, a scan_id, -1 for the last scan; or a raw HDF5 file",
+    )
+    add("--output", type=Path, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
+    add("--preset", choices=PRESETS, default=PRESETS[0], metavar="NAME", help=_one_of("steps to take", PRESETS))
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the preprocessing, as often as needed: --set binning=2 --set optical_centre=478,481",
+    )
+    add(
+        "--explain",
+        type=int,
+        metavar="POINT",
+        help="draw what each step makes of a scan point, counted from 0, to a PNG beside the output",
+    )
+    add_catalog(preprocess)
+    raw = preprocess.add_argument_group("for a raw HDF5 file")
+    add = raw.add_argument
+    add("--energy", type=positive, metavar="EV", help="photon energy in eV (default: the file's)")
+    add("--distance", type=positive, metavar="M", help="sample to detector in m (default: the file's)")
+    add(
+        "--positions",
+        metavar="FILE",
+        help="CSV with columns x and y, or HDF5 as FILE::DATASET with columns x, y (default: the file's)",
+    )
+    add("--position-unit", metavar="UNIT", help="unit of --positions (default: um in CSV, m in HDF5)")
+    add("--darks", metavar="FILE", help="dark frames, as FILE or FILE::DATASET (default: the file's)")
+    add("--dataset", metavar="NAME", help="data set of the frames (default: the usual one, or the only one)")
+    add("--layout", metavar="NAME", help="fccd-assembled, fccd-wire, fccd-full, ... (default: by the frames' shape)")
+    add("--pixel", type=positive, metavar="UM", help="detector pixel in µm (default: the file's, or the FCCD's 30)")
+    add("--adu-per-ev", type=positive, default=0.004, metavar="G", help="gain of the camera (default: %(default)s)")
+    add(
+        "--exposures",
+        type=positive_numbers,
+        default=(1.0,),
+        metavar="S,S,...",
+        help="exposure times of the frames of each scan point in s, in their order (default: one frame)",
+    )
+    add(
+        "--zone-plate",
+        type=zone_plate,
+        metavar="UM,NM,UM,UM",
+        help="diameter, outermost zone, stop, defocus: a first guess of the probe is made of them (default: none)",
+    )
+    preprocess.set_defaults(command=run)
+
+
+def _one_of(what: str, names: Sequence[str]) -> str:
+    return f"{what}: {' or '.join(names)} (default: %(default)s)"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Clean the frames of a run or a file, write them, and say so; return the exit status."""
+    from .preprocess import PreprocessSettings
+    from .raw_scan import RawFileOptions, raw_file, stored_scan
+    from .raw_to_cxi import picture_beside, write_clean_cxi
+    from .scan_plan import Illumination
+
+    output: Path = options.output
+    changes = {"preset": options.preset, **PreprocessSettings.read_changes(options.set)}
+    settings = PreprocessSettings.from_mapping(changes)
+    if output.is_dir() or not output.name:
+        raise PtychoError(f"--output is {output}; expected the name of a file")
+    if not output.parent.is_dir():
+        raise PtychoError(f"--output is {output}; its directory {output.parent} does not exist")
+    source = Path(options.source)
+    with ExitStack() as opened:
+        if source.is_file() or source.suffix:
+            if source.exists() and output.exists() and output.samefile(source):
+                raise PtychoError(f"--output is {output}, the raw frames themselves; expected another file")
+            told = RawFileOptions(
+                dataset=options.dataset,
+                darks=options.darks,
+                positions=options.positions,
+                position_units=options.position_unit,
+                layout=options.layout,
+                energy_ev=options.energy,
+                distance_m=options.distance,
+                pixel_m=None if options.pixel is None else 1e-6 * options.pixel,
+                adu_per_ev=options.adu_per_ev,
+                exposures_s=options.exposures,
+                illumination=None if options.zone_plate is None else Illumination(*options.zone_plate),
+            )
+            scan = opened.enter_context(raw_file(source, told))
+        else:
+            from .catalog import open_catalog, remember_catalog
+
+            catalog = opened.enter_context(open_catalog(options.catalog, create=False))
+            remember_catalog(catalog.name)
+            scan = opened.enter_context(stored_scan(options.source, catalog, settings))
+        written = write_clean_cxi(scan, output, settings, explain=options.explain)
+    picture = (
+        ""
+        if options.explain is None
+        else f", the steps of point {options.explain} {picture_beside(output, options.explain)}"
+    )
+    print(f"{written.describe()}; {output} holds them{picture}")
+    return 0
