@@ -27,11 +27,14 @@ class Intake:
         Start document.
     plan : ScanPlan
         Its scan plan.
+    patience_s : float
+        How long scan points wait for dark frames that were announced.
     """
 
-    def __init__(self, start: Mapping[str, Any], plan: ScanPlan) -> None:
+    def __init__(self, start: Mapping[str, Any], plan: ScanPlan, patience_s: float = 10.0) -> None:
         self.start = start
         self.plan = plan
+        self._patience_s = patience_s
         self.stop: Mapping[str, Any] | None = None
         self.problem: Exception | None = None
         self.started_at = time.monotonic()
@@ -97,10 +100,12 @@ class Intake:
     def take_points(self, limit: int) -> list[Point]:
         """Return at most `limit` scan points that can be processed; none while darks are still on their way."""
         with self._changed:
-            darks = self._joiners[True]
-            if darks.n_waiting and self.stop is None:
-                return []
-            return self._joiners[False].take(limit)
+            return [] if self._awaits_darks() and self.stop is None else self._joiners[False].take(limit)
+
+    def _awaits_darks(self) -> bool:
+        """Whether dark frames are on their way, and not for so long that they must be lost."""
+        darks = self._joiners[True]
+        return darks.n_waiting > 0 and (darks.has_ready or darks.oldest_wait_s(time.monotonic()) < self._patience_s)
 
     def wait(self, timeout: float) -> None:
         """Wait until there is something to take or the run has stopped, at most `timeout` seconds."""
@@ -110,7 +115,7 @@ class Intake:
             )
 
     def _has_ready(self) -> bool:
-        return self._joiners[True].has_ready or (not self._joiners[True].n_waiting and self._joiners[False].has_ready)
+        return self._joiners[True].has_ready or (not self._awaits_darks() and self._joiners[False].has_ready)
 
     @property
     def has_ready(self) -> bool:

@@ -125,7 +125,7 @@ class LivePtycho:
             plan = read_plan(start)
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
-            intake = Intake(start, plan)
+            intake = Intake(start, plan, self.settings.patience_s)
             analysis = Analysis(intake, self.settings, self._run_sinks(), self._dark_store, self._done, self._executor)
         except Exception as error:  # raised, it would leave the run in the router, and every document of it would fail
             logger.warning("scan %s is not reconstructed live: %s", start.get("scan_id", "?"), error)

@@ -1,5 +1,7 @@
 """What the supply makes of a run's darks, as documents come and from the catalog's order."""
 
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -71,3 +73,17 @@ def test_the_backend_holds_for_preprocessing_too(monkeypatch):
     with pytest.raises(SettingsError, match="backend is 'cupy'"):
         supply.set_up()
     supply.close()
+
+
+def test_points_do_not_wait_for_ever_for_a_dark_that_was_lost(rewound):
+    """The live analysis goes on while the scan runs, with the darks that there are."""
+    plan = small_plan(POSITIONS_M, exposures_s=(0.1, 0.01), n_darks=2)
+    intake = Intake(rewound[0][1], plan, patience_s=0.2)
+    dark = next(doc["uid"] for name, doc in rewound if name == "descriptor")
+    for name, doc in rewound[1:-1]:
+        if not (name == "stream_datum" and doc["descriptor"] == dark and doc["indices"]["stop"] > 1):
+            intake(name, doc)
+    assert len(intake.take_darks(9)) == 1 and intake.take_points(9) == []
+    intake.wait(timeout=0.0)
+    time.sleep(0.3)
+    assert intake.has_ready and [p.seq_num for p in intake.take_points(9)] == [1, 2]
