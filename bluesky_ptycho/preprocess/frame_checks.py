@@ -21,6 +21,10 @@ NOISE_RATIO = 2.0
 
 Counted photons give 1, noise pixels that pass a threshold what each is worth; a dim diffraction pattern gives tens.
 """
+EMPTY_QUANTILE = 0.1
+"""Quantile of a frame's blocks that counts as without light."""
+NORMAL_QUANTILE = 1.2816
+"""Distance of that quantile from the mean of a normal distribution, in σ."""
 USUAL_QUANTILE = 0.9
 """Quantile of the flux that counts as usual: half the scan may be dark, or behind a thick part of the sample."""
 
@@ -45,8 +49,8 @@ def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_], grain: 
     """Measure frames ``(n, ny, nx)``; pixels that are not valid in `mask` hold 0 and are left out.
 
     `grain` is what a noise pixel counts as, in photons. The noise of a million raw pixels may hold more photons
-    than a pattern, and what remains of drift runs along rows and channels: so the median of each row of blocks goes
-    as background, then that of each column.
+    than a pattern: the flux counts from the darkest blocks. What remains of drift runs along rows and channels: to
+    find light at all, the median of each row of blocks goes first, then that of each column.
     """
     blocks = _blocks(photons)
     if not mask.all():
@@ -57,11 +61,15 @@ def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_], grain: 
         blocks = np.where(enough, blocks * (size / np.maximum(valid, 1.0)), np.nan)
         blocks[~enough.any(axis=(1, 2))] = 0.0
     mean = np.nanmean(blocks, axis=(1, 2))
+    empty = np.nanquantile(blocks, EMPTY_QUANTILE, axis=(1, 2), keepdims=True)
+    # Where all blocks hold the same, that quantile lies below their mean by so much of their noise.
+    background = empty + NORMAL_QUANTILE * np.sqrt(grain * np.maximum(empty, 0.0))
+    flux = np.nansum(blocks - background, axis=(1, 2))
     for axis in (2, 1):
         lines = np.where(np.isnan(blocks).all(axis=axis, keepdims=True), 0.0, blocks)
         blocks = blocks - np.nanmedian(lines, axis=axis, keepdims=True)
     noise = grain * np.maximum(mean, 0.0)
-    return Light(np.nansum(blocks, axis=(1, 2)), np.nanvar(blocks, axis=(1, 2)) > NOISE_RATIO * noise)
+    return Light(flux, np.nanvar(blocks, axis=(1, 2)) > NOISE_RATIO * noise)
 
 
 def _blocks(frames: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -27,6 +27,17 @@ def test_noise_is_never_light_and_dim_patterns_are(floor):
     np.testing.assert_allclose(light.flux, 1e4, rtol=0.2)
 
 
+def test_light_that_fills_the_frame_is_as_good_as_a_spot():
+    """Its flux must not vanish with the background: no frame of a broad, even pattern is dim."""
+    y, x = np.mgrid[-120:120, -120:120]
+    broad = np.exp(-0.5 * (y**2 + x**2) / 60**2)
+    rng = np.random.default_rng(2)
+    photons = rng.poisson(np.broadcast_to(2e4 * broad / broad.sum(), (40, *SHAPE))).astype(np.float32)
+    light = measure_light(photons, np.ones(photons.shape, bool))
+    assert light.found.all()
+    assert not dim_frames(light.flux, 0.5)[0].any()
+
+
 def test_lost_pixels_count_neither_for_nor_against():
     photons = patterns(1e5, 0.5)
     mask = np.ones(photons.shape, dtype=bool)
