@@ -66,6 +66,7 @@ def finish(process):
     return process.returncode
 
 
+@pytest.mark.slow
 def test_two_processes_store_all_their_scans(catalog_dir, catalog):
     processes = [start(STORE, catalog_dir) for _ in range(2)]
     for process in processes:

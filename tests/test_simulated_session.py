@@ -64,6 +64,7 @@ def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, capsys):
         assert session.RE.md["proposal"] == "pass-1"
 
 
+@pytest.mark.slow
 def test_the_next_session_uses_young_darks_again(tmp_path, capsys):
     def scan(session):
         axes = session.stage.y, session.stage.x

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from bluesky_ptycho.catalog import open_catalog
 
 PROGRAM = """
@@ -35,6 +37,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 def test_a_plain_program_gets_the_session_and_leaves_it_tidy(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

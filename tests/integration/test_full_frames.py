@@ -18,9 +18,9 @@ FIELD = {"width": 0.48, "height": 0.48, "step": 0.08, "darks": 3}
     ("plan", "layout", "exposure", "passes", "bound"),
     [
         (ptycho_scan, "fccd-assembled", [0.02, 0.1], 40, 0.035),
-        (ptycho_fly_scan, "fccd-wire", [0.1, 0.02], 40, 0.035),
+        pytest.param(ptycho_fly_scan, "fccd-wire", [0.1, 0.02], 40, 0.035, marks=pytest.mark.slow),
         # Without a short exposure the bright centre is saturated, and what lies under the mask takes its time.
-        (ptycho_scan, "fccd-wire", 0.1, 100, 0.06),
+        pytest.param(ptycho_scan, "fccd-wire", 0.1, 100, 0.06, marks=pytest.mark.slow),
     ],
 )
 def test_exposures_and_orders_of_the_raw_frame(plan, layout, exposure, passes, bound, RE, tmp_path):
