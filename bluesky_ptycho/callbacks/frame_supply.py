@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import MetadataError
 from ..frames import Batch, CleanFrames
 from ..geometry import Canvas
-from ..preprocess import Pipeline, correct_positions, make_pipeline
+from ..preprocess import Pipeline, centred, correct_positions, make_pipeline
 from ..recon.stxm import stxm_map
 from .dark_choice import DarkChoice, choose_darks, refuse_unfit
 from .dark_store import DarkStore, RunDarks
@@ -68,6 +69,9 @@ class FrameSupply:
         self._dark_watch: DarkWatch | None = None
         self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
         self._again: list[Point] = []
+        self._held: list[Point] = []
+        given = settings.preprocess.optical_centre is not None
+        self._to_centre = 0 if given else settings.preprocess.centre_frames or 0
         self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux)
         self.dark_corrected = True
 
@@ -84,7 +88,7 @@ class FrameSupply:
         if darks:
             self._own_darks.add(darks)
             return Supply()
-        points = self._intake.take_points(chunk)
+        points = self._hold_for_centre(self._intake.take_points(chunk))
         if not points:
             points, self._again = self._again[:chunk], self._again[chunk:]
             points = [p for p in points if self.verdicts.is_current(p)]
@@ -154,6 +158,8 @@ class FrameSupply:
         if self._darks is None:
             self._darks = self._decide_darks(pipeline)
         readable, frames, unreadable = self._read(points, dark=False)
+        if self._to_centre and readable:
+            pipeline = self._pipeline = self._centre(pipeline, frames, self._darks)
         clean = pipeline(frames, self._darks.darks) if readable else None
         if clean is not None:
             self.dark_corrected &= clean.dark_corrected and self._darks.fitting
@@ -170,6 +176,30 @@ class FrameSupply:
         withdrawn = tuple(sorted(n for n in newly if self._totals.pop(n, None) is not None))
         good = [i for i, p in enumerate(readable) if p.seq_num not in self.verdicts.rejected]
         return Supply(self._batch([readable[i] for i in good], clean, good) if clean and good else None, withdrawn)
+
+    def _hold_for_centre(self, points: list[Point]) -> list[Point]:
+        """Keep points back until there are as many as the centre of mass is taken of: always the same number."""
+        points = self._held + points
+        enough = len(points) >= min(self._to_centre, self._intake.plan.n_points)
+        self._held = [] if enough or self._intake.stop is not None else points
+        return [] if self._held else points
+
+    def _centre(self, pipeline: Pipeline, frames: NDArray[Any], darks: DarkChoice) -> Pipeline:
+        """Return the pipeline whose optical centre is the centre of mass of the first frames."""
+        plan, settings, n = self._intake.plan, self._settings.preprocess, self._to_centre
+        self._to_centre = 0
+        try:
+            settings = centred(plan, settings, frames[:n], darks.darks)
+        except MetadataError as error:
+            self._note(f"{error}; the optical centre stays the array's")
+            return pipeline
+        assert settings.optical_centre is not None
+        row, column = settings.optical_centre
+        self._note(
+            f"optical centre at row {row:.2f}, column {column:.2f}, the centre of mass of {len(frames[:n])} frames"
+        )
+        pipeline.close()
+        return make_pipeline(plan, settings, self._settings.backend, executor=self._executor)
 
     @property
     def dark_uid(self) -> str | None:

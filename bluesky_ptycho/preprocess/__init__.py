@@ -1,5 +1,6 @@
 """Raw frames → photons: layouts, darks and the ordered steps in between. Arrays only, no Bluesky."""
 
+from .centring import centred
 from .dark_watch import DarkDrift, measure_drift
 from .darks import DarkAccumulator, DarkModel, misfit
 from .frame_checks import dim_frames
@@ -18,6 +19,7 @@ __all__ = [
     "Pipeline",
     "PreprocessSettings",
     "Stack",
+    "centred",
     "correct_positions",
     "dim_frames",
     "find_layout",

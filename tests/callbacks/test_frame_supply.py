@@ -87,3 +87,39 @@ def test_points_do_not_wait_for_ever_for_a_dark_that_was_lost(rewound):
     intake.wait(timeout=0.0)
     time.sleep(0.3)
     assert intake.has_ready and [p.seq_num for p in intake.take_points(9)] == [1, 2]
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_the_first_frames_tell_the_optical_centre(tmp_path, each):
+    """Five frames come one by one or at once; three are waited for, and all patterns lie about their centre."""
+    positions = np.stack([np.zeros(5), np.arange(5) * 1e-7], axis=1)
+    plan = small_plan(positions)
+    run = ComposedRun(plan)
+    run.path = tmp_path / "primary.h5"
+    frames = np.zeros((5, 16, 16), np.uint16)
+    frames[:, 9, 6] = 500
+    frames[:, 11, 6] = 500
+    frames[4] = 0
+    frames[4, 5, 5] = 900
+    with h5py.File(run.path, "w", libver="latest") as file:
+        file.create_dataset(DATASET, data=frames, chunks=(1, 16, 16))
+    documents = [("start", run.start), *run.open_stream("primary")]
+    for event in range(5):
+        documents += [run.event(event + 1, event, positions[event] * 1e6), run.stored(event, event + 1)]
+    documents.append(run.stop())
+    notes, batches = [], []
+    settings = LiveSettings().with_changes(**{"preprocess.centre_frames": 3, "preprocess.crop_px": 8})
+    intake = Intake(run.start, plan)
+    supply = FrameSupply(intake, settings, DarkStore(), notes.append)
+    supply.set_up()
+    for name, doc in documents[1:]:
+        intake(name, doc)
+        while each and (taken := supply.take()):
+            batches.append(taken.batch)
+    while taken := supply.take():
+        batches.append(taken.batch)
+    supply.close()
+    assert any("optical centre at row 10.50, column 6.50, the centre of mass of 3 frames" in note for note in notes)
+    amplitude = np.concatenate([batch.amplitude for batch in batches if batch is not None])
+    lit = amplitude[:4].sum(axis=0)
+    assert np.argwhere(lit).tolist() == [[3, 4], [5, 4]]
