@@ -16,7 +16,7 @@ from .errors import MetadataError, PtychoError, SettingsError
 from .figure import save_explanation_png
 from .frames import CleanFrames
 from .io import CleanCxiWriter
-from .preprocess import Pipeline, PreprocessSettings, correct_positions, make_pipeline
+from .preprocess import Pipeline, PreprocessSettings, centred, correct_positions, make_pipeline
 from .raw_scan import RawScan
 from .recon.probe_guess import refine_on_mean, zone_plate_probe
 from .terminal import ProgressLine
@@ -92,6 +92,7 @@ def write_clean_cxi(
         raise SettingsError(f"--explain is {explain}; expected a scan point from 0 to {len(scan.points) - 1}")
     if settings.strict_darks:
         refuse_unfit(scan.darks)
+    settings = _centred(scan, settings)
     with make_pipeline(scan.plan, settings) as pipeline:
         if explain is not None:
             frames, problems = scan.read(scan.points[explain : explain + 1])
@@ -124,6 +125,18 @@ def write_clean_cxi(
                 len(scan.points), writer.n_frames, dict(verdicts.rejected), pipeline.geometry.shape, dark_corrected,
                 scan.darks.message or (pipeline.dark_problem if pipeline.needs_darks else None) or "",
             )  # fmt: skip
+
+
+def _centred(scan: RawScan, settings: PreprocessSettings) -> PreprocessSettings:
+    """Return the settings with the first frames' centre of mass, if they ask for it and there is light in these."""
+    n = settings.centre_frames
+    if not n or settings.optical_centre is not None:
+        return settings
+    frames, _ = scan.read(scan.points[:n])
+    try:
+        return centred(scan.plan, settings, frames, scan.darks.darks) if len(frames) else settings
+    except MetadataError:
+        return settings
 
 
 def picture_beside(output: Path, point: int) -> Path:

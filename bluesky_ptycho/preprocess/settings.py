@@ -10,7 +10,7 @@ from ..settings import Settings, setting
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cosmic": {"photon_threshold": None, "threshold_reach": 0, "resampling": "box", "centre_frames": 0},
-    "nanosurveyor": {"photon_threshold": 1.0, "threshold_reach": 2, "resampling": "gaussian", "centre_frames": 0},
+    "nanosurveyor": {"photon_threshold": 1.0, "threshold_reach": 2, "resampling": "gaussian", "centre_frames": 8},
 }
 """What a preset sets where a setting is left to it; its steps are in :mod:`bluesky_ptycho.preprocess.presets`."""
 

@@ -220,3 +220,15 @@ def test_mistakes_are_told_in_one_line_and_leave_nothing(arguments, says, workpl
     assert line.startswith("bluesky-ptycho: error: ")
     assert says in line
     assert [p for p in sorted(workplace.iterdir()) if p.name != "state"] == before
+
+
+def test_the_centre_of_the_first_frames_is_taken_where_it_is_asked_for(workplace, capsys):
+    frames = np.zeros((6, 32, 32), np.uint16)
+    frames[:, 20:22, 10:12] = 400  # centre at row 21, column 11
+    write_plain(workplace / "raw.h5", frames)
+    assert main(["preprocess", "raw.h5", *PLAIN, "--set", "centre_frames=4", "--set", "crop_px=16"]) == 0
+    with h5py.File("clean.cxi") as file:
+        pattern = file["entry_1/data_1/data"][()].sum(axis=0)
+    assert np.argwhere(pattern).tolist() == [[8, 8], [8, 9], [9, 8], [9, 9]] or np.argwhere(pattern).tolist() == [
+        [7, 7], [7, 8], [8, 7], [8, 8]
+    ]  # fmt: skip
