@@ -37,8 +37,8 @@ class DarkModel:
         Gain they were taken with; None where frames don't tell.
     power : ndarray (192, bins) float32 or None
         Power spectrum of each channel's fluctuations along its sequence (FCCD), for its tones.
-    read_noise : float or None
-        Noise of a sample in ADU (FCCD), without the drift that `sigma` holds.
+    read_noise : ndarray (192,) float32 or None
+        Noise of a sample of each channel in ADU (FCCD), without the drift that `sigma` holds; NaN where unknown.
     time_s : float or None
         When the last of them was taken, s since the epoch.
     """
@@ -49,7 +49,7 @@ class DarkModel:
     exposure_s: float
     gain: int | None = None
     power: NDArray[np.float32] | None = None
-    read_noise: float | None = None
+    read_noise: NDArray[np.float32] | None = None
     time_s: float | None = None
 
     def fits(self, shape: tuple[int, int], exposure_s: float) -> bool:

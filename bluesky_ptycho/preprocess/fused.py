@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .kernels import BAD, assemble_frame, clean_frame, make_scratch
 from .layouts import GAIN_BITS, N_CHANNELS, image_columns, shift_channels, wire_word_of_channel
+from .overscan import MEDIAN_OF_MINIMUM
 from .recipe import PreparedDarks, Recipe
 from .stack import Cleaned
 from .work import exposure_table, share_frames
@@ -88,6 +89,7 @@ class FusedChain:
             self._columns,
             settings.overscan_rows,
             np.array(limits, dtype=np.float32),
+            np.float32(MEDIAN_OF_MINIMUM) * darks.noise,
             self._groups,
             self._factors,
             np.float32(recipe.photons_per_adu),

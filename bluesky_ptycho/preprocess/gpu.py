@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 from ..backend import Backend
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
-from .overscan import BIAS_PER_DIFFERENCE
+from .overscan import MEDIAN_OF_MINIMUM
 from .recipe import PreparedDarks, Recipe
 from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, N_WORTHS, SINGLE, SinglePhotons
 from .stack import Cleaned
 from .work import exposure_table
 
 KERNELS = (
-    "read_overscan", "find_bias", "find_background", "make_image", "count_cells", "count_singles", "sum_boxes"
+    "read_overscan", "find_background", "make_image", "count_cells", "count_singles", "sum_boxes"
 )  # fmt: skip
 RUN = np.dtype(
     [(name, np.int32) for name in (
         "words", "rows", "columns", "channels", "exposures", "times", "gain_bits", "window", "down", "across",
         "binning", "first_row", "first_column", "has_factor",
-    )] + [(name, np.float32) for name in ("bias", "photons_per_adu", "floor")]
+    )] + [(name, np.float32) for name in ("photons_per_adu", "floor")]
 )  # fmt: skip
 """The kernels' ``struct Run``, field by field."""
 SINGLES = np.dtype(
@@ -91,16 +91,14 @@ class GpuChain:
         low, high = map(np.float32, limits)
         raw = self._upload(frames, np.uint16)
         samples = (n_frames, int(run["rows"]), int(run["channels"]))
-        lesser, difference, background = (xp.empty(samples, dtype=xp.float32) for _ in range(3))
-        bias = xp.empty((n_frames, 2, samples[-1]), dtype=xp.float32)
+        lesser, background = (xp.empty(samples, dtype=xp.float32) for _ in range(2))
         image = xp.empty((n, *self._recipe.grid.image_shape), dtype=xp.float32)
         shape = (n, *self._recipe.grid.output_shape)
         photons, mask = xp.empty(shape, dtype=xp.float32), xp.empty(shape, dtype=xp.bool_)
         counts = xp.zeros((n, 2), dtype=xp.int32)
         per_frame = (samples[1] * samples[2], n_frames)
-        self._launch("read_overscan", per_frame, raw, self._overscan_words, darks.overscan, lesser, difference)
-        self._launch("find_bias", per_frame, difference, bias)
-        self._launch("find_background", per_frame, low, high, lesser, bias, background)
+        self._launch("read_overscan", per_frame, raw, self._overscan_words, darks.overscan, lesser)
+        self._launch("find_background", per_frame, low, high, lesser, darks.bias, background)
         self._launch(
             "make_image", (image[0].size, n), raw, self._image_words, darks.image, background, self._order,
             self._time_factors, image, counts,
@@ -131,8 +129,11 @@ class GpuChain:
         with self._lock:
             if self._darks is None or self._darks.prepared is not darks:
                 images = self._recipe.image_of(darks.mean), _overscan_of(darks.mean, self._recipe)
-                image, overscan, worths = (self._upload(a, np.float32) for a in (*images, darks.photons.worths))
-                self._darks = _DeviceDarks(darks, image, overscan, _singles_of(darks.photons), worths)
+                bias = np.float32(MEDIAN_OF_MINIMUM) * darks.noise
+                image, overscan, bias, worths = (
+                    self._upload(a, np.float32) for a in (*images, bias, darks.photons.worths)
+                )
+                self._darks = _DeviceDarks(darks, image, overscan, bias, _singles_of(darks.photons), worths)
             return self._darks
 
 
@@ -140,12 +141,14 @@ class GpuChain:
 class _DeviceDarks:
     """Darks ``(K, rows, columns)`` of the image and ``(K, 2, rows, channels)`` of the overscan; NaN where bad.
 
-    And how single photons are counted with their noise: a record and the worths at its thresholds.
+    The bias ``(K, 2, channels)`` of the lesser of two samples. And how single photons are counted with the noise: a
+    record and the worths at its thresholds.
     """
 
     prepared: PreparedDarks
     image: Any
     overscan: Any
+    bias: Any
     singles: NDArray[Any]
     worths: Any
 
@@ -175,7 +178,6 @@ def _run_of(recipe: Recipe) -> NDArray[Any]:
         "first_row": grid.first[0],
         "first_column": grid.first[1],
         "has_factor": recipe.flat is not None or recipe.beamstop is not None,
-        "bias": BIAS_PER_DIFFERENCE,
         "photons_per_adu": recipe.photons_per_adu,
         "floor": recipe.floor,
     }

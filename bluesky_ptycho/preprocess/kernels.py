@@ -17,7 +17,6 @@ import numpy as np
 
 from ..compiled import kernel
 from .layouts import ADC_MASK, DAMAGED_BIT, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
-from .overscan import BIAS_PER_DIFFERENCE
 
 SATURATED, DAMAGED, BAD = 1, 2, 4
 """Bits of a pixel's state; BAD is damage known from the darks."""
@@ -25,7 +24,6 @@ SATURATED, DAMAGED, BAD = 1, 2, 4
 _GROUPS = N_CHANNELS // 2
 _FIRST, _LAST = OVERSCAN_SLOTS
 _FLAGGED = np.uint16(min(ADC_MASK, DAMAGED_BIT))
-_BIAS = np.float32(BIAS_PER_DIFFERENCE)
 _INF = np.float32(np.inf)
 
 
@@ -73,36 +71,8 @@ def flag_pixels(raw: Any, gain_bits: Any, rows: Any, columns: Any, state: Any, f
 
 
 @_jit
-def select(values: Any, n: int, k: int) -> float:
-    """Return the k-th smallest of the first n values, which are put in another order."""
-    low, high = 0, n - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while pivot < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return values[k]
-
-
-@_jit
-def read_overscan(raw: Any, dark: Any, gain_bits: Any, first_row: int, lower: Any, difference: Any) -> None:
-    """Fill `lower` (rows, groups) with the lesser overscan slot, `difference` (groups, rows) with |a - b|.
-
-    Lost values are infinite.
-    """
+def read_overscan(raw: Any, dark: Any, gain_bits: Any, first_row: int, lower: Any) -> None:
+    """Fill `lower` (rows, groups) with the lesser overscan slot; lost values are infinite."""
     for r in range(len(lower)):
         line, zero = raw[first_row + r], dark[first_row + r]
         for g in range(_GROUPS):
@@ -113,7 +83,6 @@ def read_overscan(raw: Any, dark: Any, gain_bits: Any, first_row: int, lower: An
             if np.uint16(line[g * N_SLOTS + _LAST] ^ gain_bits) >= _FLAGGED or b != b:  # noqa: PLR0124
                 b = _INF
             lower[r, g] = min(a, b)
-            difference[g, r] = _INF if max(a, b) == _INF else abs(a - b)
 
 
 @_jit
@@ -162,28 +131,21 @@ def running_median(lower: Any, window: int, sorted_rows: Any, counts: Any, befor
 
 @_jit
 def find_background(
-    raw: Any, dark: Any, gain_bits: Any, rows: Any, window: int, limits: Any, scratch: Any, state: Any,
+    raw: Any, dark: Any, gain_bits: Any, rows: Any, window: int, limits: Any, bias: Any, scratch: Any, state: Any,
     flagged_rows: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Write the background of each row and channel, ``(rows, groups)``, bias of the minimum included."""
-    lower, difference, sorted_rows, counts, before = scratch
+    """Write the background of each row and channel, ``(rows, groups)``; `bias` (2, groups) is the minimum's."""
+    lower, sorted_rows, counts, before = scratch
     n_rows = len(rows) // 2
     for half in range(2):
         first = half * n_rows
         block = out[first : first + n_rows]
-        read_overscan(raw, dark, gain_bits, rows[first], lower, difference)
+        read_overscan(raw, dark, gain_bits, rows[first], lower)
         running_median(lower, window, sorted_rows, counts, before, block)
-        for g in range(_GROUPS):
-            line, n = difference[g], 0
-            for r in range(n_rows):
-                if line[r] < _INF:
-                    line[n] = line[r]
-                    n += 1
-            before[g] = _BIAS * np.float32(select(line, n, n // 2)) if n else np.float32(0)
         for r in range(n_rows):
             for g in range(_GROUPS):
                 value = block[r, g]
-                block[r, g] = min(max(value, limits[0]), limits[1]) + before[g]
+                block[r, g] = min(max(value, limits[0]), limits[1]) - bias[half, g]
                 if value != value:  # noqa: PLR0124 (NaN: no overscan was left)
                     block[r, g] = value
                     for x in range(g * N_SLOTS, (g + 1) * N_SLOTS):
@@ -276,9 +238,10 @@ def finish_boxes(
 
 @_jit
 def clean_frame(
-    raw: Any, darks: Any, gain_bits: Any, rows: Any, columns: Any, window: int, limits: Any, groups: Any, factors: Any,
-    scale: Any, floor: Any, factor: Any, start: Any, boxes: Any, box_columns: Any, binning: int, known_state: Any,
-    known_rows: Any, known_valid: Any, state: Any, background: Any, scratch: Any, photons: Any, mask: Any, lost: Any,
+    raw: Any, darks: Any, gain_bits: Any, rows: Any, columns: Any, window: int, limits: Any, bias: Any, groups: Any,
+    factors: Any, scale: Any, floor: Any, factor: Any, start: Any, boxes: Any, box_columns: Any, binning: int,
+    known_state: Any, known_rows: Any, known_valid: Any, state: Any, background: Any, scratch: Any, photons: Any,
+    mask: Any, lost: Any,
 ) -> None:  # fmt: skip
     """Clean the K exposures of one scan point.
 
@@ -292,6 +255,8 @@ def clean_frame(
         Frame row and column of each row and column of the image.
     limits : (2,) float32
         Clamp of the background.
+    bias : (K, 2, groups) float32
+        What the lesser of two samples differs from their mean by.
     groups, factors
         As :func:`merge_pixel` takes them.
     factor : (rows, W) float32
@@ -324,8 +289,9 @@ def clean_frame(
                 n_longest += group == 0
                 flag_pixels(raw[k], gain_bits, rows, columns, state[k], rows_to_flag)
                 find_background(
-                    raw[k], darks[k], gain_bits, rows, window, limits, scratch, state[k], rows_to_flag, background[k]
-                )
+                    raw[k], darks[k], gain_bits, rows, window, limits, bias[k], scratch, state[k], rows_to_flag,
+                    background[k],
+                )  # fmt: skip
     values = np.empty((n_exposures, width), dtype=np.float32)
     wide, sums = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
     invalid = np.empty(width, dtype=np.bool_)
@@ -356,7 +322,6 @@ def make_scratch(window: int, n_rows: int) -> tuple[Any, ...]:
     """Return the buffers that :func:`find_background` works in, for `n_rows` image rows of a half."""
     return (
         np.empty((n_rows, _GROUPS), dtype=np.float32),
-        np.empty((_GROUPS, n_rows), dtype=np.float32),
         np.empty((window + 1, _GROUPS), dtype=np.float32),
         np.empty(_GROUPS, dtype=np.int32),
         np.empty(_GROUPS, dtype=np.float32),

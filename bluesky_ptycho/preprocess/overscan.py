@@ -14,9 +14,6 @@ from .stack import Context, Stack
 
 MEDIAN_OF_MINIMUM = -0.54485
 """Median of the minimum of two samples of a normal distribution, in σ."""
-MEDIAN_OF_DIFFERENCE = 0.95387
-"""Median of the absolute difference of two samples of a normal distribution, in σ."""
-BIAS_PER_DIFFERENCE = -MEDIAN_OF_MINIMUM / MEDIAN_OF_DIFFERENCE
 
 
 @preprocessing_steps.register("subtract_overscan")
@@ -25,18 +22,20 @@ def subtract_overscan(stack: Stack, context: Context) -> Stack:
 
     The lesser of the two overscan slots (the other may have caught charge from bright pixels),
     running median over the rows of the half, clamped. The median of the minimum of two samples lies
-    0.545 σ below the mean: that is put right with the σ which the two slots' difference shows.
+    0.545 σ below the mean: that is put right with the σ of the channel in the darks. (The median difference
+    of the slots would tell it, too, but that of whole numbers is 4 % too large at 0.9 ADU.)
     Where a whole window of overscan is lost, the pixels are damaged.
     """
     settings = context.recipe.settings
     limits = (settings.overscan_low, settings.overscan_high) if context.darks.corrected else (-np.inf, np.inf)
     values, damaged = stack.values.copy(), stack.damaged.copy()
     lost = stack.damaged | stack.saturated
-    for rows in context.recipe.layout.image_rows().reshape(2, -1):
+    bias = np.float32(MEDIAN_OF_MINIMUM) * context.darks.noise
+    for half, rows in enumerate(context.recipe.layout.image_rows().reshape(2, -1)):
         block = slice(rows[0], rows[-1] + 1)
         slots = [np.where(lost[..., block, s::N_SLOTS], np.inf, values[..., block, s::N_SLOTS]) for s in OVERSCAN_SLOTS]
         background = np.clip(running_median(np.minimum(*slots), settings.overscan_rows), *limits)
-        background += np.float32(BIAS_PER_DIFFERENCE) * typical_difference(*slots)[..., None, :]
+        background -= bias[:, half, None, :]
         background = np.repeat(background.astype(np.float32), N_SLOTS, axis=-1)
         values[..., block, :] -= background
         damaged[..., block, :] |= np.isnan(background)
@@ -56,16 +55,6 @@ def running_median(values: NDArray[np.float32], window: int) -> NDArray[np.float
     median = np.where(count[..., 0] > 0, np.float32(0.5) * (lower + upper), np.float32(np.nan))
     edge = [(0, 0)] * (median.ndim - 2) + [(window // 2, window // 2), (0, 0)]
     return np.pad(median, edge, mode="edge")
-
-
-def typical_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Median of |a - b| over the axis before the last where both are finite; 0 where none is."""
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(a - b)
-    difference = np.sort(np.where(np.isfinite(difference), difference, np.inf), axis=-2)
-    count = np.isfinite(difference).sum(axis=-2, keepdims=True)
-    median = np.take_along_axis(difference, np.minimum(count // 2, a.shape[-2] - 1), axis=-2)
-    return np.where(count > 0, median, np.float32(0))[..., 0, :].astype(np.float32)
 
 
 @preprocessing_steps.register("subtract_overscan_polynomial")

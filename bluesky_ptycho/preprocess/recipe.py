@@ -22,6 +22,8 @@ from .tones import find_tones
 
 OVERSCAN_NOISE = 0.05
 """Variance of the running median over 21 rows of the lesser of two overscan samples, over that of one sample."""
+LEAST_NOISE = 0.02
+"""Read noise in photons below which it makes no difference."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class PreparedDarks:
         Bad pixels of the image.
     corrected : bool
         Whether `mean` was measured.
+    noise : ndarray (K, 2, 96) float32
+        Noise in ADU of a sample without dark, for each half (upper first) and group of 12 columns.
     photons : SinglePhotons
         How single photons are told from noise.
     grain : float
@@ -116,6 +120,7 @@ class PreparedDarks:
     mean: NDArray[np.float32]
     bad: NDArray[np.bool_]
     corrected: bool
+    noise: NDArray[np.float32]
     photons: SinglePhotons
     grain: float = 1.0
     tones: tuple[tuple[NDArray[np.float64], ...], ...] = ()
@@ -226,18 +231,24 @@ def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> Prepared
             image[recipe.user_bad] = np.nan
         recipe.put_image(mean[k], recipe.image_of(mean[k]) + image)
     bad = np.ascontiguousarray(np.isnan(recipe.image_of(mean)))
-    photons = _single_photons(darks, recipe)
+    noise = np.stack([_noise(None if darks is None else darks[k], recipe) for k in range(n_exposures)])
+    # The longest exposure has the dim pixels.
+    typical = float(np.median(noise[recipe.exposure_groups[0][0]]))
+    in_photons = typical * math.sqrt(1 + OVERSCAN_NOISE) * recipe.photons_per_adu
+    photons = SinglePhotons(max(in_photons, LEAST_NOISE))
     grain = float(photons.worths.max()) if recipe.counts_single_photons else 1.0
-    return PreparedDarks(mean, bad, darks is not None, photons, grain, tuple(tones))
+    return PreparedDarks(mean, bad, darks is not None, noise, photons, grain, tuple(tones))
 
 
-def _single_photons(darks: Sequence[DarkModel] | None, recipe: Recipe) -> SinglePhotons:
-    """Return how to count with the noise of the longest exposure, which has the dim pixels."""
-    longest = recipe.exposure_groups[0][0]
-    dark = darks[longest] if darks else None
-    noise = recipe.settings.read_noise if dark is None or not dark.read_noise else dark.read_noise
-    of_dark = 1 / dark.n if dark is not None else 0.0
-    return SinglePhotons(noise * math.sqrt(1 + of_dark + OVERSCAN_NOISE) * recipe.photons_per_adu)
+def _noise(dark: DarkModel | None, recipe: Recipe) -> NDArray[np.float32]:
+    """Return the noise ``(2, 96)`` of samples without dark; channels that the darks don't tell have the usual one."""
+    channels = np.full(N_CHANNELS, np.nan, dtype=np.float32)
+    if dark is not None and dark.read_noise is not None:
+        channels = dark.read_noise
+    usual = recipe.settings.read_noise if np.isnan(channels).all() else float(np.nanmedian(channels))
+    halves = np.where(np.isnan(channels), np.float32(usual), channels).reshape(2, -1)
+    in_place = np.stack([halves[0], halves[1, ::-1]])  # the lower half is read from its other end
+    return np.asarray(in_place * math.sqrt(1 + (1 / dark.n if dark is not None else 0)), dtype=np.float32)
 
 
 def _bad_channels(sigma: NDArray[np.float32], layout: Layout, factor: float) -> NDArray[np.bool_]:

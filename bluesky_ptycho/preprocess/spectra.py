@@ -66,11 +66,8 @@ class ChannelStatistics:
         about_mean = self._power - np.abs(self._sum) ** 2 / np.maximum(n, 1)
         return np.where(n > 1, np.maximum(about_mean, 0) / np.maximum(n - 1, 1), 0).astype(np.float32)
 
-    def read_noise(self) -> float | None:
-        """Return the median rms noise of the channels in ADU; None without a channel that is whole in two frames."""
-        whole = self._counts > 1
-        if not whole.any():
-            return None
-        n, (total, squares) = self._counts[whole, None], self._differences[:, whole]
-        variance = np.mean((squares - total**2 / n) / (n - 1), axis=1) / 2
-        return float(np.sqrt(np.median(variance)))
+    def read_noise(self) -> NDArray[np.float32]:
+        """Return each channel's rms noise in ADU, ``(192,)``; NaN for those that are not whole in two frames."""
+        n, (total, squares) = self._counts[:, None], self._differences
+        variance = np.mean((squares - total**2 / np.maximum(n, 1)) / np.maximum(n - 1, 1), axis=1) / 2
+        return np.where(self._counts > 1, np.sqrt(np.maximum(variance, 0)), np.nan).astype(np.float32)

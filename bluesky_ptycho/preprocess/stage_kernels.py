@@ -207,22 +207,34 @@ def count_cells(
 
 @_jit
 def choose_thresholds(
-    light: Any, valid: Any, first_false: Any, variance: Any, darkest: Any, limits: Any, worths: Any, thresholds: Any,
-    worth: Any,
+    light: Any, valid: Any, first_false: Any, variance: Any, darkest: Any, limits: Any, worths: Any, row: Any,
+    thresholds: Any, worth: Any,
 ) -> None:  # fmt: skip
-    """Write the threshold of each cell from the light of the 3 × 3 about it, and what a single photon is worth."""
+    """Write the threshold of each cell from the light of the 3 × 3 about it, and what a single photon is worth.
+
+    `row` (2, columns) is scratch.
+    """
     rows, columns = light.shape
     low, high = limits[0], limits[1]
     steps = np.float32(len(worths) - 1) / (high - low)
+    total, count = row[0], row[1]
     for i in range(rows):
-        top, bottom = max(i - 1, 0), min(i + 2, rows)
+        total[:columns], count[:columns] = light[i], valid[i]
+        for near in (i - 1, i + 1):
+            if 0 <= near < rows:
+                for k in range(columns):
+                    total[k] += light[near, k]
+                    count[k] += valid[near, k]
         for k in range(columns):
-            total, count = np.float32(0), np.float32(0)
-            for y in range(top, bottom):
-                for x in range(max(k - 1, 0), min(k + 2, columns)):
-                    total += light[y, x]
-                    count += valid[y, x]
-            mean = max(total / max(count, np.float32(1)) - first_false, darkest)
+            before, after = max(k - 1, 0), min(k + 1, columns - 1)
+            photons, pixels = total[k], count[k]
+            if before < k:
+                photons += total[before]
+                pixels += count[before]
+            if after > k:
+                photons += total[after]
+                pixels += count[after]
+            mean = max(photons / max(pixels, np.float32(1)) - first_false, darkest)
             threshold = min(max(np.float32(0.5) - variance * np.log(mean), low), high)
             place = (threshold - low) * steps
             index = min(int(place), len(worths) - 2)

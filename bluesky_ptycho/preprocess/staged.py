@@ -15,6 +15,7 @@ from . import stage_kernels as stages
 from .background import MIN_SHARE, drift_of, tone_rounds, tone_tables
 from .kernels import BAD, assemble_frame, find_background, flag_pixels, make_scratch, merge_image
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns, shift_channels, wire_word_of_channel
+from .overscan import MEDIAN_OF_MINIMUM
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
 from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, SINGLE, SinglePhotons
@@ -70,7 +71,7 @@ class StagedChain:
         raw = _assembled(frame, recipe, buffers)
         buffers.state[:] = known.state
         for k in range(len(raw)):
-            self._clean_exposure(raw[k], darks.mean[k], known.tones[k], buffers, k, darks.corrected)
+            self._clean_exposure(raw[k], darks, known.tones[k], buffers, k)
         self._to_image(raw, darks, buffers)
         if recipe.counts_single_photons:
             self._count_singles(darks.photons, buffers)
@@ -110,14 +111,14 @@ class StagedChain:
         limits = np.array([LOWEST, HIGHEST], dtype=np.float32)
         stages.choose_thresholds(
             light, valid, photons.first_false, np.float32(photons.noise**2), np.float32(DARKEST), limits,
-            photons.worths, thresholds, worth,
+            photons.worths, buffers.row, thresholds, worth,
         )  # fmt: skip
         stages.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
 
     def _clean_exposure(
-        self, raw: Any, dark: Any, tones: list[Tone], buffers: _Buffers, k: int, corrected: bool
+        self, raw: NDArray[np.uint16], darks: PreparedDarks, tones: list[Tone], buffers: _Buffers, k: int
     ) -> None:
-        settings, state, values = self._recipe.settings, buffers.state[k], buffers.values[k]
+        settings, state, values, dark = self._recipe.settings, buffers.state[k], buffers.values[k], darks.mean[k]
         gain_bits = np.uint16(GAIN_BITS[settings.gain])
         flag_pixels(raw, gain_bits, self._rows, self._columns, state, buffers.flagged_rows)
         if not self._direct:
@@ -126,10 +127,11 @@ class StagedChain:
             stages.flag_overscan(raw, gain_bits, self._rows, state)
             stages.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
         else:
-            limits = (settings.overscan_low, settings.overscan_high) if corrected else (-np.inf, np.inf)
+            limits = (settings.overscan_low, settings.overscan_high) if darks.corrected else (-np.inf, np.inf)
+            bias = np.float32(MEDIAN_OF_MINIMUM) * darks.noise[k]
             find_background(
                 raw, dark, gain_bits, self._rows, settings.overscan_rows, np.array(limits, dtype=np.float32),
-                buffers.scratch, state, buffers.flagged_rows, buffers.level,
+                bias, buffers.scratch, state, buffers.flagged_rows, buffers.level,
             )  # fmt: skip
         if self._direct:
             return

@@ -335,5 +335,7 @@ def test_kernels_compile_where_numba_finds_no_place_for_its_cache(monkeypatch):
         return real(**options)
 
     monkeypatch.setattr(compiled.numba, "njit", nowhere_to_write)
-    select = kernels._jit(kernels.select.py_func)
-    assert select(np.array([5.0, 1.0, 4.0, 2.0], dtype=np.float32), 4, 2) == 4.0
+    merge = kernels._jit(kernels.merge_pixel.py_func)
+    values, states = np.array([5.0, 3.0], dtype=np.float32), np.zeros(2, dtype=np.uint8)
+    groups, factors = np.array([[1, -1], [0, -1], [-1, -1]]), np.array([1.0, 10.0], dtype=np.float32)
+    assert merge(values, states, groups, factors) == (3.0, 0)

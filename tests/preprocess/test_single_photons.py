@@ -73,13 +73,13 @@ def test_read_noise_comes_from_the_darks_without_drift_and_pattern():
     camera = Camera(seed=6, sigma=1.4, drift=5.0)
     dark = camera.darks(10)
     rounded = np.sqrt(1.4**2 + 1 / 12)
-    assert dark.read_noise == pytest.approx(rounded, rel=0.02)
+    assert np.median(dark.read_noise) == pytest.approx(rounded, rel=0.02)
     assert np.nanmedian(dark.sigma) > 2 * rounded
     recipe = make_recipe(make_plan(), PreprocessSettings())
     prepared = prepare_darks((dark,), recipe)
-    assert prepared.photons.noise == pytest.approx(rounded / 3.2 * np.sqrt(1.15), rel=0.02)
+    assert prepared.photons.noise == pytest.approx(rounded / 3.2 * np.sqrt(1.1 * 1.05), rel=0.02)
     assert prepare_darks(None, recipe).photons.noise == pytest.approx(0.9 / 3.2 * np.sqrt(1.05))
-    assert camera.darks(1).read_noise is None
+    assert np.isnan(camera.darks(1).read_noise).all()
 
 
 def test_a_dim_image_comes_out_with_its_photons():

@@ -1,7 +1,7 @@
 /* The fused FCCD chain on the GPU: preset "cosmic" from raw words to solver pixels.
 
    The same as the steps "descramble" to "orient" of preprocess/steps.py, overscan.py and single_photons.py,
-   which the tests compare it with. The kernels in their order: read_overscan, find_bias, find_background,
+   which the tests compare it with. The kernels in their order: read_overscan, find_background,
    make_image, count_cells and count_singles where each pixel has its own threshold, sum_boxes. No thread waits
    for another: what needs the result of others is the next kernel's.
 
@@ -30,7 +30,6 @@ struct Run {
     int binning;           /* raw pixels per side of one */
     int first_row, first_column; /* of the window in the image; may lie outside */
     int has_factor;        /* whether there is a factor for each pixel of the image */
-    float bias;            /* of the lesser of two samples, in units of the median of their difference */
     float photons_per_adu;
     float floor;           /* photons; less than that in a raw pixel becomes 0 */
 };
@@ -51,10 +50,10 @@ struct Singles {
 
 __device__ int this_thread() { return (int)(blockIdx.x * blockDim.x + threadIdx.x); }
 
-/* Overscan of each row and channel: the lesser of the two slots and their difference, (frame, row, channel).
+/* Overscan of each row and channel: the lesser of the two slots, (frame, row, channel).
    where: (slot, row, channel); dark: (exposure, slot, row, channel), NaN where bad. */
 extern "C" __global__ void read_overscan(
-    Run run, const unsigned short *raw, const int *where, const float *dark, float *lesser, float *difference)
+    Run run, const unsigned short *raw, const int *where, const float *dark, float *lesser)
 {
     int n = run.rows * run.channels, i = this_thread(), frame = blockIdx.y;
     if (i >= n)
@@ -67,35 +66,11 @@ extern "C" __global__ void read_overscan(
         float zero = dark[s * n + i];
         slots[s] = word >= ADC_MASK || zero != zero ? LOST : (float)word - zero;
     }
-    float low = slots[0] < slots[1] ? slots[0] : slots[1], high = slots[0] < slots[1] ? slots[1] : slots[0];
-    lesser[(size_t)frame * n + i] = low;
-    difference[(size_t)frame * n + i] = high == LOST ? LOST : high - low;
-}
-
-/* How far the lesser slot lies below the mean of both, (frame, half, channel): from the median difference over
-   the rows of the half. Each thread ranks the difference of one row; the one that is the median writes. */
-extern "C" __global__ void find_bias(Run run, const float *difference, float *bias)
-{
-    int i = this_thread(), n_rows = run.rows / 2, frame = blockIdx.y;
-    if (i >= run.rows * run.channels)
-        return;
-    int row = i / run.channels, channel = i % run.channels, half = row / n_rows;
-    row -= half * n_rows;
-    const float *column = difference + ((size_t)frame * run.rows + half * n_rows) * run.channels + channel;
-    float mine = column[row * run.channels];
-    int known = 0, rank = 0;
-    for (int r = 0; r < n_rows; r++) {
-        float value = column[r * run.channels];
-        known += value < LOST;
-        rank += value < mine || (value == mine && r < row);
-    }
-    float *to = bias + ((size_t)frame * 2 + half) * run.channels + channel;
-    if (known == 0 ? row == 0 : rank == known / 2)
-        *to = known == 0 ? 0.0f : run.bias * mine;
+    lesser[(size_t)frame * n + i] = slots[0] < slots[1] ? slots[0] : slots[1];
 }
 
 /* Background of each row and channel, (frame, row, channel): running median over the rows of the half, clamped,
-   bias added. At both ends the last whole window serves. LOST where a window has nothing. */
+   bias (exposure, half, channel) taken off. At both ends the last whole window serves. LOST where a window has nothing. */
 extern "C" __global__ void find_background(
     Run run, float low, float high, const float *lesser, const float *bias, float *background)
 {
@@ -128,7 +103,7 @@ extern "C" __global__ void find_background(
     }
     float median = 0.5f * (lower + upper);
     median = median < low ? low : median > high ? high : median;
-    *to = median + bias[((size_t)frame * 2 + half) * run.channels + channel];
+    *to = median - bias[((size_t)(frame % run.exposures) * 2 + half) * run.channels + channel];
 }
 
 /* The frames of one scan point and what belongs to them; dark and background: (exposure, row, column or channel). */
