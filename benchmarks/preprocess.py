@@ -34,6 +34,7 @@ from bluesky_ptycho.callbacks.document_keys import FrameSource
 from bluesky_ptycho.callbacks.frame_reader import FrameReader
 from bluesky_ptycho.preprocess import Pipeline, PreprocessSettings, kernels, make_pipeline, stage_kernels, staged
 from bluesky_ptycho.preprocess.layouts import GAIN_BITS, image_columns
+from bluesky_ptycho.preprocess.overscan import MEDIAN_OF_MINIMUM
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
 
 from .preprocess_reference import Reference
@@ -230,7 +231,8 @@ def _fused_shares(scene: Scene, frames: np.ndarray, pipeline: Pipeline) -> dict[
     """Time the whole and its parts on one frame after the other, and take medians: a busy moment hits all alike."""
     settings = pipeline.settings
     recipe = make_recipe(scene.plan, settings)
-    dark = prepare_darks(scene.darks, recipe).mean[0]
+    darks = prepare_darks(scene.darks, recipe)
+    dark, bias = darks.mean[0], np.float32(MEDIAN_OF_MINIMUM) * darks.noise[0]
     rows, columns = recipe.layout.image_rows(), image_columns()
     gain_bits = np.uint16(GAIN_BITS[settings.gain])
     limits = np.array([settings.overscan_low, settings.overscan_high], dtype=np.float32)
@@ -243,13 +245,13 @@ def _fused_shares(scene: Scene, frames: np.ndarray, pipeline: Pipeline) -> dict[
 
     def overscan(raw: np.ndarray) -> None:
         kernels.find_background(
-            raw, dark, gain_bits, rows, settings.overscan_rows, limits, scratch, state, flagged, background
+            raw, dark, gain_bits, rows, settings.overscan_rows, limits, bias, scratch, state, flagged, background
         )
 
     runs: dict[str, Callable[[np.ndarray], Any]] = {
         "whole": lambda raw: pipeline(raw[None, None], scene.darks),
         "flag_pixels": flag,
-        "overscan median and bias": overscan,
+        "overscan median": overscan,
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for raw in (frames[0, 0], *frames[:, 0]):
