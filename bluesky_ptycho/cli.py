@@ -183,7 +183,7 @@ def _replay(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .output import make_directory, write_output
+    from .output import await_outcome, make_directory, write_output
     from .replay import replay, scan_seconds
 
     with (
@@ -193,11 +193,13 @@ def _replay(options: argparse.Namespace) -> int:
         remember_catalog(catalog.name)
         make_directory(options.output)
         uid = replay(options.uid, catalog, live)
-        live.wait()
+        _, ended_early = await_outcome(live)
         outcome = live.outcome(uid)
         if outcome is None:
             raise NotFoundError(f"run {uid} carries no ptychography scan that could be reconstructed")
         write_output(options.output, outcome, scan_seconds=scan_seconds(catalog[uid]))
+    if ended_early:
+        raise KeyboardInterrupt
     return 0 if outcome.update.exit_status == "success" else 1
 
 

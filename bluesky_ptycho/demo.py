@@ -20,7 +20,7 @@ from .callbacks.progress_bar import ProgressBar
 from .catalog import open_catalog, remember_catalog
 from .errors import PreflightError, PtychoError, SettingsError
 from .frames import Snapshot
-from .output import write_output
+from .output import await_outcome, write_output
 from .recon.metrics import object_nrmse, scanned_box
 from .terminal import say
 
@@ -140,7 +140,8 @@ def run_demo(options: DemoOptions) -> int:
                 interrupted = True
                 say(_interruption(live))
                 run_engine.abort("interrupted by the user")
-            outcome = live.wait(FINISH_TIMEOUT_S)
+            outcome, ended_early = await_outcome(live, FINISH_TIMEOUT_S)
+            interrupted |= ended_early
             if outcome is None and interrupted:  # before the first document
                 raise KeyboardInterrupt
             if outcome is None:

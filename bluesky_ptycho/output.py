@@ -10,10 +10,11 @@ from .errors import PtychoError
 from .figure import save_reconstruction_png
 from .io.cxi import write_result_cxi
 from .summary import Summary
+from .terminal import say
 from .versions import software_versions
 
 if TYPE_CHECKING:
-    from .callbacks import Outcome
+    from .callbacks import LivePtycho, Outcome
 
 
 def make_directory(path: Path) -> None:
@@ -97,3 +98,13 @@ def write_output(
 def say_where(text: str, directory: Path, names: Iterable[str]) -> None:
     """Print the last line of a command: what came out, and which files hold it."""
     print(f"{text}; {directory}/ holds {', '.join(sorted(names))}")  # noqa: T201
+
+
+def await_outcome(live: LivePtycho, timeout_s: float | None = None) -> tuple[Outcome | None, bool]:
+    """Wait for the analysis of the last run; tell whether Ctrl-C ended it early, with what it had."""
+    try:
+        return live.wait(timeout_s), False
+    except KeyboardInterrupt:
+        say("interrupted: the reconstruction ends with what it has")
+        live.hurry()
+        return live.wait(timeout_s), True

@@ -184,7 +184,8 @@ class Analysis(threading.Thread):
             self._maybe_send(solver)
         if not self._cancelled.is_set():
             solver.finish()
-        return solver.snapshot(frc=self._settings.frc, exact_residual=True)
+        frc = self._settings.frc and not self._cancelled.is_set()
+        return solver.snapshot(frc=frc, exact_residual=True)
 
     def _rescue(self) -> Snapshot | None:
         """Return the state after a failure if it can be had."""

@@ -222,6 +222,13 @@ class LivePtycho:
     def __repr__(self) -> str:
         return f"<LivePtycho {self.status()}>"
 
+    def hurry(self) -> None:
+        """Ask the running analyses to end with what they have: no more passes, no FRC."""
+        with self._lock:
+            running = list(self._running.values())
+        for analysis in running:
+            analysis.cancel()
+
     def close(self, timeout: float | None = 60.0) -> None:
         """Take no more documents, and wait for what is under way; runs still open end with what they have."""
         with self._lock:

@@ -10,6 +10,7 @@ import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
 from bluesky_ptycho.errors import NotFoundError, PtychoError
+from bluesky_ptycho.output import await_outcome
 from bluesky_ptycho.recon import IncrementalSolver
 from bluesky_ptycho.scan_plan import Illumination
 
@@ -316,3 +317,26 @@ def test_frames_and_threads_of_a_finished_run_are_given_back_at_once(tmp_path, s
             assert not set(threading.enumerate()) - before
     finally:
         gc.enable()
+
+
+def test_ctrl_c_after_the_last_frame_ends_with_what_there_is(tmp_path, scan, monkeypatch):
+    """A million passes were asked for; the result comes at once, whole but for the FRC."""
+    run = make_run(tmp_path, scan)
+    with LivePtycho(SETTINGS.with_changes(passes=1_000_000, frc=True)) as live:
+        play(live, documents_in_order(run, scan))
+        wait, calls = live.wait, []
+
+        def interrupted_once(timeout=None):
+            calls.append(timeout)
+            if len(calls) == 1:
+                while live.progress() is None or live.progress().iteration < 3:
+                    time.sleep(0.01)
+                raise KeyboardInterrupt
+            return wait(timeout)
+
+        monkeypatch.setattr(live, "wait", interrupted_once)
+        outcome, ended_early = await_outcome(live, 60)
+    assert ended_early and outcome.update.exit_status == "success"
+    assert outcome.progress.used == 64
+    assert np.isfinite(outcome.snapshot.residual) and outcome.snapshot.frc is None
+    assert outcome.snapshot.iteration < 100_000
