@@ -139,16 +139,24 @@ class DarkAccumulator:
             self._channels.add(values, good, sign)
 
     def merge(self, other: DarkAccumulator) -> None:
-        """Add all that `other` has gathered."""
+        """Add all that `other` has gathered.
+
+        Raises
+        ------
+        MetadataError
+            If its frames differ in shape or gain.
+        """
         if other._sums is None:
             return
         if self._sums is None:
             self._sums, self._counts = np.zeros_like(other._sums), np.zeros_like(other._counts)
-            self._gain = other._gain
             if other._channels is not None:
                 self._channels = ChannelStatistics(self._layout)
         if other._counts.shape != self._counts.shape:
             raise MetadataError(f"dark frames have shape {other._counts.shape}; expected {self._counts.shape}")
+        if None not in (self._gain, other._gain) and self._gain != other._gain:
+            raise MetadataError(f"dark frames were taken with gain {other._gain}; expected {self._gain}")
+        self._gain = other._gain if self._gain is None else self._gain
         self._sums += other._sums
         self._counts += other._counts
         self._n += other._n
@@ -178,6 +186,8 @@ class DarkAccumulator:
     def _read(self, frame: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return values (0 where damaged) and which are good."""
         if self._layout.fccd:
+            if not frame.any():  # it never came; at gain ×8 its bits would be right
+                return np.zeros(frame.shape), np.zeros(frame.shape, dtype=bool)
             if self._gain is None:
                 self._gain = _gain_of(frame)
             good = (frame & (DAMAGED_BIT | GAIN_BITS[1])) == GAIN_BITS[self._gain]
