@@ -53,10 +53,9 @@ class FusedChain:
         self._groups, self._factors = exposure_table(recipe)
         width = recipe.frame_shape[1]
         self._factor = np.zeros((0, width), dtype=np.float32)
-        given = [factor for factor in (recipe.flat, recipe.beamstop) if factor is not None]
-        if given:
+        if (factor := recipe.pixel_factors) is not None:
             self._factor = np.ones((grid.image_shape[0], width), dtype=np.float32)
-            self._factor[:, self._columns] = np.prod(given, axis=0)
+            self._factor[:, self._columns] = factor
         self._known: tuple[PreparedDarks, _KnownDamage] | None = None
 
     def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:

@@ -65,8 +65,8 @@ class GpuChain:
         groups, factors = exposure_table(recipe)
         self._order = self._upload(groups[:-1], np.int32)
         self._time_factors = self._upload(factors, np.float32)
-        given = [factor for factor in (recipe.flat, recipe.beamstop) if factor is not None]
-        self._factor = self._upload(np.prod(given, axis=0) if given else np.zeros(1), np.float32)
+        factor = recipe.pixel_factors
+        self._factor = self._upload(np.zeros(1) if factor is None else factor, np.float32)
         self._run = _run_of(recipe)
         self._darks: _DeviceDarks | None = None
         self._lock = threading.Lock()
@@ -177,8 +177,8 @@ def _run_of(recipe: Recipe) -> NDArray[Any]:
         "binning": grid.binning,
         "first_row": grid.first[0],
         "first_column": grid.first[1],
-        "has_factor": recipe.flat is not None or recipe.beamstop is not None,
-        "photons_per_adu": recipe.photons_per_adu,
+        "has_factor": recipe.pixel_factors is not None,
+        "photons_per_adu": recipe.photons_per_adu * recipe.n_summed,
         "floor": recipe.floor,
     }
     return _record(values, RUN)

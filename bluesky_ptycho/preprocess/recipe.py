@@ -71,6 +71,19 @@ class Recipe:
         return self.layout.fccd and self.settings.photon_threshold is None and self.settings.clip_negative
 
     @property
+    def n_summed(self) -> int:
+        """Repeats of the longest exposure in whose sum single photons are counted: in their mean one is a fraction."""
+        return len(self.exposure_groups[0]) if self.counts_single_photons else 1
+
+    @property
+    def pixel_factors(self) -> NDArray[np.float32] | None:
+        """Factors for each pixel of the raw image that come after the threshold: flat field, beamstop, repeats."""
+        given = [factor for factor in (self.flat, self.beamstop) if factor is not None]
+        if self.n_summed > 1:
+            given.append(np.full(self.grid.image_shape, 1 / self.n_summed, dtype=np.float32))
+        return np.prod(given, axis=0, dtype=np.float32) if given else None
+
+    @property
     def background_limit(self) -> float:
         """Magnitude in ADU below which a sample is background."""
         return self.settings.background_photons / self.photons_per_adu
@@ -110,11 +123,12 @@ class PreparedDarks:
     noise : ndarray (K, 2, 96) float32
         Noise in ADU of a sample without dark, for each half (upper first) and group of 12 columns.
     photons : SinglePhotons
-        How single photons are told from noise.
+        How single photons are told from noise, in the sum of the longest exposure's repeats.
     grain : float
         What a noise pixel that is taken for a photon counts as.
     tones : tuple of tuple of ndarray
-        For each exposure and channel its tones as :func:`tones.find_tones` gives them; may be empty.
+        For each exposure and channel its tones as :func:`tones.find_tones` gives them; empty without darks, and an
+        exposure's where its darks do not tell.
     """
 
     mean: NDArray[np.float32]
@@ -220,8 +234,8 @@ def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> Prepared
             sigma = recipe.in_place(dark.sigma)
             values = np.where(_bad_channels(sigma, recipe.layout, settings.bad_channel_sigma), np.nan, values)
         mean[k] = values
-        if dark.power is not None:
-            tones.append(tuple(find_tones(dark.power, dark.n, settings.tone_threshold, settings.tone_limit)))
+        limits = settings.tone_threshold, settings.tone_limit
+        tones.append(() if dark.power is None else tuple(find_tones(dark.power, dark.n, *limits)))
     longest = max(recipe.exposures_s)
     for k, exposure in enumerate(recipe.exposures_s):
         image = np.zeros(recipe.grid.image_shape, dtype=np.float32)
@@ -234,9 +248,9 @@ def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> Prepared
     noise = np.stack([_noise(None if darks is None else darks[k], recipe) for k in range(n_exposures)])
     # The longest exposure has the dim pixels.
     typical = float(np.median(noise[recipe.exposure_groups[0][0]]))
-    in_photons = typical * math.sqrt(1 + OVERSCAN_NOISE) * recipe.photons_per_adu
+    in_photons = typical * math.sqrt((1 + OVERSCAN_NOISE) * recipe.n_summed) * recipe.photons_per_adu
     photons = SinglePhotons(max(in_photons, LEAST_NOISE))
-    grain = float(photons.worths.max()) if recipe.counts_single_photons else 1.0
+    grain = float(photons.worths.max()) / recipe.n_summed if recipe.counts_single_photons else 1.0
     return PreparedDarks(mean, bad, darks is not None, noise, photons, grain, tuple(tones))
 
 
@@ -256,6 +270,7 @@ def _bad_channels(sigma: NDArray[np.float32], layout: Layout, factor: float) -> 
     rows = layout.image_rows().reshape(2, -1)
     data = [s for s in range(N_SLOTS) if s not in OVERSCAN_SLOTS]
     tiles = sigma[rows].reshape(2, rows.shape[1], -1, N_SLOTS)[..., data]
-    noise = np.nanmedian(tiles, axis=(1, 3))  # half, channel
-    bad = noise > factor * np.median(noise)
+    known = np.asarray(np.isfinite(tiles).any(axis=(1, 3)))  # half, channel
+    noise = np.nanmedian(np.where(known[:, None, :, None], tiles, 0), axis=(1, 3))
+    bad = known & (noise > factor * np.median(noise[known])) if known.any() else known
     return np.repeat(np.repeat(bad, N_SLOTS, axis=1), layout.half_rows, axis=0)

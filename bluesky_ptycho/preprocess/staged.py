@@ -47,9 +47,8 @@ class StagedChain:
         self._direct = not self._polynomial and not self._background and len(recipe.exposures_s) == 1
         self._rows, self._columns = recipe.layout.image_rows(), image_columns()
         self._groups, self._factors = exposure_table(recipe)
-        given = [factor for factor in (recipe.flat, recipe.beamstop) if factor is not None]
-        empty = np.zeros((0, 0), dtype=np.float32)
-        self._factor = np.prod(given, axis=0, dtype=np.float32) if given else empty
+        factor = recipe.pixel_factors
+        self._factor = np.zeros((0, 0), dtype=np.float32) if factor is None else factor
         self._resampling = _Resampling.of(recipe)
         self._buffers = threading.local()
         self._prepared: tuple[PreparedDarks, _KnownDark] | None = None
@@ -91,7 +90,8 @@ class StagedChain:
 
     def _to_image(self, raw: NDArray[np.uint16], darks: PreparedDarks, buffers: _Buffers) -> None:
         """Write photons and what is lost, exposures merged."""
-        image, lost, scale = buffers.image, buffers.lost, np.float32(self._recipe.photons_per_adu)
+        image, lost = buffers.image, buffers.lost
+        scale = np.float32(self._recipe.photons_per_adu * self._recipe.n_summed)
         if self._direct:
             stages.image_of_raw(
                 raw[0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale, image, lost

@@ -118,8 +118,9 @@ def photons(stack: Stack, context: Context) -> Stack:
     recipe = context.recipe
     values = np.where(stack.damaged, np.float32(0), stack.values * np.float32(recipe.photons_per_adu))
     if recipe.counts_single_photons:
-        counted = context.darks.photons.count(values, ~(stack.damaged | stack.saturated))
-        return dataclasses.replace(stack, values=counted)
+        repeats = np.float32(recipe.n_summed)
+        counted = context.darks.photons.count(values * repeats, ~(stack.damaged | stack.saturated))
+        return dataclasses.replace(stack, values=counted / repeats)
     kept = dilate(values >= np.float32(recipe.floor), recipe.settings.threshold_reach or 0)
     if recipe.settings.clip_negative:
         values = np.maximum(values, np.float32(0))

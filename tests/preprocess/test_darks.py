@@ -69,6 +69,27 @@ def test_lost_packets_are_left_out_pixel_by_pixel():
     assert model.bad_pixels(5.0)[4, 4]
 
 
+def test_a_first_frame_that_is_empty_does_not_decide_the_gain():
+    accumulator = DarkAccumulator("fccd-assembled")
+    accumulator.add(np.concatenate([np.zeros_like(FRAMES[:1]), FRAMES]))
+    whole = DarkAccumulator("fccd-assembled")
+    whole.add(FRAMES)
+    assert accumulator.model(0.1).gain == 1
+    np.testing.assert_array_equal(accumulator.model(0.1).mean, whole.model(0.1).mean)
+
+
+def test_darks_of_two_gains_are_not_merged():
+    one, other = DarkAccumulator("fccd-assembled"), DarkAccumulator("fccd-assembled")
+    one.add(FRAMES[:0])
+    other.add(FRAMES & 0x1FFF)
+    one.merge(other)
+    assert one.model(0.1).gain == 8
+    other = DarkAccumulator("fccd-assembled")
+    other.add(FRAMES)
+    with pytest.raises(MetadataError, match="gain 1; expected 8"):
+        one.merge(other)
+
+
 def test_plain_frames_use_all_bits_and_skip_nan():
     accumulator = DarkAccumulator("plain")
     accumulator.add(np.array([[[50000.0, np.nan]], [[50002.0, 4.0]]]))
@@ -103,6 +124,28 @@ def test_a_noisy_channel_is_bad_as_a_whole_and_only_it():
     expected = np.zeros((960, 960), dtype=bool)
     expected[480:, 500:510] = True
     np.testing.assert_array_equal(bad, expected)
+
+
+def test_a_channel_that_never_came_hides_no_noisy_one():
+    model = Camera(3).darks(n=4)
+    mean, sigma = model.mean.copy(), model.sigma.copy()
+    mean[:520, :12] = sigma[:520, :12] = np.nan
+    sigma[520:, 12 * 50 : 12 * 51] *= 4
+    recipe = make_recipe(make_plan(), PreprocessSettings(bad_pixel_sigma=100.0))
+    bad = prepare_darks([dataclasses.replace(model, mean=mean, sigma=sigma)], recipe).bad[0]
+    expected = np.zeros((960, 960), dtype=bool)
+    expected[480:, 500:510] = expected[:480, :10] = True
+    np.testing.assert_array_equal(bad, expected)
+
+
+def test_tones_stay_with_their_exposure_where_other_darks_tell_none():
+    model = Camera(3).darks(n=5)
+    power = np.ones_like(model.power)
+    power[7, 300] = 1e4
+    plan = make_plan(exposures_s=(0.1, 0.01))
+    darks = [dataclasses.replace(model, power=None), dataclasses.replace(model, power=power, exposure_s=0.01)]
+    first, second = prepare_darks(darks, make_recipe(plan, PreprocessSettings(preset="nanosurveyor"))).tones
+    assert not len(first) and [len(lines) for lines in second].index(1) == 7
 
 
 def test_accumulator_refuses_what_does_not_fit():

@@ -92,3 +92,18 @@ def test_a_dim_image_comes_out_with_its_photons():
     own = make_pipeline(make_plan())(frames, (dark,)).photons / 16
     for level in (0.05, 0.4):
         assert own[:, view == level].mean() == pytest.approx(level, abs=0.03)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_repeats_of_a_dim_image_keep_its_photons(fused):
+    """In the mean of three repeats a photon is a third: it is the sum that single ones are counted in."""
+    camera = Camera(seed=13)
+    image = np.full((960, 960), 0.02)
+    image[:, 480:] = 0.3
+    frames = np.stack([camera.frame(image) for _ in range(3)])[None]
+    dark = camera.darks(25)
+    view = solver_view(image) / 16
+    settings = PreprocessSettings(fused=fused)
+    own = make_pipeline(make_plan(exposures_s=(0.1, 0.1, 0.1)), settings)(frames, (dark,) * 3).photons / 16
+    for level in (0.02, 0.3):
+        assert level - 0.01 < own[:, view == level].mean() < level + 0.045
