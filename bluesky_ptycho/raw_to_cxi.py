@@ -11,7 +11,7 @@ import numpy as np
 
 from .callbacks.dark_choice import refuse_unfit
 from .callbacks.document_keys import Point
-from .callbacks.frame_verdicts import FrameVerdicts, count_kinds
+from .callbacks.frame_verdicts import FrameVerdicts, count_kinds, wrong_in_themselves
 from .errors import MetadataError, PtychoError, SettingsError
 from .figure import save_explanation_png
 from .frames import CleanFrames
@@ -160,21 +160,13 @@ def _clean(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter, progress: 
             if readable:
                 clean = pipeline(frames, scan.darks.darks)
                 dark_corrected &= clean.dark_corrected
-                reasons |= _reasons(readable, clean)
+                reasons |= wrong_in_themselves(readable, clean.rejected)
                 flux = clean.flux
                 # What is dim beside the others is known for good when all have been seen.
                 _append(writer, readable, clean, [i for i in range(len(readable)) if i not in reasons], pipeline)
             verdicts.judge([*readable, *lost], reasons, flux)
             line.show(first + len(asked), f"rejected {len(verdicts.rejected)}" if verdicts.rejected else "")
     return verdicts, dark_corrected
-
-
-def _reasons(points: Sequence[Point], clean: CleanFrames) -> dict[int, str]:
-    reasons = dict(clean.rejected)
-    for i, point in enumerate(points):
-        if point.position_m is None or not np.isfinite(point.position_m).all():
-            reasons.setdefault(i, f"position: it is {point.position_m}")
-    return reasons
 
 
 def _append(

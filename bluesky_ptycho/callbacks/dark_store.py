@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import MetadataError
 from ..preprocess import DarkAccumulator, DarkModel
 from ..scan_plan import ScanPlan
 from .document_keys import Point, read_plan
@@ -20,6 +21,8 @@ from .intake import Intake
 
 Darks = tuple[DarkModel, ...]
 """One dark model for each exposure of a scan point."""
+STORED_PATIENCE_S = 1.0
+"""How long to wait for frames of a run that is over: no longer than a file system of the network needs."""
 
 
 class DarkStore:
@@ -145,12 +148,19 @@ class RunDarks:
 def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk: int = 16) -> Darks | None:
     """Make dark models from the stored documents of a run; None if it has no darks of ours.
 
+    Those that cannot be read are left out, as in a live run.
+
     Parameters
     ----------
     documents : iterable of (name, document)
         The whole run, in the order in which a catalog gives it.
     chunk : int
         Frames read at once.
+
+    Raises
+    ------
+    MetadataError
+        If there are darks and none of them can be read.
     """
     intake: Intake | None = None
     for name, doc in documents:
@@ -166,11 +176,14 @@ def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk
     if intake.problem is not None:
         raise intake.problem
     reader: FrameReader | None = None
+    lost: list[str] = []
 
     def read(points: Sequence[Point]) -> tuple[Sequence[Point], NDArray[Any]]:
         nonlocal reader
-        reader = reader or FrameReader(intake.source(dark=True))
-        return points, reader.read(np.array([p.row for p in points]), intake.plan.frames_per_point)
+        reader = reader or FrameReader(intake.source(dark=True), STORED_PATIENCE_S)
+        frames, problems = reader.read_good(np.array([p.row for p in points]), intake.plan.frames_per_point)
+        lost.extend(problems.values())
+        return [p for i, p in enumerate(points) if i not in problems], frames
 
     darks = RunDarks(intake.plan, read)
     try:
@@ -179,4 +192,7 @@ def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk
     finally:
         if reader is not None:
             reader.close()
-    return darks.models()
+    models = darks.models()
+    if models is None and lost:
+        raise MetadataError(lost[0])
+    return models

@@ -20,7 +20,7 @@ from .dark_store import DarkStore, RunDarks
 from .dark_watch import DarkWatch
 from .document_keys import Point
 from .frame_reader import FrameReader
-from .frame_verdicts import FrameVerdicts
+from .frame_verdicts import FrameVerdicts, wrong_in_themselves
 from .intake import Intake
 from .live_settings import LiveSettings
 
@@ -166,7 +166,7 @@ class FrameSupply:
             if self._dark_watch is not None and (message := self._dark_watch.look(readable, frames)):
                 self._note(message)
                 self._dark_store.retire(self._intake.plan, str(self._darks.uid))
-        reasons = self._reasons(readable, clean)
+        reasons = wrong_in_themselves(readable, {} if clean is None else clean.rejected)
         lost = [p for p in points if p.seq_num in unreadable]
         flux = np.zeros(0) if clean is None else clean.flux
         judged = reasons | {len(readable) + i: unreadable[p.seq_num] for i, p in enumerate(lost)}
@@ -179,7 +179,8 @@ class FrameSupply:
 
     def _hold_for_centre(self, points: list[Point]) -> list[Point]:
         """Keep points back until there are as many as the centre of mass is taken of: always the same number."""
-        points = self._held + points
+        # Taken anew after a rewind, a point replaces itself.
+        points = list({p.seq_num: p for p in [*self._held, *points]}.values())
         enough = len(points) >= min(self._to_centre, self._intake.plan.n_points)
         self._held = [] if enough or self._intake.stop is not None else points
         return [] if self._held else points
@@ -210,14 +211,6 @@ class FrameSupply:
     def dark_drift(self) -> float:
         """How far the levels are from the darks, in σ of these; NaN where that is not known."""
         return math.nan if self._dark_watch is None else self._dark_watch.drift.level
-
-    def _reasons(self, points: Sequence[Point], clean: CleanFrames | None) -> dict[int, str]:
-        """Return row → reason for what is wrong with a frame or its place."""
-        reasons = {} if clean is None else dict(clean.rejected)
-        for i, point in enumerate(points):
-            if point.position_m is None or not np.isfinite(point.position_m).all():
-                reasons.setdefault(i, f"position: it is {point.position_m}")
-        return reasons
 
     def _batch(self, points: Sequence[Point], clean: CleanFrames, rows: list[int]) -> Batch:
         positions = np.array([p.position_m for p in points], dtype=np.float64)

@@ -15,6 +15,15 @@ KINDS = ("corrupt", "saturated", "dark", "shape", "unreadable", "position")
 """What a reason begins with: damaged pixels, too much light, none, the wrong shape, no frame in the file, no place."""
 
 
+def wrong_in_themselves(points: Sequence[Point], rejected: Mapping[int, str]) -> dict[int, str]:
+    """Return row → reason for what is wrong with a frame, as `rejected` tells, or with its place."""
+    reasons = dict(rejected)
+    for i, point in enumerate(points):
+        if point.position_m is None or not np.isfinite(point.position_m).all():
+            reasons.setdefault(i, f"position: it is {point.position_m}")
+    return reasons
+
+
 def count_kinds(rejected: Mapping[int, str]) -> dict[str, int]:
     """Return how many points were rejected for each kind of reason, those that occur."""
     counts = Counter(reason.partition(":")[0] for reason in rejected.values())

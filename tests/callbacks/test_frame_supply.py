@@ -1,6 +1,8 @@
 """What the supply makes of a run's darks, as documents come and from the catalog's order."""
 
 import time
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import h5py
 import numpy as np
@@ -10,7 +12,7 @@ from bluesky_ptycho.callbacks import LiveSettings
 from bluesky_ptycho.callbacks.dark_store import DarkStore, darks_of_documents
 from bluesky_ptycho.callbacks.frame_supply import FrameSupply
 from bluesky_ptycho.callbacks.intake import Intake
-from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.errors import MetadataError, SettingsError
 
 from .compose import DATASET, ComposedRun, small_plan
 
@@ -62,6 +64,20 @@ def test_a_dark_taken_again_counts_once_live_and_replayed(rewound):
             assert darks[k].n == 2
             np.testing.assert_allclose(darks[k].mean, last.mean(axis=0), rtol=1e-6)
             np.testing.assert_allclose(darks[k].sigma, last.std(axis=0, ddof=1), rtol=1e-5)
+
+
+def test_a_stored_dark_that_cannot_be_read_costs_itself_only(rewound):
+    """As live; where none can be read that is said."""
+    path = unquote(urlparse(next(doc["uri"] for name, doc in rewound if name == "stream_resource")).path)
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset(DATASET, shape=DARKS.shape, dtype=DARKS.dtype, chunks=(1, 16, 16))
+        data[2:] = DARKS[2:]  # the first point was never written
+    for k, dark in enumerate(darks_of_documents(rewound)):
+        np.testing.assert_array_equal(dark.mean, DARKS[6 + k])
+        assert dark.n == 1
+    Path(path).unlink()
+    with pytest.raises(MetadataError, match="does not exist"):
+        darks_of_documents(rewound)
 
 
 def test_the_backend_holds_for_preprocessing_too(monkeypatch):
@@ -123,3 +139,27 @@ def test_the_first_frames_tell_the_optical_centre(tmp_path, each):
     amplitude = np.concatenate([batch.amplitude for batch in batches if batch is not None])
     lit = amplitude[:4].sum(axis=0)
     assert np.argwhere(lit).tolist() == [[3, 4], [5, 4]]
+
+
+def test_a_point_taken_again_while_it_is_held_for_the_centre_counts_once(tmp_path):
+    positions = np.stack([np.zeros(3), np.arange(3) * 1e-7], axis=1)
+    plan = small_plan(positions)
+    frames = np.zeros((4, 16, 16), np.uint16)
+    frames[:, 9, 6] = [500, 900, 500, 500]
+    run = ComposedRun(plan, tmp_path / "primary.h5", frames)
+    documents = run.open_stream("primary")
+    for row, seq_num in enumerate((1, 2, 2, 3)):
+        documents += [run.event(seq_num, row, positions[seq_num - 1] * 1e6), run.stored(row, row + 1)]
+    intake = Intake(run.start, plan)
+    settings = LiveSettings().with_changes(**{"preprocess.centre_frames": 3})
+    supply = FrameSupply(intake, settings, DarkStore(), lambda note: None)
+    supply.set_up()
+    batches = []
+    for document in [*documents, run.stop()]:
+        intake(*document)
+        while taken := supply.take():
+            batches.append(taken.batch)
+    supply.close()
+    (batch,) = batches
+    assert batch.seq_nums.tolist() == [1, 2, 3]
+    np.testing.assert_allclose((batch.amplitude**2).sum(axis=(1, 2)), 500, rtol=1e-5)
