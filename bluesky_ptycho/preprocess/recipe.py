@@ -207,6 +207,11 @@ def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[n
                 f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
                 "expected first row < last row, first column < last column"
             )
+        if bottom <= 0 or right <= 0 or top >= shape[0] or left >= shape[1]:
+            raise SettingsError(
+                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}, where the image has "
+                f"no pixel; expected rows within 0 to {shape[0]}, columns within 0 to {shape[1]}"
+            )
         rows, columns = (
             slice(max(0, math.floor(low)), max(0, math.ceil(high))) for low, high in ((top, bottom), (left, right))
         )

@@ -65,8 +65,8 @@ class PreprocessSettings(Settings):
     )
     photon_threshold: float | None = setting(
         None,
-        "Raw pixels with less are set to 0; None: the preset's, which for 'cosmic' is each pixel's own, by the light "
-        "around it.",
+        "FCCD pixels with less in the longest exposure are set to 0 (its repeats averaged); None: the preset's, which "
+        "for 'cosmic' is each pixel's own, by the light around it. Plain frames are photons already.",
         low=0.0,
         high=100.0,
         unit="photon",
@@ -75,15 +75,21 @@ class PreprocessSettings(Settings):
         0.9, "Read noise of a sample, for pixels' own thresholds, where darks don't tell it.", low=0.01, unit="ADU"
     )
     threshold_reach: int | None = setting(
-        None, "Pixels next to one above the threshold are kept if a square of this side holds both; 0 or 1: none are.",
+        None,
+        "Pixels next to one above photon_threshold are kept if a square of this side holds both; 0 or 1: none are. "
+        "Pixels' own thresholds know their neighbours anyway.",
         low=0, high=8,
     )  # fmt: skip
     clip_negative: bool = setting(
-        True, "Whether negative photons become 0; without it (and with threshold 0) the noise stays unbiased."
+        True,
+        "Whether negative photons become 0; without it the noise stays unbiased: no pixel has a threshold of its own, "
+        "and a photon_threshold should be 0.",
     )
     overscan_rows: int = setting(21, "Rows of the running median over the overscan, odd.", low=1, high=101)
-    overscan_low: float = setting(-1000.0, "Lower limit of the overscan background.", unit="ADU")
-    overscan_high: float = setting(50.0, "Upper limit of the overscan background.", unit="ADU")
+    overscan_low: float = setting(
+        -1000.0, "Lower limit of the running median over the overscan; without darks there is none.", unit="ADU"
+    )
+    overscan_high: float = setting(50.0, "Upper limit of it; without darks there is none.", unit="ADU")
     overscan_skip: int = setting(
         0, "First rows of a half that the polynomial over the overscan is not fitted to.", low=0, high=400
     )
