@@ -34,7 +34,7 @@ from bluesky_ptycho.callbacks.document_keys import FrameSource
 from bluesky_ptycho.callbacks.frame_reader import FrameReader
 from bluesky_ptycho.preprocess import Pipeline, PreprocessSettings, kernels, make_pipeline, stage_kernels, staged
 from bluesky_ptycho.preprocess.layouts import GAIN_BITS, image_columns
-from bluesky_ptycho.preprocess.overscan import MEDIAN_OF_MINIMUM
+from bluesky_ptycho.preprocess.overscan import bias_of, limits_of
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
 
 from .preprocess_reference import Reference
@@ -232,10 +232,9 @@ def _fused_shares(scene: Scene, frames: np.ndarray, pipeline: Pipeline) -> dict[
     settings = pipeline.settings
     recipe = make_recipe(scene.plan, settings)
     darks = prepare_darks(scene.darks, recipe)
-    dark, bias = darks.mean[0], np.float32(MEDIAN_OF_MINIMUM) * darks.noise[0]
+    dark, bias, limits = darks.mean[0], bias_of(darks)[0], limits_of(recipe, darks)
     rows, columns = recipe.layout.image_rows(), image_columns()
     gain_bits = np.uint16(GAIN_BITS[settings.gain])
-    limits = np.array([settings.overscan_low, settings.overscan_high], dtype=np.float32)
     scratch = kernels.make_scratch(settings.overscan_rows, len(rows) // 2)
     state = np.zeros((len(rows), recipe.frame_shape[1]), dtype=np.uint8)
     flagged, background = np.zeros(len(rows), dtype=np.uint8), np.empty((len(rows), 96), dtype=np.float32)

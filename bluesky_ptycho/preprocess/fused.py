@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels import BAD, assemble_frame, clean_frame, make_scratch
-from .layouts import GAIN_BITS, N_CHANNELS, image_columns, shift_channels, wire_word_of_channel
-from .overscan import MEDIAN_OF_MINIMUM
+from .assembling import assembled, room_to_assemble
+from .kernels import BAD, clean_frame, make_scratch
+from .layouts import GAIN_BITS, N_CHANNELS, image_columns
+from .overscan import bias_of, limits_of
 from .recipe import PreparedDarks, Recipe
 from .stack import Cleaned
 from .work import exposure_table, share_frames
@@ -71,24 +72,17 @@ class FusedChain:
         self, frame: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDamage, result: Cleaned, i: int
     ) -> None:
         recipe, settings = self._recipe, self._recipe.settings
-        state, background, assembled, scratch = self._thread_buffers()
-        raw = np.ascontiguousarray(frame, dtype=np.uint16)
-        if recipe.layout.wire:
-            for k, words in enumerate(raw):
-                assemble_frame(words.reshape(-1), wire_word_of_channel(), assembled[k])
-            raw = assembled
-        raw = np.ascontiguousarray(shift_channels(raw, settings.channel_shifts))
-        limits = (settings.overscan_low, settings.overscan_high) if darks.corrected else (-np.inf, np.inf)
+        state, background, room, scratch = self._thread_buffers()
         lost = np.empty(2, dtype=np.int64)
         clean_frame(
-            raw,
+            assembled(frame, recipe, room),
             darks.mean,
             np.uint16(GAIN_BITS[settings.gain]),
             self._rows,
             self._columns,
             settings.overscan_rows,
-            np.array(limits, dtype=np.float32),
-            np.float32(MEDIAN_OF_MINIMUM) * darks.noise,
+            limits_of(recipe, darks),
+            bias_of(darks),
             self._groups,
             self._factors,
             np.float32(recipe.photons_per_adu),
@@ -112,13 +106,12 @@ class FusedChain:
 
     def _thread_buffers(self) -> tuple[Any, ...]:
         if not hasattr(self._buffers, "value"):
-            n, (height, width) = len(self._recipe.exposures_s), self._recipe.frame_shape
+            n, width = len(self._recipe.exposures_s), self._recipe.frame_shape[1]
             rows = self._recipe.grid.image_shape[0]
-            assembled = np.empty((n, height, width) if self._recipe.layout.wire else (0, 0, 0), dtype=np.uint16)
             self._buffers.value = (
                 np.empty((n, rows, width), dtype=np.uint8),
                 np.empty((n, rows, N_CHANNELS // 2), dtype=np.float32),
-                assembled,
+                room_to_assemble(self._recipe),
                 make_scratch(self._recipe.settings.overscan_rows, rows // 2),
             )
         return self._buffers.value

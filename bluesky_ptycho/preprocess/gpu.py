@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..backend import Backend
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
-from .overscan import MEDIAN_OF_MINIMUM
+from .overscan import bias_of, limits_of
 from .recipe import PreparedDarks, Recipe
 from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, N_WORTHS, SINGLE, SinglePhotons
 from .stack import Cleaned
@@ -85,10 +85,9 @@ class GpuChain:
 
     def _clean(self, frames: NDArray[np.uint16], darks: _DeviceDarks) -> tuple[Any, Any, Any]:
         """Return photons, mask and counts ``(n, 2)`` on the device."""
-        xp, run, settings = self._backend.xp, self._run, self._recipe.settings
+        xp, run = self._backend.xp, self._run
         n, n_frames = len(frames), len(frames) * frames.shape[1]
-        limits = (settings.overscan_low, settings.overscan_high) if darks.prepared.corrected else (-np.inf, np.inf)
-        low, high = map(np.float32, limits)
+        low, high = limits_of(self._recipe, darks.prepared)
         raw = self._upload(frames, np.uint16)
         samples = (n_frames, int(run["rows"]), int(run["channels"]))
         lesser, background = (xp.empty(samples, dtype=xp.float32) for _ in range(2))
@@ -129,9 +128,8 @@ class GpuChain:
         with self._lock:
             if self._darks is None or self._darks.prepared is not darks:
                 images = self._recipe.image_of(darks.mean), _overscan_of(darks.mean, self._recipe)
-                bias = np.float32(MEDIAN_OF_MINIMUM) * darks.noise
                 image, overscan, bias, worths = (
-                    self._upload(a, np.float32) for a in (*images, bias, darks.photons.worths)
+                    self._upload(a, np.float32) for a in (*images, bias_of(darks), darks.photons.worths)
                 )
                 self._darks = _DeviceDarks(darks, image, overscan, bias, _singles_of(darks.photons), worths)
             return self._darks

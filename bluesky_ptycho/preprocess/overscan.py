@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..registry import preprocessing_steps
 from .layouts import N_SLOTS, OVERSCAN_SLOTS, join_channels, split_channels
+from .recipe import PreparedDarks, Recipe
 from .stack import Context, Stack
 
 MEDIAN_OF_MINIMUM = -0.54485
@@ -26,20 +27,31 @@ def subtract_overscan(stack: Stack, context: Context) -> Stack:
     of the slots would tell it, too, but that of whole numbers is 4 % too large at 0.9 ADU.)
     Where a whole window of overscan is lost, the pixels are damaged.
     """
-    settings = context.recipe.settings
-    limits = (settings.overscan_low, settings.overscan_high) if context.darks.corrected else (-np.inf, np.inf)
+    recipe, darks = context.recipe, context.darks
+    limits, bias = limits_of(recipe, darks), bias_of(darks)
     values, damaged = stack.values.copy(), stack.damaged.copy()
     lost = stack.damaged | stack.saturated
-    bias = np.float32(MEDIAN_OF_MINIMUM) * context.darks.noise
-    for half, rows in enumerate(context.recipe.layout.image_rows().reshape(2, -1)):
+    for half, rows in enumerate(recipe.layout.image_rows().reshape(2, -1)):
         block = slice(rows[0], rows[-1] + 1)
         slots = [np.where(lost[..., block, s::N_SLOTS], np.inf, values[..., block, s::N_SLOTS]) for s in OVERSCAN_SLOTS]
-        background = np.clip(running_median(np.minimum(*slots), settings.overscan_rows), *limits)
+        background = np.clip(running_median(np.minimum(*slots), recipe.settings.overscan_rows), *limits)
         background -= bias[:, half, None, :]
         background = np.repeat(background.astype(np.float32), N_SLOTS, axis=-1)
         values[..., block, :] -= background
         damaged[..., block, :] |= np.isnan(background)
     return dataclasses.replace(stack, values=values, damaged=damaged)
+
+
+def limits_of(recipe: Recipe, darks: PreparedDarks) -> NDArray[np.float32]:
+    """Return the lowest and the highest background ``(2,)`` in ADU; there are none where the offset is part of it."""
+    settings = recipe.settings
+    limits = (settings.overscan_low, settings.overscan_high) if darks.corrected else (-np.inf, np.inf)
+    return np.array(limits, dtype=np.float32)
+
+
+def bias_of(darks: PreparedDarks) -> NDArray[np.float32]:
+    """Return what the running median of the lesser of two samples differs from their mean by, like ``darks.noise``."""
+    return np.float32(MEDIAN_OF_MINIMUM) * darks.noise
 
 
 def running_median(values: NDArray[np.float32], window: int) -> NDArray[np.float32]:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import stage_kernels as stages
+from .assembling import assembled, room_to_assemble
 from .background import MIN_SHARE, drift_of, tone_rounds, tone_tables
-from .kernels import BAD, assemble_frame, find_background, flag_pixels, make_scratch, merge_image
-from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns, shift_channels, wire_word_of_channel
-from .overscan import MEDIAN_OF_MINIMUM
+from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
+from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
+from .overscan import bias_of, limits_of
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
 from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, SINGLE, SinglePhotons
@@ -67,7 +68,7 @@ class StagedChain:
         self, frame: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, result: Cleaned, i: int
     ) -> None:
         recipe, buffers = self._recipe, self._thread_buffers()
-        raw = _assembled(frame, recipe, buffers)
+        raw = assembled(frame, recipe, buffers.room)
         buffers.state[:] = known.state
         for k in range(len(raw)):
             self._clean_exposure(raw[k], darks, known.tones[k], buffers, k)
@@ -127,11 +128,9 @@ class StagedChain:
             stages.flag_overscan(raw, gain_bits, self._rows, state)
             stages.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
         else:
-            limits = (settings.overscan_low, settings.overscan_high) if darks.corrected else (-np.inf, np.inf)
-            bias = np.float32(MEDIAN_OF_MINIMUM) * darks.noise[k]
             find_background(
-                raw, dark, gain_bits, self._rows, settings.overscan_rows, np.array(limits, dtype=np.float32),
-                bias, buffers.scratch, state, buffers.flagged_rows, buffers.level,
+                raw, dark, gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
+                bias_of(darks)[k], buffers.scratch, state, buffers.flagged_rows, buffers.level,
             )  # fmt: skip
         if self._direct:
             return
@@ -211,12 +210,12 @@ class _Buffers:
     row: NDArray[np.float32]
     cells: NDArray[np.float32]
     rows_done: NDArray[np.float32]
-    assembled: NDArray[np.uint16]
+    room: NDArray[np.uint16]
     scratch: tuple[Any, ...]
 
     @classmethod
     def of(cls, recipe: Recipe) -> _Buffers:
-        n, (height, width) = len(recipe.exposures_s), recipe.frame_shape
+        n, width = len(recipe.exposures_s), recipe.frame_shape[1]
         rows, columns = recipe.grid.image_shape
         return cls(
             values=np.empty((n, rows, width), dtype=np.float32),
@@ -231,18 +230,9 @@ class _Buffers:
             row=np.empty((2, columns), dtype=np.float32),
             cells=np.empty((4, rows // CELL, columns // CELL), dtype=np.float32),
             rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
-            assembled=np.empty((n, height, width) if recipe.layout.wire else (0, 0, 0), dtype=np.uint16),
+            room=room_to_assemble(recipe),
             scratch=make_scratch(recipe.settings.overscan_rows, rows // 2),
         )
-
-
-def _assembled(frame: NDArray[np.uint16], recipe: Recipe, buffers: _Buffers) -> NDArray[np.uint16]:
-    raw = np.ascontiguousarray(frame, dtype=np.uint16)
-    if recipe.layout.wire:
-        for k, words in enumerate(raw):
-            assemble_frame(words.reshape(-1), wire_word_of_channel(), buffers.assembled[k])
-        raw = buffers.assembled
-    return np.ascontiguousarray(shift_channels(raw, recipe.settings.channel_shifts))
 
 
 @dataclass(frozen=True)
