@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.errors import MetadataError, NotFoundError, SettingsError
-from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline, output_geometry
+from bluesky_ptycho.preprocess import DarkAccumulator, PreprocessSettings, make_pipeline, output_geometry
 from bluesky_ptycho.preprocess.layouts import disassemble
 from bluesky_ptycho.registry import preprocessing_steps
 
@@ -127,6 +127,30 @@ def test_a_noiseless_frame_comes_out_exactly_where_it_belongs():
     np.testing.assert_allclose(clean.photons[0], solver_view(image), rtol=1e-5)
     assert clean.mask.all()
     assert clean.dark_corrected
+
+
+@pytest.mark.parametrize("preset", ["cosmic", "nanosurveyor"])
+@pytest.mark.parametrize("wire", [False, True])
+def test_the_full_readout_comes_out_where_it_belongs(preset, wire):
+    """970 rows a half: 6 junk rows at the outer edge, 960 of the image, 4 at the seam."""
+    adu, boxes = np.full((1940, 1152), 4000.0), RNG.integers(5, 60, (480, 240)) * 5
+    wide = np.zeros((1920, 960))
+    wide[::4, ::4] = boxes * ADU_PER_PHOTON
+    for group in range(96):
+        columns = slice(12 * group + 1, 12 * group + 11)
+        adu[6:966, columns] += wide[:960, 10 * group : 10 * group + 10]
+        adu[974:1934, columns] += wide[960:, 10 * group : 10 * group + 10]
+    adu[:6] = adu[966:974] = adu[1934:] = 7000.0
+    empty = np.full_like(adu, 4000.0)
+    empty[:6] = empty[966:974] = empty[1934:] = 7000.0
+    layout = "fccd-full-wire" if wire else "fccd-full"
+    raw, dark = (disassemble(words(a)) if wire else words(a) for a in (adu, empty))
+    darks = DarkAccumulator(layout)
+    darks.add(np.stack([dark, dark]))
+    settings = PreprocessSettings(preset=preset, resampling="box")
+    clean = make_pipeline(make_plan(layout, shape=(1940, 1152)), settings)(raw[None, None], (darks.model(0.1),))
+    np.testing.assert_allclose(clean.photons[0], boxes.T[::-1, ::-1], rtol=1e-4)
+    assert clean.mask.all()
 
 
 def test_big_endian_words_are_read_as_numbers(frames, dark):
