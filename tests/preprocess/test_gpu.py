@@ -60,7 +60,10 @@ def image():
 ONE = {"photon_threshold": 0.8}
 OWN: dict[str, float] = {}
 """The default: each pixel has its own threshold."""
-both = pytest.mark.parametrize("threshold", [ONE, OWN], ids=["one-threshold", "own-thresholds"])
+both = pytest.mark.parametrize(
+    "threshold",
+    [pytest.param(ONE, id="one-threshold", marks=pytest.mark.slow), pytest.param(OWN, id="own-thresholds")],
+)
 
 
 def clean(backend, plan, settings, frames, darks):
