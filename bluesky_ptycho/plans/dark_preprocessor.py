@@ -128,7 +128,8 @@ class DarkPreprocessor:
         if msg.command == "close_run":
             runs.pop(msg.run, None)
         elif self._takes_frames(msg):
-            for run in runs.values():
+            # Most plans give a key to a run, if at all, where they open it: then any open one may be meant.
+            for run in [runs[msg.run]] if msg.run in runs else list(runs.values()):
                 if not run.settled:
                     run.settled = True
                     yield from self._settle(run, msg)

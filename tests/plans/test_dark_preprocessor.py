@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
+import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 from bluesky.utils import RunEngineInterrupted
@@ -142,6 +143,18 @@ def test_plans_with_other_detectors_or_without_runs_are_left_alone(RE, recorder,
     RE(bp.list_scan([beamline.stage.y], beamline.stage.x, [0.0, 0.1]))
     RE(bps.mv(beamline.stage.x, 0.0))
     assert streams(recorder) == {"primary"} and not seen
+
+
+def test_a_run_of_other_devices_that_is_open_meanwhile_gets_no_darks(RE, recorder, fccd, install):
+    install()
+
+    def two_runs():
+        yield from bpp.set_run_key_wrapper(bps.open_run(), "motors")
+        yield from bpp.set_run_key_wrapper(bp.count([fccd], 1), "frames")
+        yield from bpp.set_run_key_wrapper(bps.close_run(), "motors")
+
+    _, frames = RE(two_runs())
+    assert [(d["name"], d["run_start"]) for d in recorder.all("descriptor")] == [("dark", frames), ("primary", frames)]
 
 
 def test_a_plan_hears_of_darks_that_fail_and_ends_its_run(RE, recorder, fccd):
