@@ -39,8 +39,8 @@ class CleanScan:
     shape : tuple of int
         Of a pattern.
     dark_corrected : bool
-    dark_note : str
-        What there is to be said of the darks; empty where all is well.
+    dark_note, centre_note : str
+        What there is to be said of the darks, and of a centre that was not found; empty where all is well.
     """
 
     n_points: int
@@ -49,6 +49,7 @@ class CleanScan:
     shape: tuple[int, int]
     dark_corrected: bool
     dark_note: str
+    centre_note: str = ""
 
     def describe(self) -> str:
         """Say it in a line."""
@@ -56,7 +57,8 @@ class CleanScan:
         kinds = ", ".join(f"{kind} {n}" for kind, n in count_kinds(self.rejected).items())
         lost = f", {len(self.rejected)} rejected ({kinds})" if self.rejected else ""
         darks = f", {'' if self.dark_corrected else 'not '}dark corrected: {self.dark_note}" if self.dark_note else ""
-        return f"{self.n_frames} patterns of {ny} × {nx} from {self.n_points} scan points{lost}{darks}"
+        centre = f", {self.centre_note}" if self.centre_note else ""
+        return f"{self.n_frames} patterns of {ny} × {nx} from {self.n_points} scan points{lost}{darks}{centre}"
 
 
 def write_clean_cxi(
@@ -92,16 +94,10 @@ def write_clean_cxi(
         raise SettingsError(f"--explain is {explain}; expected a scan point from 0 to {len(scan.points) - 1}")
     if settings.strict_darks:
         refuse_unfit(scan.darks)
-    settings = _centred(scan, settings)
+    settings, centre_note = _centred(scan, settings)
     with make_pipeline(scan.plan, settings) as pipeline:
         if explain is not None:
-            frames, problems = scan.read(scan.points[explain : explain + 1])
-            if problems:
-                raise MetadataError(f"--explain is {explain}; this scan point is {problems[0]}")
-            told = pipeline.explain(frames[0], scan.darks.darks)
-            save_explanation_png(
-                picture_beside(output, explain), told, title=f"{scan.title or output.stem}, point {explain}"
-            )
+            _draw_steps(scan, pipeline, explain, output)
         with CleanCxiWriter(output, pipeline.geometry, title=scan.title, raw_uid=scan.uid) as writer:
             verdicts, dark_corrected = _clean(scan, pipeline, writer, progress)
             writer.drop(verdicts.rejected)
@@ -109,11 +105,7 @@ def write_clean_cxi(
                 reasons = "; ".join(sorted(set(verdicts.rejected.values()))[:3])
                 raise PtychoError(f"none of the {len(scan.points)} scan points can be used: {reasons}")
             _write_darks(scan, writer)
-            if scan.plan.illumination is not None:
-                plate = zone_plate_probe(
-                    scan.plan.illumination, pipeline.geometry, float(np.nansum(writer.mean_photons))
-                )
-                writer.write_illumination(refine_on_mean(plate, np.sqrt(np.maximum(writer.mean_photons, 0))))
+            _write_illumination(scan, pipeline, writer)
             writer.write_process(
                 settings=settings.to_dict(),
                 steps=pipeline.steps,
@@ -123,20 +115,31 @@ def write_clean_cxi(
             )
             return CleanScan(
                 len(scan.points), writer.n_frames, dict(verdicts.rejected), pipeline.geometry.shape, dark_corrected,
-                scan.darks.message or (pipeline.dark_problem if pipeline.needs_darks else None) or "",
+                scan.darks.message or (pipeline.dark_problem if pipeline.needs_darks else None) or "", centre_note,
             )  # fmt: skip
 
 
-def _centred(scan: RawScan, settings: PreprocessSettings) -> PreprocessSettings:
-    """Return the settings with the first frames' centre of mass, if they ask for it and there is light in these."""
+def _centred(scan: RawScan, settings: PreprocessSettings) -> tuple[PreprocessSettings, str]:
+    """Return the settings with the first frames' centre of mass, if they ask for it; or what speaks against it."""
     n = settings.centre_frames
     if not n or settings.optical_centre is not None:
-        return settings
+        return settings, ""
     frames, _ = scan.read(scan.points[:n])
+    if not len(frames):
+        return settings, f"none of the first {n} frames can be read: the optical centre stays the array's"
     try:
-        return centred(scan.plan, settings, frames, scan.darks.darks) if len(frames) else settings
-    except MetadataError:
-        return settings
+        return centred(scan.plan, settings, frames, scan.darks.darks), ""
+    except MetadataError as error:
+        return settings, f"{error}: the optical centre stays the array's"
+
+
+def _draw_steps(scan: RawScan, pipeline: Pipeline, point: int, output: Path) -> None:
+    """Draw what each step makes of a scan point beside the output."""
+    frames, problems = scan.read(scan.points[point : point + 1])
+    if problems:
+        raise MetadataError(f"--explain is {point}; this scan point is {problems[0]}")
+    told = pipeline.explain(frames[0], scan.darks.darks)
+    save_explanation_png(picture_beside(output, point), told, title=f"{scan.title or output.stem}, point {point}")
 
 
 def picture_beside(output: Path, point: int) -> Path:
@@ -176,6 +179,15 @@ def _append(
     positions = correct_positions(positions, pipeline.settings.position_matrix)
     seq_nums = np.array([points[i].seq_num for i in rows], dtype=np.int64)
     writer.append(clean.photons[rows], clean.mask[rows], positions, seq_nums)
+
+
+def _write_illumination(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter) -> None:
+    """Write a first guess of the probe where the zone plate is known."""
+    if scan.plan.illumination is None:
+        return
+    mean = writer.mean_photons
+    plate = zone_plate_probe(scan.plan.illumination, pipeline.geometry, float(np.nansum(mean)))
+    writer.write_illumination(refine_on_mean(plate, np.sqrt(np.maximum(mean, 0))))
 
 
 def _write_darks(scan: RawScan, writer: CleanCxiWriter) -> None:

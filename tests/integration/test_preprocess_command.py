@@ -232,3 +232,10 @@ def test_the_centre_of_the_first_frames_is_taken_where_it_is_asked_for(workplace
     assert np.argwhere(pattern).tolist() == [[8, 8], [8, 9], [9, 8], [9, 9]] or np.argwhere(pattern).tolist() == [
         [7, 7], [7, 8], [8, 7], [8, 8]
     ]  # fmt: skip
+
+
+def test_a_centre_that_is_not_found_is_told(workplace, capsys):
+    frames = np.concatenate([np.zeros((4, 32, 32), np.uint16), patterns(6)[:2]])
+    write_plain(workplace / "raw.h5", frames)
+    assert main(["preprocess", "raw.h5", *PLAIN, "--set", "centre_frames=4"]) == 0
+    assert "there is no light in 4 frames: the optical centre stays the array's" in capsys.readouterr().out
