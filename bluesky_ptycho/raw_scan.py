@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .callbacks.dark_choice import DarkChoice, choose_darks
-from .callbacks.dark_store import DarkStore
+from .callbacks.dark_store import Darks, DarkStore
 from .callbacks.document_keys import Point, read_plan
 from .callbacks.frame_reader import FrameReader
 from .callbacks.intake import Intake
@@ -100,8 +101,7 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
         raise NotFoundError(f"run {intake.start['uid']} has no frame")
     plan = intake.plan
     store = DarkStore(catalog.find_darks, find_nearest=catalog.nearest_darks)
-    own, needed = catalog.find_darks(intake.start["uid"]), layout_of(plan).fccd
-    darks = choose_darks(intake.start, plan, own, store, settings.gain, needed=needed)
+    darks = _darks_of_run(intake, catalog, store, settings.gain)
     with FrameReader(intake.source(dark=False), patience_s=0.0) as reader:
 
         def read(points: Sequence[Point]) -> tuple[NDArray[Any], dict[int, str]]:
@@ -109,6 +109,19 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
             return frames, {i: f"unreadable: {problem}" for i, problem in problems.items()}
 
         yield RawScan(plan, str(intake.start.get("sample_name", "")), intake.start["uid"], points, darks, read)
+
+
+def _darks_of_run(intake: Intake, catalog: Catalog, store: DarkStore, gain: int) -> DarkChoice:
+    """Choose darks; a run whose own cannot be read goes on as one without any, and that is said."""
+    own: Darks | None = None
+    said: tuple[str, ...] = ()
+    try:
+        own = catalog.find_darks(intake.start["uid"])
+    except MetadataError as error:
+        said = (f"the run's own darks cannot be read: {error}",)
+    needed = layout_of(intake.plan).fccd
+    choice = choose_darks(intake.start, intake.plan, own, store, gain, needed=needed)
+    return dataclasses.replace(choice, objections=(*said, *choice.objections))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import NotFoundError, PtychoError
+from ..errors import MetadataError, NotFoundError, PtychoError
 from ..scan_plan import ScanPlan
 from . import embedded
 from .embedded import PROCESSED, RAW
@@ -205,12 +205,16 @@ class Catalog:
     def nearest_darks(self, plan: ScanPlan, before_s: float) -> tuple[str, Any] | None:
         """Return uid and dark models of the last scan before a time (s since epoch) whose darks serve `plan`.
 
-        They are of the same detector, layout, shape, gain and exposures and no older than the plan allows.
+        They are of the same detector, layout, shape, gain and exposures and no older than the plan allows. Scans whose
+        darks cannot be read any more are passed over.
         """
         from ..callbacks.dark_store import darks_of_documents
 
         for run in scans_with_darks(self.raw, plan, before_s):
-            darks = darks_of_documents(run.documents())
+            try:
+                darks = darks_of_documents(run.documents())
+            except MetadataError:
+                continue
             if darks is not None:
                 return str(run.start["uid"]), darks
         return None

@@ -1,6 +1,7 @@
 """Darks that are missing, old, of another gain or exposure, or that the camera has drifted away from."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from bluesky_ptycho.callbacks.dark_store import DarkStore
 from bluesky_ptycho.errors import MetadataError, PtychoError
 from bluesky_ptycho.plans import DarkRecords
 from bluesky_ptycho.preprocess import PreprocessSettings
+from bluesky_ptycho.raw_scan import stored_scan
 from bluesky_ptycho.scan_plan import ScanPlan
 from tests.preprocess.camera import Camera
 from tests.stored import store_scan
@@ -147,3 +149,15 @@ def test_a_catalog_finds_the_last_fitting_darks_before_a_scan(catalog):
     assert darks[0].exposure_s == 0.1 and darks[0].n == 2
     assert catalog.nearest_darks(plan, NOW - 1000)[0] == uids["old"]
     assert catalog.nearest_darks(dataclasses.replace(plan, max_dark_age_s=600.0), NOW) is None
+
+
+def test_darks_whose_file_is_gone_are_passed_over_and_told_of(catalog):
+    older = store_scan(catalog, time=NOW - 900)["uid"]
+    newer = store_scan(catalog, time=NOW - 300)
+    (Path(catalog.frames_dir) / f"{newer['uid']}_dark.h5").unlink()
+    assert catalog.nearest_darks(ScanPlan.from_start(newer), NOW)[0] == older
+    with stored_scan(newer["uid"], catalog, PreprocessSettings()) as scan:
+        assert scan.darks.darks is None and not scan.darks.fitting
+        assert scan.darks.message.startswith("the run's own darks cannot be read: frames file")
+        frames, problems = scan.read(scan.points[:2])
+    assert frames.shape == (2, 1, 16, 16) and not problems
