@@ -217,6 +217,11 @@ def make_pipeline(
     own = steps_of(settings.preset, recipe.layout)
     steps = own if settings.steps is None else settings.steps
     _check_steps(steps, own)
+    if "count_photons" in steps and recipe.counts_single_photons:
+        raise SettingsError(
+            "PreprocessSettings.photon_threshold is None, which counts single photons in a way of its own; "
+            "expected a number of photons beside the step count_photons"
+        )
     return Pipeline(recipe, steps, output_geometry(plan, settings), executor, chosen)
 
 

@@ -140,9 +140,13 @@ def dilate(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
 
 @preprocessing_steps.register("count_photons")
 def count_photons(stack: Stack, context: Context) -> Stack:
-    """Round to whole photons, for sparse frames: what the threshold has left counts as one more from there on."""
+    """Round to whole photons, for sparse frames: what the threshold has left counts as one more from there on.
+
+    Whole they are in the sum of the longest exposure's repeats, in whose mean one is a fraction.
+    """
     threshold = np.float32(context.recipe.settings.photon_threshold or 0.5)
-    counts = np.floor(stack.values + (1 - threshold))
+    repeats = np.float32(len(context.recipe.exposure_groups[0]))
+    counts = np.floor(stack.values * repeats + (1 - threshold)) / repeats
     return dataclasses.replace(stack, values=np.maximum(counts, 0).astype(np.float32))
 
 

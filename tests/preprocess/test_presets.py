@@ -9,7 +9,9 @@ from bluesky_ptycho.errors import SettingsError
 from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline
 from bluesky_ptycho.preprocess.layouts import disassemble, shift_channels
 from bluesky_ptycho.preprocess.presets import FCCD_STEPS, ORDER
-from bluesky_ptycho.preprocess.steps import dilate
+from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
+from bluesky_ptycho.preprocess.stack import Context, Stack
+from bluesky_ptycho.preprocess.steps import count_photons, dilate
 
 from .camera import ADU_PER_PHOTON, Camera, make_plan, put_image, solver_view, words
 
@@ -163,6 +165,22 @@ def test_counting_gives_whole_photons(camera, dark):
     photons = clean.photons[0]
     assert np.array_equal(photons, np.rint(photons))
     assert (photons == truth)[clean.mask[0]].mean() > 0.9995
+
+
+def test_counting_counts_in_the_sum_of_repeats():
+    recipe = make_recipe(make_plan(exposures_s=(0.1, 0.01, 0.1)), PreprocessSettings(photon_threshold=0.6))
+    context = Context(recipe, prepare_darks(None, recipe))
+    values = np.array([[[0.0, 0.25, 0.35, 0.52, 1.9]]], np.float32)  # 0, 0.5, 0.7, 1.04 and 3.8 photons in two frames
+    none = np.zeros(values.shape, bool)
+    counted = count_photons(Stack(values, none, none), context)
+    np.testing.assert_array_equal(counted.values, [[[0.0, 0.0, 0.5, 0.5, 2.0]]])
+
+
+def test_counting_and_pixels_own_thresholds_exclude_each_other():
+    steps = list(FCCD_STEPS["cosmic"])
+    steps.insert(steps.index("photons") + 1, "count_photons")
+    with pytest.raises(SettingsError, match="expected a number of photons beside the step count_photons"):
+        make_pipeline(make_plan(), PreprocessSettings(steps=tuple(steps)))
 
 
 def test_a_preset_fills_what_is_left_to_it():
