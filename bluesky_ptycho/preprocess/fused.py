@@ -122,12 +122,14 @@ class FusedChain:
         if known is not None and known[0] is darks:
             return known[1]
         n, rows, _ = darks.bad.shape
+        longest = list(self._recipe.exposure_groups[0])
         state = np.zeros((n, rows, self._recipe.frame_shape[1]), dtype=np.uint8)
         state[..., self._columns] = np.where(darks.bad, BAD, 0)
         # With one exposure nothing can stand in for a bad pixel: its box is invalid, its NaN adds nothing.
         flagged = np.zeros(rows, dtype=np.uint8)
         if n > 1:
             flagged[:] = darks.bad.any(axis=(0, 2))
-        made = _KnownDamage(state, flagged, self._recipe.grid.all_valid(~np.asarray(darks.bad.all(axis=0))))
+        valid = self._recipe.grid.all_valid(~np.asarray(darks.bad[longest].all(axis=0)))
+        made = _KnownDamage(state, flagged, valid)
         self._known = (darks, made)
         return made

@@ -172,20 +172,34 @@ def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> Any:
 
     `groups` (n_groups + 1, K) holds in row i the exposures of equal time, -1 behind them.
     """
-    for wanted in range(2):  # first what is valid, longest time first; then what is not damaged, shortest first
-        for step in range(len(factors)):
-            group = step if wanted == 0 else len(factors) - 1 - step
-            total, count = np.float32(0), np.float32(0)
-            for k in groups[group]:
-                if k >= 0 and (states[k] == 0 if wanted == 0 else states[k] <= SATURATED):
-                    total += values[k]
-                    count += np.float32(1)
-            if count > 0:
-                return (total / count) * factors[group], 0 if wanted == 0 else SATURATED
-    known_bad = True
-    for k in range(len(states)):
-        known_bad &= states[k] >= BAD
-    return np.float32(0), BAD if known_bad else DAMAGED
+    bright = False
+    for step in range(len(factors)):  # the longest time that is valid; a shorter one only where a longer is saturated
+        if step > 0 and not bright:
+            break
+        total, count = np.float32(0), np.float32(0)
+        for k in groups[step]:
+            if k >= 0 and states[k] == 0:
+                total += values[k]
+                count += np.float32(1)
+        if count > 0:
+            return (total / count) * factors[step], 0
+        for k in groups[step]:
+            bright |= k >= 0 and states[k] == SATURATED
+    if not bright:
+        known_bad = True
+        for k in groups[0]:
+            known_bad &= k < 0 or states[k] >= BAD
+        return np.float32(0), BAD if known_bad else DAMAGED
+    value = np.float32(0)
+    for step in range(len(factors)):  # the shortest time that is not damaged
+        total, count = np.float32(0), np.float32(0)
+        for k in groups[step]:
+            if k >= 0 and states[k] <= SATURATED:
+                total += values[k]
+                count += np.float32(1)
+        if count > 0:
+            value = (total / count) * factors[step]
+    return value, SATURATED
 
 
 @_jit

@@ -10,6 +10,7 @@ to ``PreprocessSettings.steps``. Those for the overscan and for drift and tones 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,26 +80,39 @@ def dilate3x3(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def merge_exposures(stack: Stack, context: Context) -> Stack:
     """``(n, K, …)`` → ``(n, …)``: the longest valid exposure of each pixel, in units of the longest time.
 
-    Repeats of one time are averaged. Where no exposure is valid, the shortest one that is not
-    damaged serves, marked saturated; where all are damaged the value is 0.
+    Repeats of one time are averaged. A shorter time serves only where a longer one is saturated: where that is
+    damaged instead, there may be no light, and the short one's noise, scaled up, would pass for some.
+    Where nothing is valid the shortest exposure that is not damaged serves, marked saturated; the value of
+    damaged pixels is 0.
     """
     recipe = context.recipe
     shape = (stack.values.shape[0], *stack.values.shape[2:])
     values = np.zeros(shape, dtype=np.float32)
-    valid, known = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    valid, bright, fallen_back = (np.zeros(shape, dtype=bool) for _ in range(3))
     ordered = list(zip(recipe.exposure_groups, recipe.group_factors, strict=True))
-    usable = ~(stack.damaged | stack.saturated)
-    # First the fall-back, shortest time first, then the valid pixels, longest time first.
-    for good, filled, groups in ((~stack.damaged, known, ordered[::-1]), (usable, valid, ordered)):
-        for group, factor in groups:
-            chosen = good[:, group]
-            count = chosen.sum(axis=1, dtype=np.float32)
-            total = np.where(chosen, stack.values[:, group], np.float32(0)).sum(axis=1)
-            fresh = ~filled & (count > 0)
-            values[fresh] = (total[fresh] / count[fresh]) * np.float32(factor)
-            filled[fresh] = True
-    damaged, saturated = ~known, known & ~valid
-    measured = ~context.darks.bad.all(axis=0)
+
+    def average(good: NDArray[np.bool_], group: tuple[int, ...], factor: float) -> tuple[Any, NDArray[np.bool_]]:
+        chosen = good[:, group]
+        count = chosen.sum(axis=1, dtype=np.float32)
+        total = np.where(chosen, stack.values[:, group], np.float32(0)).sum(axis=1)
+        return total / np.maximum(count, np.float32(1)) * np.float32(factor), count > 0
+
+    for group, factor in ordered[::-1]:
+        mean, found = average(~stack.damaged, group, factor)
+        fresh = found & ~fallen_back
+        values[fresh] = mean[fresh]
+        fallen_back |= found
+    for step, (group, factor) in enumerate(ordered):
+        mean, found = average(~(stack.damaged | stack.saturated), group, factor)
+        served = bright if step else np.ones(shape, dtype=bool)
+        fresh = found & ~valid & served
+        values[fresh] = mean[fresh]
+        valid |= fresh
+        bright = bright | ((stack.saturated & ~stack.damaged)[:, group].any(axis=1) & served)
+    damaged = ~valid & ~bright
+    values[damaged] = 0
+    measured = ~context.darks.bad[list(ordered[0][0])].all(axis=0)
+    saturated = ~valid & bright
     return Stack(
         values,
         damaged,

@@ -103,7 +103,9 @@ def test_fused_kernel_equals_the_steps_for_several_exposures(camera, dark, image
         chosen = tuple(darks[k] for k in wanted)
         clean = fused(raw[:, list(wanted)], chosen)
         same(clean, steps(raw[:, list(wanted)], chosen))
-        assert clean.mask.mean() > 0.9999  # the short exposure fills what is lost or saturated in the long one
+        # The short exposure does not stand in for what is lost: image rows 294 to 296 of the first, in two rows of
+        # boxes, and 20 bad pixels in five. With the third, as long as the first, only row 296 is lost in both.
+        assert np.count_nonzero(~clean.mask) == (2 * 240 + 5 if len(wanted) == 2 else 240)
 
 
 def test_wire_frames_give_what_assembled_frames_give(frames, dark):

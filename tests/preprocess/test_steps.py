@@ -170,6 +170,22 @@ def test_merge_takes_the_longest_valid_exposure_and_scales():
     assert (merged.n_damaged.tolist(), merged.n_saturated.tolist()) == ([1], [1])
 
 
+def test_a_short_exposure_stands_in_for_light_and_not_for_damage():
+    # exposures 0.01, 0.1: long damaged | long saturated | long damaged, short saturated | long bad in the darks
+    values = np.array([[5, 5, 5, 5], [50, 50, 50, 50]], dtype=np.float32)
+    damaged, saturated = np.zeros((2, 2, 4), dtype=bool)
+    damaged[1, [0, 2, 3]] = saturated[1, 1] = saturated[0, 2] = True
+    context = make_context("plain", (0.01, 0.1), (1, 4))
+    bad = np.zeros((2, 1, 4), dtype=bool)
+    bad[1, 0, 3] = True
+    context = dataclasses.replace(context, darks=dataclasses.replace(context.darks, bad=bad))
+    merged = merge_exposures(stack_of(values[None, :, None], damaged[None, :, None], saturated[None, :, None]), context)
+    np.testing.assert_allclose(merged.values[0, 0], [0, 50, 0, 0])
+    assert merged.damaged[0, 0].tolist() == [True, False, True, True]
+    assert not merged.saturated.any()
+    assert merged.n_damaged.tolist() == [2]  # what the darks know is not damage of the frame
+
+
 def test_photons_scale_threshold_and_clip():
     adu = np.array([[[3.2, 1.93, 1.91, -5.0, 6.4]]])
     cut = make_context(photon_threshold=0.6)  # 1.92 ADU

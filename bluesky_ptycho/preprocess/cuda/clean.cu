@@ -153,12 +153,15 @@ __device__ int merge_pixel(
     const Run &run, const Point &point, const int *order, const float *factors, int y, int x, float *adu)
 {
     int best = BAD;
-    for (int t = 0; t < run.times; t++) {
+    bool bright = false; /* a shorter time serves only where a longer one is saturated */
+    for (int t = 0; t < run.times && (t == 0 || bright); t++) {
         float total = 0.0f, count = 0.0f;
         for (int i = 0; i < run.exposures && order[t * run.exposures + i] >= 0; i++) {
             float value = 0.0f;
             int state = read_pixel(run, point, order[t * run.exposures + i], y, x, &value);
-            best = min(best, state);
+            if (t == 0)
+                best = min(best, state);
+            bright = bright || state == SATURATED;
             if (state == GOOD) {
                 total += value;
                 count += 1.0f;
@@ -169,7 +172,7 @@ __device__ int merge_pixel(
             return GOOD;
         }
     }
-    return best;
+    return bright ? SATURATED : best;
 }
 
 /* Photons of each raw pixel of the image, (point, row, column): 0 below the floor, LOST where no exposure is valid.
