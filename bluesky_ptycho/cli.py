@@ -159,7 +159,7 @@ def _add_output(parser: LineParser, default: str, more: str = "") -> None:
         type=directory,
         default=Path(default),
         metavar="DIR",
-        help=f"directory for {files}; made if absent (default: %(default)s)",
+        help=f"directory for {files}; made if absent, files of these names are replaced (default: %(default)s)",
     )
 
 
@@ -208,5 +208,6 @@ def _runs(options: argparse.Namespace) -> int:
 
     with open_catalog(options.catalog, create=False) as catalog:
         remember_catalog(catalog.name)
-        print(format_runs(list_runs(catalog)))
+        rows = list_runs(catalog)
+        print(format_runs(rows) if rows else f"no scans in {catalog.name}")
     return 0

@@ -126,3 +126,8 @@ def test_names_and_defaults_in_the_help_are_those_of_the_tables():
     arguments = vars(_parser().parse_args(["demo"]))
     defaults = dataclasses.asdict(DemoOptions())
     assert {name: arguments[name] for name in defaults} == defaults
+
+
+def test_an_empty_catalog_is_told_by_name(catalog_dir, capsys):
+    assert main(["runs", "--catalog", str(catalog_dir)]) == 0
+    assert capsys.readouterr().out == f"no scans in {catalog_dir}\n"

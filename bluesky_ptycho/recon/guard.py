@@ -68,5 +68,6 @@ class Guard:
         self._kept.clear()
         self.caution /= 2
         self.rejected += 1
-        logger.warning("a solver step is rejected: the residual rose to %.3g; steps are halved for a while", residual)
+        # It mends itself; only where it goes on and on is there something to see, in the residual.
+        logger.info("a solver step is taken back: the residual rose to %.3g; steps are halved for a while", residual)
         return True
