@@ -196,8 +196,8 @@ def _flat(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.fl
 def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
     """Return the pixels that mask file, rectangles and flat field call bad."""
     bad = np.zeros(shape, dtype=bool)
-    if settings.mask_file is not None:
-        bad |= load_image(settings.mask_file, shape, "mask_file") == 0
+    for location in settings.mask_files:
+        bad |= load_image(location, shape, "mask_files") == 0
     if settings.flat_file is not None:
         bad |= load_image(settings.flat_file, shape, "flat_file") <= 0
     regions = np.reshape(settings.mask_regions, (-1, 4))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import h5py
 import numpy as np
 import pytest
 
@@ -102,17 +103,21 @@ def test_masks_flats_and_backgrounds_are_applied(tmp_path, preset, fused):
     mask = np.ones((960, 960), bool)
     mask[100:104, 200:204] = False
     np.save(tmp_path / "mask.npy", mask)
+    more = np.ones((960, 960), np.uint8)
+    more[600, 700] = 0
+    with h5py.File(tmp_path / "more.h5", "w") as file:
+        file["mask"] = more
     adu = np.full((1040, 1152), 4000.0)
     put_image(adu, (40 * flat + background) * ADU_PER_PHOTON)
     empty = Camera(sigma=0.0)
     empty.offset = np.full((1040, 1152), 4000.0)
     settings = PreprocessSettings(
         preset=preset, fused=fused, resampling="box", flat_file=str(tmp_path / "flat.npy"),
-        background_file=str(tmp_path / "background.npy"), mask_file=str(tmp_path / "mask.npy"),
+        background_file=str(tmp_path / "background.npy"), mask_files=(str(tmp_path / "mask.npy"), f"{tmp_path / 'more.h5'}::mask"),
         mask_regions=(800, 808, 400.5, 401.5),
     )  # fmt: skip
     clean = make_pipeline(make_plan(), settings)(words(np.rint(adu))[None, None], (empty.darks(2),))
-    good = mask.copy()
+    good = mask & (more > 0)
     good[800:808, 400:402] = False
     good[7, 9] = False
     expected = solver_view(good.astype(float)) == 16
@@ -208,7 +213,7 @@ def test_presets_keep_the_order_of_all_steps():
         ({"mask_regions": (-9.0, 0.0, 3.0, 9.0)}, "no pixel; expected rows within 0 to 960, columns within 0 to 960"),
         ({"channel_shifts": (59,)}, "channel_shifts has 1 numbers"),
         ({"channel_shifts": (192, 1)}, "names channel 192"),
-        ({"mask_file": "/nowhere/mask.npy"}, "mask_file is '/nowhere/mask.npy'; there is no such file"),
+        ({"mask_files": ("/nowhere/mask.npy",)}, "mask_files is '/nowhere/mask.npy'; there is no such file"),
     ],
 )
 def test_wrong_settings_are_named(changes, named):
