@@ -113,8 +113,8 @@ def test_masks_flats_and_backgrounds_are_applied(tmp_path, preset, fused):
     empty.offset = np.full((1040, 1152), 4000.0)
     settings = PreprocessSettings(
         preset=preset, fused=fused, resampling="box", flat_file=str(tmp_path / "flat.npy"),
-        background_file=str(tmp_path / "background.npy"), mask_files=(str(tmp_path / "mask.npy"), f"{tmp_path / 'more.h5'}::mask"),
-        mask_regions=(800, 808, 400.5, 401.5),
+        background_file=str(tmp_path / "background.npy"), mask_regions=(800, 808, 400.5, 401.5),
+        mask_files=(str(tmp_path / "mask.npy"), f"{tmp_path / 'more.h5'}::mask"),
     )  # fmt: skip
     clean = make_pipeline(make_plan(), settings)(words(np.rint(adu))[None, None], (empty.darks(2),))
     good = mask & (more > 0)
