@@ -113,7 +113,8 @@ class PreprocessSettings(Settings):
     beamstop_radius_m: float = setting(0.0, "Radius of the semitransparent beamstop; 0 for none.", low=0.0, unit="m")
     beamstop_transmission: float = setting(0.01, "Transmission of the beamstop.", low=1e-6, high=1.0)
     mask_files: tuple[str, ...] = setting(
-        (), "Files (.npy, or HDF5 as path::dataset) of the raw image's shape, 0 where a pixel is bad; all of them count."
+        (),
+        "Files (.npy, or HDF5 as path::dataset) of the raw image's shape, 0 where a pixel is bad; all of them count.",
     )
     mask_regions: tuple[float, ...] = setting(
         (), "Bad rectangles of the raw image, four edges each: first row, last row, first column, last column."
