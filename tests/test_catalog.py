@@ -388,6 +388,7 @@ def client_of(directory, specs):
     return from_context(open_app(config))
 
 
+@pytest.mark.slow
 def test_a_client_whose_runs_lie_at_the_root_is_a_catalog(tmp_path):
     client = client_of(tmp_path, [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}])
     catalog = Catalog.wrap(client)

@@ -91,6 +91,7 @@ def test_a_session_that_cannot_start_leaves_nothing_open(tmp_path):
     assert not open_files()
 
 
+@pytest.mark.slow
 def test_the_newest_reconstruction_counts(ptycho_catalog):
     from bluesky_ptycho.stored_scan import newest_scan
 

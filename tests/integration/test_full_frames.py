@@ -38,6 +38,7 @@ def test_exposures_and_orders_of_the_raw_frame(plan, layout, exposure, passes, b
     assert object_nrmse(snapshot.object, truth, scanned_box(snapshot.canvas, snapshot.positions_m)) < bound
 
 
+@pytest.mark.slow
 def test_an_image_file_is_the_sample(RE, tmp_path):
     grains = np.random.default_rng(0).integers(0, 256, (80, 120), dtype=np.uint8)  # 50 nm each
     Image.fromarray(grains).save(tmp_path / "grains.png")

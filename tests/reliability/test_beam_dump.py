@@ -9,7 +9,7 @@ from bluesky_ptycho.replay import replay
 from .scene import SETTINGS
 
 
-@pytest.mark.parametrize("which", [ptycho_scan, ptycho_fly_scan])
+@pytest.mark.parametrize("which", [ptycho_scan, pytest.param(ptycho_fly_scan, marks=pytest.mark.slow)])
 def test_frames_of_a_dump_are_told_live_and_replayed(which, RE, ptycho_catalog, ptycho_beamline):
     physics, taken = ptycho_beamline.physics, []
     take = physics.expose
