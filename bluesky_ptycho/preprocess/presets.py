@@ -5,36 +5,20 @@ from __future__ import annotations
 from . import background, overscan, steps  # noqa: F401  (fill the registry)
 from .layouts import Layout
 
+_RAW_TO_ADU = ("descramble", "flag_pixels", "subtract_dark")
+_ADU_TO_PATTERN = (
+    "crop",
+    "dilate_saturation",
+    "merge_exposures",
+    "photons",
+    "flat_field",
+    "beamstop",
+    "resample",
+    "orient",
+)
 FCCD_STEPS = {
-    "cosmic": (
-        "descramble",
-        "flag_pixels",
-        "subtract_dark",
-        "subtract_overscan",
-        "crop",
-        "dilate_saturation",
-        "merge_exposures",
-        "photons",
-        "flat_field",
-        "beamstop",
-        "resample",
-        "orient",
-    ),
-    "nanosurveyor": (
-        "descramble",
-        "flag_pixels",
-        "subtract_dark",
-        "subtract_overscan_polynomial",
-        "subtract_background",
-        "crop",
-        "dilate_saturation",
-        "merge_exposures",
-        "photons",
-        "flat_field",
-        "beamstop",
-        "resample",
-        "orient",
-    ),
+    "cosmic": (*_RAW_TO_ADU, "subtract_overscan", *_ADU_TO_PATTERN),
+    "nanosurveyor": (*_RAW_TO_ADU, "subtract_overscan_polynomial", "subtract_background", *_ADU_TO_PATTERN),
 }
 PLAIN_STEPS = ("flag_pixels", "subtract_dark", "merge_exposures", "photons", "flat_field", "beamstop", "resample")
 
