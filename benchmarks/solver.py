@@ -1,0 +1,199 @@
+"""Speed, quality and memory of the solver's algorithms, beside the Fourier transforms that they need and beside peers.
+
+``python -m benchmarks.solver --json FILE`` runs every registered algorithm on a workload of :mod:`benchmarks.workloads`
+(whole-pixel positions, the workload's first probe) and writes
+
+- ``fft_floor_ms``, ``fft_library``: forward and inverse transform of one frame on all threads of the process, by the
+  fastest library (:mod:`benchmarks.fft_floor`); the best of all repeats of the run; ``fft_ms`` has all libraries;
+- ``algorithms``: for each
+
+  - ``ms_per_frame``: wall time of the fastest of ``--repeats`` passes over all frames, after warm-up and the passes
+    below, divided by the frames; ``ms_per_frame_median`` of the same passes;
+  - ``ratio_to_floor``: ``ms_per_frame / fft_floor_ms``; ``ratio_to_floor_beside_median``: median of the ratios of each
+    pass to the floor measured just before it, which tells more where the machine was busy;
+  - ``object_nrmse``, ``seconds``, ``cpu_seconds``: error by :mod:`benchmarks.metric`, wall and CPU time of the passes
+    alone, after each of ``--iterations`` passes;
+  - ``passes_to_error``, ``seconds_to_error``, ``cpu_seconds_to_error``: until an error was reached (seen at the
+    checkpoints of :mod:`benchmarks.convergence`), null if it was not;
+  - ``memory_bytes_per_frame``: growth of the resident memory from before the solver was made, over the frames;
+  - ``subpixel``: speed, and error after the first of ``--iterations`` passes, on the same workload measured at
+    positions between the pixels;
+
+- ``peers``: the same for other programs, in ``--peers`` runs: see :mod:`benchmarks.peers`;
+- ``memory_bytes_per_frame``: that of the default algorithm; ``memory_bytes_per_frame_planned`` is what
+  :func:`bluesky_ptycho.recon.memory.reconstruction_bytes` says, ``amplitude_bytes_per_frame`` the frames alone.
+
+A quiet machine is needed; ``conditions`` tells the load before and after. ``taskset`` limits the threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bluesky_ptycho.backend import cpu_count
+from bluesky_ptycho.recon import SolverSettings
+from bluesky_ptycho.recon.memory import reconstruction_bytes
+from bluesky_ptycho.registry import algorithms
+from bluesky_ptycho.terminal import ProgressLine
+
+from .conditions import conditions, run_command, write
+from .convergence import TARGETS, checkpoints, finite, follow, time_passes
+from .fft_floor import FFTFloor
+from .solver_work import SolverWork, describe
+from .workloads import RECIPES
+
+ALGORITHMS = ("epie", "rpie", "mpie", "dm", "raar", "admm", "lsqml", "ml")
+FLOOR_FRAMES = 512
+"""Frames of one measurement of the floor: tens of ms."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the figures."""
+    options = parse(arguments)
+    figures = measure(options)
+    write(figures, options.json)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--size", choices=sorted(RECIPES), default="small", help="workload (default: %(default)s)")
+    parser.add_argument("--algorithms", type=names, default=ALGORITHMS, metavar="A,B", help="(default: all there are)")
+    parser.add_argument("--iterations", type=numbers, default=[10, 20, 50], metavar="N,M", help="(default: 10,20,50)")
+    parser.add_argument("--repeats", type=int, default=7, help="passes timed (default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def names(text: str) -> list[str]:
+    """Read a list of names."""
+    return [name for name in text.split(",") if name]
+
+
+def numbers(text: str) -> list[int]:
+    """Read a list of positive numbers; an empty one is allowed."""
+    found = [int(number) for number in names(text)]
+    if min(found, default=1) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected numbers of passes above 0")
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return all figures."""
+    before = conditions()
+    there = [name for name in options.algorithms if name in algorithms]
+    work = SolverWork.named(options.size)
+    between = SolverWork.named(options.size, subpixel=True)
+    first = sorted(options.iterations)[:1]
+    passes = sum(max(some, default=0) + options.repeats for some in (options.iterations, first))
+    with (
+        FFTFloor(work.window, cpu_count(), FLOOR_FRAMES) as floor,
+        ProgressLine(len(there) * passes, f"solver on {options.size}", "pass") as line,
+    ):
+        found = {}
+        for i, name in enumerate(there):
+            settings = SolverSettings(algorithm=name)
+            told = _Told(line, i * passes, name)
+            rounded = Run(work, settings, options.iterations, options.repeats, floor, told)
+            told = _Told(line, (i + 1) * passes - sum(first) - options.repeats, f"{name}, subpixel")
+            found[name] = rounded, Run(between, settings, first, options.repeats, floor, told)
+        library, floor_ms = floor.best
+        default = SolverSettings().algorithm
+        entries = {name: _entry(rounded, subpixel, floor_ms, options) for name, (rounded, subpixel) in found.items()}
+        shown = entries.get(default) or next(iter(entries.values()), {})
+        return {
+            "workload": describe(work, options.size),
+            "fft_floor_ms": floor_ms,
+            "fft_library": library,
+            "fft_ms": floor.ms_per_frame,
+            "algorithms": entries,
+            "not_registered": sorted(set(options.algorithms) - set(there)),
+            "peers": {},
+            "memory_bytes_per_frame": shown.get("memory_bytes_per_frame"),
+            "memory_bytes_per_frame_planned": planned_bytes(work) / work.n,
+            "amplitude_bytes_per_frame": 4 * work.window**2,
+            "default_algorithm": default,
+            "conditions": before | {"load_average_1min_after": os.getloadavg()[0]},
+        }
+
+
+class _Told:
+    """Moves a bar that several runs share."""
+
+    def __init__(self, line: ProgressLine, first: int, label: str) -> None:
+        self._line, self._first, self._label = line, first, label
+
+    def __call__(self, n: int) -> None:
+        self._line.show(self._first + n, self._label)
+
+
+class Run:
+    """One algorithm on one workload: convergence, speed, memory."""
+
+    def __init__(
+        self,
+        work: SolverWork,
+        settings: SolverSettings,
+        iterations: Sequence[int],
+        repeats: int,
+        floor: FFTFloor,
+        told: _Told,
+    ) -> None:
+        rehearse(work, settings)
+        stops = checkpoints(iterations)
+        passes = max(stops, default=0)
+        before = resident_bytes()
+        with work.solver(settings) as solver:
+            solver.warm_up()
+            for batch in work.batches():
+                solver.add(batch)
+            self.convergence = follow(solver.step, lambda: work.error(solver), stops, told)
+            solver.step(max(0, settings.probe_start + 1 - passes))
+            self.memory_bytes_per_frame = (resident_bytes() - before) / work.n
+            timed = iter(range(passes + 1, passes + repeats + 1))
+            self.speed = time_passes(solver.step, work.n, repeats, floor.measure, lambda: told(next(timed)))
+
+
+def rehearse(work: SolverWork, settings: SolverSettings) -> None:
+    """Let everything be compiled and imported that a run needs, so that it does not count as the run's memory."""
+    with work.solver(settings) as solver:
+        solver.warm_up()
+        solver.add(work.batch(np.arange(min(4, work.n))))
+        solver.step(settings.probe_start + 2)
+        work.error(solver)
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds."""
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+def planned_bytes(work: SolverWork) -> int:
+    """Return what the solver says beforehand that it takes."""
+    settings = SolverSettings()
+    with work.solver(settings) as solver:
+        canvas = solver.canvas.shape
+    return reconstruction_bytes(work.n, canvas, (work.window, work.window))
+
+
+def _entry(rounded: Run, subpixel: Run, floor_ms: float, options: argparse.Namespace) -> dict[str, Any]:
+    between = {str(n): finite(subpixel.convergence.errors[n]) for n in sorted(options.iterations)[:1]}
+    return {
+        **rounded.speed.figures(floor_ms),
+        **rounded.convergence.figures(options.iterations, TARGETS.get(options.size, ())),
+        "memory_bytes_per_frame": rounded.memory_bytes_per_frame,
+        "subpixel": subpixel.speed.figures(floor_ms) | {"object_nrmse": between},
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)
