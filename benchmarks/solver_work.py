@@ -83,17 +83,22 @@ class SolverWork:
         for first in range(0, self.n, BLOCK):
             yield self.batch(np.arange(first, min(first + BLOCK, self.n)))
 
-    def error(self, solver: IncrementalSolver) -> float:
-        """Return the object error of the solver's present object; NaN if that is not finite."""
+    def in_order(self, order: np.ndarray) -> Self:
+        """Return the same work with the frames measured in another order."""
+        work = replace(self.work, I=self.work.I[order], pos=self.work.pos[order])
+        return replace(self, work=work, positions=self.positions[order])
+
+    def error(self, solver: IncrementalSolver, arrived: int | None = None) -> float:
+        """Return the error of the solver's present object, where the first `arrived` frames lie; NaN if not finite."""
         snapshot = solver.snapshot()
         origin = self.positions[0] - snapshot.canvas.corners_px(self.positions_m[:1])[0]
         # A canvas begins at a position, so between the truth's pixels: the fraction is a shift that `evaluate` removes.
         whole = tuple(int(o) for o in np.rint(origin))
-        return self.error_of(snapshot.object, (whole[0], whole[1]))
+        return self.error_of(snapshot.object, (whole[0], whole[1]), arrived)
 
-    def error_of(self, image: np.ndarray, origin: tuple[int, int]) -> float:
+    def error_of(self, image: np.ndarray, origin: tuple[int, int], arrived: int | None = None) -> float:
         """Return the error of an object whose pixel ``[0, 0]`` is the truth's pixel `origin`."""
-        return float(evaluate(image, self.work.obj, self.work.pos, self.window, origin=origin)["err"])
+        return float(evaluate(image, self.work.obj, self.work.pos[:arrived], self.window, origin=origin)["err"])
 
 
 def _pattern(work: Workload, corner: np.ndarray, shift: np.ndarray) -> np.ndarray:
