@@ -72,6 +72,11 @@ class Backend:
         for i, (r, c) in enumerate(corners.tolist()):
             image[r : r + ny, c : c + nx] += windows[i, ...]
 
+    def put(self, array: Any, index: NDArray[np.int64], values: Any) -> None:
+        """Set ``array[index]`` in place; `index` ``(n,)`` holds no number twice."""
+        for i, row in enumerate(index.tolist()):
+            array[row, ...] = values[i, ...]
+
     def synchronize(self) -> None:
         """Wait until the device has done what it was told."""
 
@@ -135,6 +140,10 @@ class CupyBackend(Backend):
         parts = image.view(image.real.dtype).reshape(*image.shape, 2)
         self._scatter_add(parts[..., 0], (rows, cols), windows.real)
         self._scatter_add(parts[..., 1], (rows, cols), windows.imag)
+
+    def put(self, array: Any, index: NDArray[np.int64], values: Any) -> None:
+        """Set the rows with one indexing kernel."""
+        array[self.xp.asarray(index)] = values
 
     def synchronize(self) -> None:
         """Wait for the current stream."""

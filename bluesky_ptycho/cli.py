@@ -15,7 +15,7 @@ from .errors import NotFoundError, PtychoError
 INTERRUPTED = 130
 
 # Named here, for help that is there at once: the tables themselves load numba and bluesky.
-ALGORITHMS = ("rpie", "raar")  # the solver's default first
+ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")  # the solver's default first
 TRAJECTORIES = ("interlaced", "random", "raster", "snake", "spiral")
 
 
@@ -118,7 +118,7 @@ def _add_reconstruct(commands: argparse._SubParsersAction[LineParser]) -> None:
         "--algorithm",
         default=ALGORITHMS[0],
         metavar="NAME",
-        help=f"algorithm of the solver: {' or '.join(ALGORITHMS)} (default: %(default)s)",
+        help=f"algorithm of the solver: {', '.join(ALGORITHMS)} (default: %(default)s)",
     )
     add(
         "--modes",

@@ -80,12 +80,16 @@ class Batch:
         Square root of the photons per pixel (negative photons count as 0).
     mask : ndarray (n, ny, nx) bool or (ny, nx) bool
         True where the pixel is valid.
+    weight : ndarray (n, ny, nx) or (ny, nx) float32, optional
+        Share of a pixel's misfit that counts, 0 to 1: below 1 where it was measured worse than photon noise lets
+        expect (a short exposure that stands in for a saturated long one).
     """
 
     seq_nums: NDArray[np.int64]
     positions_m: NDArray[np.float64]
     amplitude: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    weight: NDArray[np.float32] | None = None
 
     @property
     def n(self) -> int:

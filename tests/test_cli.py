@@ -45,7 +45,7 @@ def error_line(capsys, *arguments: str) -> str:
         (["demo", "--shape", "1", "5"], "--shape is 1 5; expected at least 2 2"),
         (["demo", "--sample", "absent.png"], "'absent.png' is neither"),
         (["demo", "--step", "1"], "--shape 20 20 --step 1 (µm): overlap is"),
-        (["reconstruct", "absent.cxi", "--algorithm", "magic"], "algorithm 'magic' is not known; known: raar, rpie"),
+        (["reconstruct", "absent.cxi", "--algorithm", "magic"], "algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie"),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, says, capsys):

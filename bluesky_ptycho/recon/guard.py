@@ -45,6 +45,12 @@ class Guard:
         self._last, self._peak = float("inf"), 0.0
         self._frames = 0
 
+    @classmethod
+    def of(cls, state: ReconState) -> Guard:
+        """Return the guard of `state`, made when first asked for."""
+        guard: Guard = state.memory.setdefault("guard", cls())
+        return guard
+
     def before_pass(self, state: ReconState) -> None:
         """Keep a copy of `state`."""
         if self._canvas != state.canvas:

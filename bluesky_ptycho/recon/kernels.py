@@ -59,33 +59,128 @@ def exit_waves(probes: Any, image: Any, r: int, c: int, out: Any) -> None:
 
 
 @_jit
-def project_modulus(far: Any, amplitude: Any, row: Any) -> float:
-    """Scale `far` (m, ny, nx) in place to `amplitude` (ny, nx); `row` (nx,) float32 is scratch; return the error."""
+def blend(probes: Any, image: Any, r: int, c: int, stored: Any, of_product: float, of_stored: float, out: Any) -> None:
+    """Write ``of_product`` probe times object window plus ``of_stored * stored``; all waves (m, ny, nx)."""
+    modes, ny, nx = probes.shape
+    a, b = np.float32(of_product), np.float32(of_stored)
+    for m in range(modes):
+        for y in range(ny):
+            window = image[r + y, c : c + nx]
+            for x in range(nx):
+                out[m, y, x] = a * probes[m, y, x] * window[x] + b * stored[m, y, x]
+
+
+@_jit
+def relay(probes: Any, image: Any, r: int, c: int, stored: Any, keep: Any, give: Any, waves: Any) -> None:
+    """Replace `stored` and `waves` (m, ny, nx) by `reference.relay`'s combinations; `keep`, `give` (3,) float32."""
+    modes, ny, nx = probes.shape
+    k0, k1, k2, g0, g1, g2 = keep[0], keep[1], keep[2], give[0], give[1], give[2]
+    for m in range(modes):
+        for y in range(ny):
+            window = image[r + y, c : c + nx]
+            for x in range(nx):
+                product, s, w = probes[m, y, x] * window[x], stored[m, y, x], waves[m, y, x]
+                stored[m, y, x] = k0 * s + k1 * w + k2 * product
+                waves[m, y, x] = g0 * s + g1 * w + g2 * product
+
+
+@_jit
+def intensity_of(far: Any, y: int, row: Any) -> None:
+    """Write the sum over modes of ``|far[:, y]|**2`` into `row` (nx,)."""
+    modes, _, nx = far.shape
+    for x in range(nx):
+        wave = far[0, y, x]
+        row[x] = wave.real * wave.real + wave.imag * wave.imag
+    for m in range(1, modes):
+        for x in range(nx):
+            wave = far[m, y, x]
+            row[x] += wave.real * wave.real + wave.imag * wave.imag
+
+
+@_jit
+def project_modulus(far: Any, counts: Any, unit: float, scale: float, back: float, row: Any) -> float:
+    """Scale `far` (m, ny, nx) in place to the amplitude ``counts * unit`` (ny, nx); return the error.
+
+    The plain case of `reference.project_modulus`; `row` (nx,) float32 is scratch.
+    """
     modes, ny, nx = far.shape
-    inverse_pixels = np.float32(1.0 / (ny * nx))
-    scale = np.sqrt(inverse_pixels)
     zero, one, tiny = np.float32(0), np.float32(1), np.float32(1e-9)
+    size, normal, way_back = np.float32(unit), np.float32(scale), np.float32(back)
     total = 0.0
     for y in range(ny):
-        for x in range(nx):
-            wave = far[0, y, x]
-            row[x] = wave.real * wave.real + wave.imag * wave.imag
-        for m in range(1, modes):
-            for x in range(nx):
-                wave = far[m, y, x]
-                row[x] += wave.real * wave.real + wave.imag * wave.imag
+        intensity_of(far, y, row)
         error = zero
         for x in range(nx):
-            modulus = np.sqrt(row[x]) * scale
-            wanted = amplitude[y, x]
-            valid = wanted >= zero
+            modulus = np.sqrt(row[x]) * normal
+            wanted = np.float32(counts[y, x]) * size
+            valid = counts[y, x] != 65535
             difference = wanted - modulus if valid else zero
             error += difference * difference
-            row[x] = (wanted / (modulus + tiny) if valid else one) * inverse_pixels
+            row[x] = (wanted / (modulus + tiny) if valid else one) * way_back
         total += float(error)
         for m in range(modes):
             for x in range(nx):
                 far[m, y, x] *= row[x]
+    return total
+
+
+@_jit
+def project_model(
+    far: Any,
+    counts: Any,
+    unit: float,
+    weights: Any,
+    background: Any,
+    brightness: float,
+    poisson: bool,
+    strength: float,
+    scale: float,
+    back: float,
+    row: Any,
+    excess: Any,
+    found: Any,
+) -> float:
+    """Do as `reference.project_modulus` with all that it offers; return the error.
+
+    `weights`, `background` and `excess` (ny, nx) float32 may be empty, (0, 0). The photons of `background` are those of
+    a frame of gain 1, `brightness` is one over the gain squared. The photons measured beyond the model's are added to
+    `excess` unless that is empty; `found` (2,) becomes overlap and power.
+    """
+    modes, ny, nx = far.shape
+    zero, one, tiny, half = np.float32(0), np.float32(1), np.float32(1e-9), np.float32(0.5)
+    size, normal, way_back, share = np.float32(unit), np.float32(scale), np.float32(back), np.float32(strength)
+    dim = np.float32(brightness)
+    total, overlaps, powers = 0.0, 0.0, 0.0
+    for y in range(ny):
+        intensity_of(far, y, row)
+        error, overlap, power = zero, zero, zero
+        for x in range(nx):
+            intensity = row[x] * normal * normal
+            if background.shape[0]:
+                intensity += background[y, x] * dim
+            modulus = np.sqrt(intensity)
+            wanted = np.float32(counts[y, x]) * size
+            weight = one if counts[y, x] != 65535 else zero
+            if weights.shape[0]:
+                weight *= weights[y, x]
+            ratio = wanted / (modulus + tiny)
+            if poisson:
+                wish = one + half * (wanted * wanted - intensity) / (intensity + np.float32(0.01))
+                ratio = min(wish, max(one, ratio + ratio))
+            if excess.shape[0]:
+                excess[y, x] += weight * (wanted * wanted - intensity) / dim
+            difference = wanted - modulus
+            error += weight * difference * difference
+            overlap += weight * wanted * modulus
+            power += weight * intensity
+            row[x] = (one + share * weight * (ratio - one)) * way_back
+        total += float(error)
+        overlaps += float(overlap)
+        powers += float(power)
+        for m in range(modes):
+            for x in range(nx):
+                far[m, y, x] *= row[x]
+    found[0], found[1] = overlaps, powers
     return total
 
 
@@ -134,13 +229,10 @@ def pie_gradients(
 
 
 @_jit
-def weighted_step(
-    target: Any, velocity: Any, gradient: Any, weight: Any, step: float, regularisation: float, momentum: float
-) -> None:
-    """Step `target` and `velocity` (m, rows, cols) in place.
+def direction(gradient: Any, weight: Any, regularisation: float, out: Any) -> tuple[float, float]:
+    """Write `reference.direction` of the sums into `out` (m, rows, cols); return slope and curvature.
 
-    `gradient` (lanes, m, rows, cols) and `weight` (lanes, rows, cols) are added up over the lanes
-    and cleared.
+    `gradient` (lanes, m, rows, cols) and `weight` (lanes, rows, cols) are added up into their first lane.
     """
     lanes, modes, rows, cols = gradient.shape
     peak = np.float32(0)
@@ -153,24 +245,111 @@ def weighted_step(
                 other[x] = 0
         for x in range(cols):
             peak = max(peak, total[x])
-    keep = np.float32(1 - regularisation)
-    floor = np.float32(regularisation * peak + 1e-9)
-    size, mu = np.float32(step), np.float32(momentum)
-    for y in range(rows):
-        total = weight[0, y]
-        for x in range(cols):
-            total[x] = size / (keep * total[x] + floor)
-        for m in range(modes):
-            t, v, g = target[m, y], velocity[m, y], gradient[0, m, y]
+    keep, floor = np.float32(1 - regularisation), np.float32(regularisation * peak + 1e-9)
+    one, slope, curvature = np.float32(1), 0.0, 0.0
+    for m in range(modes):
+        for y in range(rows):
+            g, d, total = gradient[0, m, y], out[m, y], weight[0, y]
             for lane in range(1, lanes):
                 other_g = gradient[lane, m, y]
                 for x in range(cols):
                     g[x] += other_g[x]
                     other_g[x] = 0
+            along, bend = np.float32(0), np.float32(0)
             for x in range(cols):
-                wish = g[x] * total[x]
+                d[x] = g[x] * (one / (keep * total[x] + floor))
+                along += g[x].real * d[x].real + g[x].imag * d[x].imag
+                bend += total[x] * (d[x].real * d[x].real + d[x].imag * d[x].imag)
+            slope += float(along)
+            curvature += float(bend)
+    return slope, curvature
+
+
+@_jit
+def advance(target: Any, velocity: Any, found: Any, step: float, momentum: float) -> None:
+    """Do `reference.advance` in place; all (m, rows, cols)."""
+    modes, rows, cols = target.shape
+    size, mu = np.float32(step), np.float32(momentum)
+    for m in range(modes):
+        for y in range(rows):
+            t, v, d = target[m, y], velocity[m, y], found[m, y]
+            for x in range(cols):
+                wish = d[x] * size
                 v[x] = v[x] * mu + wish
                 t[x] += v[x] * mu + wish
-                g[x] = 0
-        for x in range(cols):
-            total[x] = 0
+
+
+@_jit
+def couple(probes: Any, probe_changes: Any, image: Any, change: Any, r: int, c: int) -> float:
+    """Return Re sum conj(dO P) (O dP) of one frame: how much the object's and the probe's change do the same.
+
+    `probes`, `probe_changes` (m, ny, nx); `image`, `change` the whole object and its change.
+    """
+    modes, ny, nx = probes.shape
+    total = 0.0
+    for m in range(modes):
+        for y in range(ny):
+            o, d = image[r + y, c : c + nx], change[r + y, c : c + nx]
+            row = np.float32(0)
+            for x in range(nx):
+                a, b = d[x] * probes[m, y, x], o[x] * probe_changes[m, y, x]
+                row += a.real * b.real + a.imag * b.imag
+            total += float(row)
+    return total
+
+
+@_jit
+def curvature(
+    far: Any, change: Any, counts: Any, unit: float, weights: Any, background: Any, brightness: float, poisson: bool,
+    scale: float,
+) -> float:  # fmt: skip
+    """Return the sum of dM², the misfit's Gauss-Newton curvature as waves `far` move by `change` (m, ny, nx).
+
+    The other arguments are those of `project_model`; for Poisson noise dM² counts (1 + a²/M²) / 2 times.
+    """
+    modes, ny, nx = far.shape
+    one, half, floor = np.float32(1), np.float32(0.5), np.float32(0.01)
+    size, normal, dim = np.float32(unit), np.float32(scale), np.float32(brightness)
+    total = 0.0
+    for y in range(ny):
+        row = np.float32(0)
+        for x in range(nx):
+            intensity, along = np.float32(0), np.float32(0)
+            for m in range(modes):
+                a, b = far[m, y, x] * normal, change[m, y, x] * normal
+                intensity += a.real * a.real + a.imag * a.imag
+                along += a.real * b.real + a.imag * b.imag
+            if background.shape[0]:
+                intensity += background[y, x] * dim
+            if counts[y, x] != 65535:
+                weight = weights[y, x] if weights.shape[0] else one
+                if poisson:
+                    wanted = np.float32(counts[y, x]) * size
+                    weight *= half * (one + wanted * wanted / (intensity + floor))
+                row += weight * along * along / (intensity + np.float32(1e-9))
+        total += float(row)
+    return total
+
+
+@_jit
+def shift_sums(probes: Any, image: Any, r: int, c: int, waves: Any, out: Any) -> None:
+    """Write what changed exit waves ask of a frame's position into `out` (4,): see `reference.shift_sums`."""
+    modes, ny, nx = probes.shape
+    half = np.float32(0.5)
+    sums = (0.0, 0.0, 0.0, 0.0)
+    for m in range(modes):
+        for y in range(ny):
+            o = image[r + y, c : c + nx]
+            left, right = image[r + y, c - 1 : c - 1 + nx], image[r + y, c + 1 : c + 1 + nx]
+            below, above = image[r + y - 1, c : c + nx], image[r + y + 1, c : c + nx]
+            s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for x in range(nx):
+                p = probes[m, y, x]
+                change = waves[m, y, x] - p * o[x]
+                dy, dx = p * (above[x] - below[x]) * half, p * (right[x] - left[x]) * half
+                s0 += dy.real * change.real + dy.imag * change.imag
+                s1 += dy.real * dy.real + dy.imag * dy.imag
+                s2 += dx.real * change.real + dx.imag * change.imag
+                s3 += dx.real * dx.real + dx.imag * dx.imag
+            sums = (sums[0] + float(s0), sums[1] + float(s1), sums[2] + float(s2), sums[3] + float(s3))
+    out[0], out[1], out[2], out[3] = sums

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..backend import cpu_count
 
-BYTES_PER_FRAME_PIXEL = 4
-"""Amplitude (float32); invalid pixels are marked in it."""
+BYTES_PER_FRAME_PIXEL = 2
+"""Amplitude (uint16); invalid pixels are marked in it."""
 
 BYTES_PER_PIXEL_OF_A_STATE = 8 + 8 + 2 * 8
 """Object, its velocity and the guard's two copies (complex64)."""
@@ -15,6 +15,9 @@ STATES = 3
 
 BYTES_PER_PIXEL_OF_A_LANE = 8 + 4
 """Sums of a core: gradient (complex64) and illumination (float32)."""
+
+BYTES_PER_PIXEL_OF_A_DIRECTION = 8
+"""Where the lanes' sums ask the object to go (complex64)."""
 
 BYTES_PER_PIXEL_OF_A_SNAPSHOT = 8 + 4 + 4
 """Object (complex64), coverage and transmission map (float32)."""
@@ -36,9 +39,11 @@ def reconstruction_bytes(
         Cores that share the work; those of this process by default.
     """
     lanes = threads or cpu_count()
-    each = STATES * BYTES_PER_PIXEL_OF_A_STATE + lanes * BYTES_PER_PIXEL_OF_A_LANE + BYTES_PER_PIXEL_OF_A_SNAPSHOT
+    each = STATES * BYTES_PER_PIXEL_OF_A_STATE + lanes * BYTES_PER_PIXEL_OF_A_LANE
+    each += BYTES_PER_PIXEL_OF_A_DIRECTION + BYTES_PER_PIXEL_OF_A_SNAPSHOT
     rows, cols = canvas
     ny, nx = window
-    # A lane has a probe gradient, a shifted probe and the transform's buffer, a little larger each, of every mode.
-    probes = modes * (STATES * BYTES_PER_PIXEL_OF_A_STATE + lanes * 4 * 8)
+    # A lane has a probe gradient, a shifted probe and the transform's buffer, a little larger each, of every mode; the
+    # lanes share the probe and its direction with a rim around them.
+    probes = modes * (STATES * BYTES_PER_PIXEL_OF_A_STATE + 3 * 8 + lanes * 4 * 8)
     return rows * cols * each + ny * nx * (n_frames * BYTES_PER_FRAME_PIXEL + probes)

@@ -154,7 +154,7 @@ def mean_amplitude(frames: FrameStore, slots: NDArray[np.int64], most: int = 256
     chosen = slots[np.linspace(0, len(slots) - 1, min(most, len(slots))).astype(int)]
     total, seen = np.zeros(frames.window), np.zeros(frames.window)
     for slot in chosen:
-        amplitude = frames.backend.to_host(frames.amplitude[int(slot), ...])
+        amplitude = frames.backend.to_host(frames.amplitude_of(np.array([slot]))[0, ...])
         valid = amplitude >= 0
         total += np.where(valid, np.square(amplitude, dtype=np.float64), 0)
         seen += valid

@@ -17,6 +17,11 @@ from .subpixel import FIRST_TAP, N_TAPS
 TINY = 1e-9
 """Added to denominators, far below one photon's amplitude."""
 
+POISSON_FLOOR = 0.02
+"""Photons added to the Poisson gradient's denominator."""
+
+Coefficients = tuple[float, float, float]
+
 
 def shift_probe(xp: Any, probe: Any, taps: Any, *, adjoint: bool = False) -> Any:
     """Shift the probe, or apply the adjoint of the shift, for each frame.
@@ -59,31 +64,91 @@ def exit_waves(probes: Any, windows: Any) -> Any:
     return probes * windows[:, None, ...]
 
 
-def project_modulus(xp: Any, far: Any, amplitude: Any) -> tuple[Any, Any]:
-    """Give far-field waves the measured amplitude; their phases and mode ratios stay.
+def blend(waves: Any, stored: Any, of_product: float, of_stored: float) -> Any:
+    """Return ``of_product * waves + of_stored * stored``, all ``(n, m, ny, nx)``."""
+    return of_product * waves + of_stored * stored
+
+
+def project_modulus(
+    xp: Any,
+    far: Any,
+    amplitude: Any,
+    *,
+    scale: float,
+    back: float,
+    poisson: bool = False,
+    strength: float = 1.0,
+    weights: Any = None,
+    background: Any = None,
+) -> tuple[Any, Any, Any, Any]:
+    """Move far-field waves to the measured amplitude; their phases and mode ratios stay.
+
+    With M² = |far|² + background, summed over modes, waves are scaled by ``1 + strength * weight * (t - 1)``, where
+    t = a / M is the projection on the amplitude (Gaussian noise of the amplitude, whose gradient it is), or
+    t = 1 + (a² - M²) / 2M² the step of equal curvature down the gradient of the Poisson likelihood (Thibault,
+    Guizar-Sicairos, New J. Phys. 14, 063004 (2012), eq. 4), at most to twice the amplitude.
 
     Parameters
     ----------
     far : (n, m, ny, nx) complex64
-        Unnormalised transforms of exit waves.
+        Waves at the detector, unnormalised.
     amplitude : (n, ny, nx) float32
         Measured; negative where not valid: there the wave stays as it is.
+    scale, back : float
+        Factor that normalises `far`; factor that what is returned carries for an unnormalised way back.
+    poisson : bool
+    strength : float
+    weights : (n, ny, nx) float32, optional
+    background : (n, ny, nx) float32, optional
+        Photons that do not come from the waves.
 
     Returns
     -------
     projected : (n, m, ny, nx) complex64
-        Scaled so that the unnormalised inverse transform gives exit waves.
     error : scalar array, float32
-        Sum of (amplitude - |far|)**2 over valid pixels, |far| over all modes, in photons.
+        Sum of weight * (a - M)² over valid pixels, in photons.
+    overlap, power : (n,) float32
+        Sums of weight * a * M and weight * M² over valid pixels.
     """
-    pixels = far.shape[-2] * far.shape[-1]
-    scale = pixels**-0.5
-    intensity = xp.sum(xp.real(far) ** 2 + xp.imag(far) ** 2, axis=1)
-    modulus = xp.sqrt(intensity) * scale
+    intensity = xp.sum(xp.real(far) ** 2 + xp.imag(far) ** 2, axis=1) * scale**2
+    if background is not None:
+        intensity = intensity + background
+    modulus = xp.sqrt(intensity)
     valid = amplitude >= 0
-    difference = xp.where(valid, amplitude - modulus, xp.zeros_like(modulus))
-    factor = xp.where(valid, amplitude / (modulus + TINY), xp.ones_like(modulus)) / pixels
-    return far * xp.astype(factor, far.dtype)[:, None, ...], xp.sum(difference**2)
+    weight = xp.astype(valid, xp.float32)
+    if weights is not None:
+        weight = weight * weights
+    ratio = amplitude / (modulus + TINY)
+    if poisson:
+        most = xp.where(2 * ratio > 1, 2 * ratio, xp.ones_like(ratio))
+        wish = 1 + (amplitude**2 - intensity) / (2 * intensity + POISSON_FLOOR)
+        ratio = xp.where(wish < most, wish, most)
+    factor = (1 + strength * weight * (ratio - 1)) * back
+    difference = weight * (amplitude - modulus) ** 2
+    overlap, power = weight * amplitude * modulus, weight * intensity
+    return (
+        far * xp.astype(factor, far.dtype)[:, None, ...],
+        xp.sum(difference),
+        xp.sum(overlap, axis=(1, 2)),
+        xp.sum(power, axis=(1, 2)),
+    )
+
+
+def excess(xp: Any, amplitude: Any, model: Any, weights: Any, gain: Any) -> Any:
+    """Return the photons ``(ny, nx)`` that frames of gain 1 would hold beyond the `model` ``(n, ny, nx)``."""
+    wish = xp.where(amplitude >= 0, (amplitude**2 - model) * gain**2, xp.zeros_like(model))
+    return xp.sum(wish if weights is None else wish * weights, axis=0)
+
+
+def relay(waves: Any, stored: Any, product: Any, keep: Coefficients, give: Coefficients) -> tuple[Any, Any]:
+    """Return what a projection algorithm keeps and what it gives to the overlap.
+
+    Each is a linear combination of the stored waves, the projected `waves` and probe times object, all
+    ``(n, m, ny, nx)``, with coefficients in that order.
+    """
+    parts = (stored, waves, product)
+    kept, given = (sum(c * part for c, part in zip(row, parts, strict=True)) for row in (keep, give))
+    return kept, given
 
 
 def pie_gradients(xp: Any, probes: Any, windows: Any, waves: Any) -> tuple[Any, Any, Any, Any]:
@@ -116,17 +181,79 @@ def pie_gradients(xp: Any, probes: Any, windows: Any, waves: Any) -> tuple[Any, 
     )
 
 
-def weighted_step(
-    xp: Any, target: Any, velocity: Any, gradient: Any, weight: Any, step: float, regularisation: float, momentum: float
-) -> tuple[Any, Any]:
-    """Return `target` and `velocity` after an rPIE step with Nesterov momentum.
+def direction(xp: Any, gradient: Any, weight: Any, regularisation: float) -> tuple[Any, float, float]:
+    """Return the preconditioned direction of a step, and slope and curvature of the misfit along it.
 
-    The step is ``g = step * gradient / ((1 - a) * weight + a * max(weight))`` with a =
-    `regularisation` (Maiden, Johnson, Li 2017, eq. 9, summed over a batch). Then ``velocity =
-    momentum * velocity + g`` and the target moves by ``momentum * velocity + g``. `weight` may lack
-    leading axes of `target`. Where nothing was seen at all, g is 0.
+    Parameters
+    ----------
+    gradient : (m, rows, cols) complex64
+    weight : (rows, cols) float32
+        Light that each pixel has received; for the probe transmission.
+    regularisation : float
+        rPIE's alpha.
+
+    Returns
+    -------
+    direction : (m, rows, cols) complex64
+        ``gradient / ((1 - a) * weight + a * max(weight))`` (Maiden, Johnson, Li 2017, eq. 9, summed over a batch);
+        0 where nothing was seen.
+    slope : float
+        Re <gradient, direction>.
+    curvature : float
+        Sum of weight * |direction|². Slope over curvature is the step that serves the waves best in the sense of
+        least squares, the other of object and probe held.
     """
     floor = regularisation * xp.max(weight) + TINY
-    g = gradient * xp.astype(step / ((1 - regularisation) * weight + floor), gradient.dtype)
-    velocity = momentum * velocity + g
-    return target + momentum * velocity + g, velocity
+    found = gradient / xp.astype((1 - regularisation) * weight + floor, gradient.dtype)
+    slope = xp.sum(xp.real(gradient) * xp.real(found) + xp.imag(gradient) * xp.imag(found))
+    curvature = xp.sum(weight * (xp.real(found) ** 2 + xp.imag(found) ** 2))
+    return found, float(slope), float(curvature)
+
+
+def advance(target: Any, velocity: Any, found: Any, step: float, momentum: float) -> tuple[Any, Any]:
+    """Return `target` and `velocity` after a step along the direction `found` with Nesterov momentum.
+
+    ``velocity = momentum * velocity + step * found``, then the target moves by ``momentum * velocity + step * found``.
+    """
+    velocity = momentum * velocity + step * found
+    return target + momentum * velocity + step * found, velocity
+
+
+def curvature(
+    xp: Any, far: Any, change: Any, amplitude: Any, *, scale: float, poisson: bool, weights: Any, background: Any
+) -> Any:
+    """Return the sum of dM², the misfit's Gauss-Newton curvature as waves `far` move by `change` ``(n, m, ny, nx)``.
+
+    M is the modulus of the model as in `project_modulus`. For Poisson noise dM² counts (1 + a²/M²) / 2 times, so
+    that the slope of `direction` over this is the Newton step of either noise.
+    """
+    intensity = xp.sum(xp.real(far) ** 2 + xp.imag(far) ** 2, axis=1) * scale**2
+    along = xp.sum(xp.real(far) * xp.real(change) + xp.imag(far) * xp.imag(change), axis=1) * scale**2
+    if background is not None:
+        intensity = intensity + background
+    weight = xp.astype(amplitude >= 0, xp.float32)
+    if weights is not None:
+        weight = weight * weights
+    if poisson:
+        weight = weight * 0.5 * (1 + amplitude**2 / (intensity + POISSON_FLOOR / 2))
+    return xp.sum(weight * along**2 / (intensity + TINY))
+
+
+def shift_sums(xp: Any, probes: Any, slopes: tuple[Any, Any], change: Any) -> Any:
+    """Return what `change` of the exit waves ``(n, m, ny, nx)`` asks of the positions.
+
+    `slopes` are the object's derivatives ``(n, ny, nx)`` along y and x. A window that lies further on by s pixels
+    changes the exit wave by s * P * slope, so the least-squares shift is the first over the second, the third over the
+    fourth column (Odstrčil, Menzel, Guizar-Sicairos 2018, eq. 33).
+
+    Returns
+    -------
+    (n, 4) float32
+        For y and x: Re sum conj(P slope) change, sum |P slope|².
+    """
+    found = []
+    for slope in slopes:
+        moved = probes * slope[:, None, ...]
+        found.append(xp.sum(xp.real(moved) * xp.real(change) + xp.imag(moved) * xp.imag(change), axis=(1, 2, 3)))
+        found.append(xp.sum(xp.real(moved) ** 2 + xp.imag(moved) ** 2, axis=(1, 2, 3)))
+    return xp.stack(found, axis=1)

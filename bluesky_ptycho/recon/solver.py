@@ -71,6 +71,7 @@ class IncrementalSolver:
         canvas = Canvas.for_extent(plan.extent_m, geometry)
         frames = FrameStore(plan.n_points, geometry.shape, self.backend, self.settings.subpixel)
         self._state = ReconState.start(self.backend, canvas, np.zeros((modes, *geometry.shape), np.complex64), frames)
+        self._state.detection.poisson = self.settings.noise == "poisson"
         self._engine = make_engine(self.backend)
         self._rng = np.random.default_rng(self.settings.seed)
         self._residuals: list[float] = []
@@ -104,6 +105,7 @@ class IncrementalSolver:
         positions = middle + np.array([[0.0, 0.0], [0.4, 0.3]]) * np.asarray(self.canvas.pixel_m)
         light = np.ones((2, *window), np.float32)
         frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool)), self.canvas)
+        rehearsal.detection = self._state.detection
         self._algorithm(rehearsal, self._engine, frames.slots(), PassOptions(self.settings))
         error_of(rehearsal, self._engine, frames.slots())
         self._engine.clear()

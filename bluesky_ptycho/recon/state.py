@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ..backend import Backend
 from ..geometry import Canvas
+from .detection import Detection
 from .store import FrameStore
+from .variation import Variation
 
 
 @dataclass
@@ -28,6 +30,14 @@ class ReconState:
         May be shared by several states (half data sets).
     canvas : Canvas
         Grid of the object.
+    detection : Detection
+        How patterns arise from the waves.
+    variation : Variation or None
+        How the probe differs from frame to frame.
+    excess : (ny, nx) float32 or None
+        Photons that patterns held beyond the model's since it was last set to 0, where a background is fitted.
+    tracks_shifts, tracks_variation : bool
+        Whether visits note what they ask of the positions and of the probe's variation.
     memory : dict
         What an algorithm keeps from pass to pass.
     """
@@ -39,6 +49,11 @@ class ReconState:
     probe_velocity: Any
     frames: FrameStore
     canvas: Canvas
+    detection: Detection = field(default_factory=Detection)
+    variation: Variation | None = None
+    excess: Any = None
+    tracks_shifts: bool = False
+    tracks_variation: bool = False
     memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

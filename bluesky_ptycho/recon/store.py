@@ -18,6 +18,17 @@ from ..frames import Batch
 from ..geometry import Canvas
 from .subpixel import N_TAPS, shift_taps, split_corners
 
+INVALID = 65535
+MOST_COUNTS = 65534
+"""Sixteen bits hold an amplitude a thousand times finer than the photons' own noise of one half, up to a million
+photons in the brightest pixel, and are half the memory of a float."""
+
+
+BOOKKEEPING = (
+    "positions_m", "corners", "taps", "fractional", "photons", "numbers", "unit", "gain", "brightness", "shift_sums",
+)  # fmt: skip
+"""Arrays on the host, one row a slot."""
+
 
 class FrameStore:
     """Amplitudes on the device; positions and bookkeeping on the host.
@@ -31,11 +42,19 @@ class FrameStore:
     backend : Backend
     subpixel : bool
         Whether fractions of a pixel are kept.
+    far_field : bool
+        Whether patterns are Fourier transforms, whose zero frequency moves to [0, 0].
 
     Attributes
     ----------
-    amplitude : (capacity, ny, nx) float32 on the device
-        Zero frequency at [0, 0]; -1 where the pixel is not valid.
+    counts : (capacity, ny, nx) uint16 on the device
+        Amplitudes in units of `unit`, INVALID where the pixel is not valid.
+    unit : (capacity,) float32
+        Amplitude of one count: the brightest pixel's over MOST_COUNTS.
+    gain : (capacity,) float32
+        Factor that the amplitudes are divided by: how bright the beam was in this frame.
+    weights : (capacity, ny, nx) float32 on the device, or None
+        Weight of each pixel, 0 to 1; None while no frame brought any.
     positions_m : (capacity, 2) float64
     corners : (capacity, 2) int64
         First pixel of the window on the canvas.
@@ -46,19 +65,31 @@ class FrameStore:
         Photons in valid pixels.
     numbers : (capacity,) int64
         Sequence number of the frame in each slot.
+    brightness : (capacity, 2) float32
+        Sums of measured times modelled amplitude and of the model's photons, from the frame's last visit; kept
+        where the detection is not plain.
+    shift_sums : (capacity, 4) float32
+        What `reference.shift_sums` found at the frame's last visit; kept where shifts are tracked.
     """
 
-    def __init__(self, capacity: int, window: tuple[int, int], backend: Backend, subpixel: bool) -> None:
-        self.backend, self.window, self.subpixel = backend, window, subpixel
+    def __init__(
+        self, capacity: int, window: tuple[int, int], backend: Backend, subpixel: bool, far_field: bool = True
+    ) -> None:
+        self.backend, self.window, self.subpixel, self.far_field = backend, window, subpixel, far_field
         self._slot_of: dict[int, int] = {}
         self._free = list(range(capacity))
-        self.amplitude = backend.xp.zeros((capacity, *window), dtype=backend.xp.float32)
+        self.counts = backend.xp.zeros((capacity, *window), dtype=backend.xp.uint16)
+        self.weights: Any = None
+        self.unit = np.ones(capacity, np.float32)
+        self.gain = np.ones(capacity, np.float32)
         self.positions_m = np.zeros((capacity, 2))
         self.corners = np.zeros((capacity, 2), np.int64)
         self.taps = np.zeros((capacity, 2, N_TAPS), np.float32)
         self.fractional = np.zeros(capacity, bool)
         self.photons = np.zeros(capacity)
         self.numbers = np.zeros(capacity, np.int64)
+        self.brightness = np.zeros((capacity, 2), np.float32)
+        self.shift_sums = np.zeros((capacity, 4), np.float32)
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -86,15 +117,28 @@ class FrameStore:
         if positions.shape != (batch.n, 2) or not np.isfinite(positions).all():
             raise MetadataError(f"Batch.positions_m has shape {positions.shape}; expected {(batch.n, 2)}, all finite")
         mask = np.broadcast_to(batch.mask, batch.amplitude.shape)
+        if batch.weight is not None and self.weights is None:
+            self.weights = self.backend.xp.ones(self.counts.shape, dtype=self.backend.xp.float32)
         for i, seq in enumerate(np.asarray(batch.seq_nums).tolist()):
             slot = self._take_slot(int(seq))
-            raw = np.asarray(batch.amplitude[i], dtype=np.float32)
-            valid = mask[i] & np.isfinite(raw)
-            amplitude = np.where(valid, np.maximum(raw, 0), np.float32(-1))
-            self.photons[slot] = np.sum(np.square(amplitude, dtype=np.float64), where=valid)
-            self.amplitude[slot, ...] = self.backend.to_device(np.fft.ifftshift(amplitude))
-            self.positions_m[slot], self.numbers[slot] = positions[i], seq
+            self.counts[slot, ...] = self.backend.to_device(self._coded(slot, batch.amplitude[i], mask[i]))
+            if self.weights is not None:
+                weight = np.ones(window) if batch.weight is None else np.broadcast_to(batch.weight, mask.shape)[i]
+                self.weights[slot, ...] = self.backend.to_device(self._ordered(weight.astype(np.float32)))
+            self.positions_m[slot], self.numbers[slot], self.gain[slot] = positions[i], seq, 1.0
         self.place(canvas)
+
+    def _coded(self, slot: int, amplitude: Any, mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
+        raw = np.asarray(amplitude, dtype=np.float32)
+        valid = mask & np.isfinite(raw)
+        clean = np.where(valid, np.maximum(raw, 0), np.float32(0))
+        self.photons[slot] = np.sum(np.square(clean, dtype=np.float64))
+        self.unit[slot] = clean.max(initial=0.0) / MOST_COUNTS or 1.0
+        counts = np.where(valid, np.rint(clean / self.unit[slot]), INVALID)
+        return self._ordered(counts.astype(np.uint16))
+
+    def _ordered(self, pattern: NDArray[Any]) -> NDArray[Any]:
+        return np.fft.ifftshift(pattern) if self.far_field else pattern
 
     def _take_slot(self, seq: int) -> int:
         if seq not in self._slot_of:
@@ -107,10 +151,13 @@ class FrameStore:
         old = len(self.photons)
         new = old + max(16, old // 2)
         xp = self.backend.xp
-        grown = xp.zeros((new, *self.window), dtype=xp.float32)
-        grown[:old, ...] = self.amplitude
-        self.amplitude = grown
-        for name in ("positions_m", "corners", "taps", "fractional", "photons", "numbers"):
+        for name in ("counts", "weights"):
+            array = getattr(self, name)
+            if array is not None:
+                grown = xp.ones((new, *self.window), dtype=array.dtype)
+                grown[:old, ...] = array
+                setattr(self, name, grown)
+        for name in BOOKKEEPING:
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros((new - old, *array.shape[1:]), array.dtype)]))
         self._free.extend(range(old, new))
@@ -131,5 +178,14 @@ class FrameStore:
         self.fractional[slots] = (fractions > 0).any(axis=1)
 
     def amplitude_of(self, slots: NDArray[np.int64]) -> Any:
-        """Return the amplitudes ``(n, ny, nx)`` of `slots`."""
-        return self.backend.xp.take(self.amplitude, self.backend.to_device(slots), axis=0)
+        """Return the amplitudes ``(n, ny, nx) float32`` of `slots` under a common beam; -1 where not valid."""
+        xp, backend = self.backend.xp, self.backend
+        counts = xp.take(self.counts, backend.to_device(slots), axis=0)
+        unit = backend.to_device(self.unit[slots] / self.gain[slots])[:, None, None]
+        return xp.where(counts == INVALID, xp.asarray(-1.0, dtype=xp.float32), xp.astype(counts, xp.float32) * unit)
+
+    def weights_of(self, slots: NDArray[np.int64]) -> Any:
+        """Return the weights ``(n, ny, nx) float32`` of `slots`, None where there are none."""
+        if self.weights is None:
+            return None
+        return self.backend.xp.take(self.weights, self.backend.to_device(slots), axis=0)

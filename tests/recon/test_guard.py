@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from bluesky_ptycho.recon.algorithms.rpie import safe_step
+from bluesky_ptycho.recon.algorithms.pie import safe_step
 from bluesky_ptycho.recon.guard import Guard
 
 from .small_problem import make_problem

@@ -1,0 +1,98 @@
+"""The ptychographic iterative engine and its kin (Maiden, Johnson, Li, Optica 4, 736 (2017)) over mini-batches.
+
+All take the same visit and differ in the weight of their steps: ePIE divides by the brightest pixel, rPIE by a mixture
+of that and of the light at the pixel itself, and mPIE adds momentum to rPIE.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...registry import algorithms
+from ..engine import Engine, Lane, Slots, Visit
+from ..guard import Guard
+from ..passes import PassOptions, batches
+from ..state import ReconState
+
+SAFETY = 0.7
+"""Share of the largest stable step."""
+
+MANY = 10**6
+"""More batches than there ever are: batches are then as small as the setting `batch_size` allows."""
+
+
+@algorithms.register("epie")
+def epie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+    """Make one pass of ePIE: steps weighed by the brightest pixel of a batch (eq. 4, summed over the batch)."""
+    return pie_pass(state, engine, slots, options, regularisation=1.0)
+
+
+@algorithms.register("rpie")
+def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+    """Make one pass of rPIE: steps weighed by each pixel's light, regularised (eq. 9, summed over a batch)."""
+    return pie_pass(state, engine, slots, options)
+
+
+@algorithms.register("mpie")
+def mpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+    """Make one pass of mPIE: rPIE's steps carry momentum over the batches and passes.
+
+    That halves the passes needed and averages the noise of single batches. The momentum is Nesterov's, applied
+    at every batch.
+    """
+    return pie_pass(state, engine, slots, options, momentum=options.choose("momentum", 0.9), most=4, step=0.5)
+
+
+def pie_pass(
+    state: ReconState,
+    engine: Engine,
+    slots: NDArray[np.int64],
+    options: PassOptions,
+    *,
+    regularisation: float | None = None,
+    momentum: float = 0.0,
+    most: int = MANY,
+    step: float = 1.0,
+) -> float:
+    """Make one pass; object and probe step after each batch by the weighted mean of its frames' wishes.
+
+    :class:`~bluesky_ptycho.recon.guard.Guard` takes back what goes wrong.
+    """
+    chosen, error = options.settings, 0.0
+    guard = Guard.of(state)
+    guard.before_pass(state)
+    cut = batches(slots, options.choose("batches_per_pass", most), chosen.batch_size)
+    size = guard.caution * safe_step(options.choose("step", step), momentum, len(cut))
+    alphas = (chosen.object_regularisation, chosen.probe_regularisation)
+    visit = pie_visit(state)
+    for batch in cut:
+        error += engine.run(state, batch, visit)
+        found = engine.directions(state, *(alphas if regularisation is None else (regularisation, regularisation)))
+        engine.advance(state, found, size, size if options.probe_free else 0.0, momentum)
+    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), len(slots))
+    return error
+
+
+def pie_visit(state: ReconState) -> Visit:
+    """Return the visit that sums what the measured moduli ask of object and probe."""
+
+    def visit(lane: Lane, chunk: Slots) -> None:
+        probes = lane.probes(state, chunk)
+        waves = lane.project(state, chunk, lane.exit_waves(state, chunk, probes))
+        lane.accumulate(state, chunk, probes, waves)
+
+    return visit
+
+
+def safe_step(step: float, momentum: float, n_batches: int) -> float:
+    """Return `step`, or less where momentum would overshoot.
+
+    A pixel that only one of the k batches of a pass lights coasts between its visits. With L = mu^k
+    and A = mu (1 - L) / (1 - mu), the map of its error and velocity from visit to visit is stable for
+    steps below 2 (1 + L) / (1 + A + L) (its trace and determinant; k = 1 is Nesterov's bound). Less
+    than that is allowed, as object and probe answer to the same residual.
+    """
+    left = momentum**n_batches
+    coasting = momentum * (1 - left) / (1 - momentum)
+    return min(step, SAFETY * 2 * (1 + left) / (1 + coasting + left))

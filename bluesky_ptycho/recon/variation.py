@@ -1,0 +1,109 @@
+"""A probe that differs from frame to frame (orthogonal probe relaxation).
+
+Each frame's strongest mode is the common one plus a few variations with real coefficients of its own
+(Odstrčil et al., Opt. Express 24, 8360 (2016); as gradients: Odstrčil, Menzel, Guizar-Sicairos, Opt. Express 26, 3108
+(2018), section 3.3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import Backend, cpu_count
+
+STEP = 0.5
+"""Part of the least-squares step that coefficients and modes take after each pass: both answer to one misfit."""
+
+REGULARISATION = 0.1
+
+
+class Variation:
+    """Variations of the strongest mode and what a pass asks of them.
+
+    Parameters
+    ----------
+    backend : Backend
+    n_modes : int
+    window : tuple of int
+        Shape of the probe.
+    seed : int
+        Of the first modes, which are random: a mode without coefficients is not seen, nor the other way round.
+
+    Attributes
+    ----------
+    modes : (k, ny, nx) complex64 on the device
+        Orthogonal and of unit power.
+    coefficients : (capacity, k) float32
+    """
+
+    def __init__(self, backend: Backend, n_modes: int, window: tuple[int, int], seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        first = rng.standard_normal((n_modes, *window, 2)).astype(np.float32).view(np.complex64)[..., 0]
+        self.backend = backend
+        self._set_modes(first / np.sqrt((np.abs(first) ** 2).sum(axis=(1, 2), keepdims=True)))
+        self.coefficients = np.zeros((0, n_modes), np.float32)
+        self._wishes = np.zeros((0, n_modes, 2), np.float32)
+        self._gradient = np.zeros((cpu_count(), n_modes, *window), np.complex64)
+        self._weight = np.zeros((cpu_count(), n_modes, *window), np.float32)
+
+    def _set_modes(self, modes: NDArray[Any]) -> None:
+        self._host = np.ascontiguousarray(modes, dtype=np.complex64)
+        self.modes = self.backend.to_device(np.array(self._host))
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for the coefficients of `capacity` frames."""
+        missing = capacity - len(self.coefficients)
+        if missing > 0:
+            for name in ("coefficients", "_wishes"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros((missing, *old.shape[1:]), np.float32)]))
+
+    def of(self, backend: Backend, slots: NDArray[np.int64]) -> Any:
+        """Return what each frame adds to the strongest mode, ``(n, ny, nx) complex64``."""
+        weights = backend.to_device(self.coefficients[slots].astype(np.complex64))
+        flat = backend.xp.reshape(self.modes, (self.modes.shape[0], -1))
+        return backend.xp.reshape(weights @ flat, (len(slots), *self.modes.shape[1:]))
+
+    def note(
+        self, backend: Backend, slots: NDArray[np.int64], gradient: Any, transmission: Any, *, lane: int = 0
+    ) -> None:
+        """Remember what frames ask of their strongest mode: `gradient` and `transmission` ``(n, ny, nx)``."""
+        q, t = backend.to_host(gradient), backend.to_host(transmission)
+        modes = self._host
+        self._wishes[slots, :, 0] = np.einsum("kyx,nyx->nk", modes.conj(), q).real
+        self._wishes[slots, :, 1] = np.einsum("kyx,nyx->nk", np.abs(modes) ** 2, t)
+        own = self.coefficients[slots]
+        self._gradient[lane] += np.einsum("nk,nyx->kyx", own, q)
+        self._weight[lane] += np.einsum("nk,nyx->kyx", own**2, t)
+
+    def update(self, slots: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """Step coefficients and modes; return what all frames of `slots` have in common, for the probe to take."""
+        wishes = self._wishes[slots]
+        self.coefficients[slots] += STEP * wishes[..., 0] / (wishes[..., 1] + 1e-9)
+        gradient, weight = self._gradient.sum(axis=0), self._weight.sum(axis=0)
+        floor = REGULARISATION * weight.max(axis=(1, 2), keepdims=True) + 1e-9
+        modes = self._host + STEP * gradient / (weight + floor)
+        self._gradient[...], self._weight[...] = 0, 0
+        common = self.coefficients[slots].mean(axis=0)
+        self.coefficients[slots] -= common
+        shared = np.einsum("k,kyx->yx", common, modes).astype(np.complex64)
+        self._orthogonalise(modes, slots)
+        return shared
+
+    def _orthogonalise(self, modes: NDArray[Any], slots: NDArray[np.int64]) -> None:
+        """Rotate the modes to be orthogonal, of unit power, those that vary most first; the frames' probes stay."""
+        flat = modes.reshape(len(modes), -1).astype(np.complex128)
+        # Coefficients are real, so modes count as real vectors of twice the length.
+        parts = np.concatenate([flat.real, flat.imag], axis=1)
+        vectors, lengths, rows = np.linalg.svd(parts, full_matrices=False)
+        amounts = self.coefficients.astype(np.float64) @ (vectors * lengths)
+        _, _, turn = np.linalg.svd(amounts[slots], full_matrices=False)
+        if turn.shape[0] < turn.shape[1]:  # fewer frames than modes
+            turn = np.eye(turn.shape[1])
+        self.coefficients[:] = amounts @ turn.T
+        rows = turn @ rows
+        half = rows.shape[1] // 2
+        self._set_modes((rows[:, :half] + 1j * rows[:, half:]).reshape(modes.shape))
