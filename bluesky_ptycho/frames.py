@@ -127,6 +127,20 @@ class Snapshot:
         resolutions are half pitches in m: the pixel where the curve stays above, NaN where it never was.
     settings : mapping
         Settings that made it.
+    shifts_m : ndarray (n, 2) float64 or None
+        Corrections ``(y, x)`` that are in `positions_m`; None where positions are not refined.
+    drift_m : ndarray (2,) float64 or None
+        How far ``(y, x)`` the data say that the positions ran away from the first to the last frame.
+    gain : ndarray (n,) float32 or None
+        Brightness of the beam in each frame, 1 on average; None where it is not fitted.
+    background : ndarray (ny, nx) float32 or None
+        Photons of each frame that do not come from the waves; None where they are not fitted.
+    variation : ndarray (k, ny, nx) complex64 or None
+        Modes of unit power by which the strongest probe mode differs from frame to frame.
+    uncertainty : ndarray (rows, cols) float32 or None
+        Standard deviation of the object from its two half data sets; NaN where it was not measured.
+    converged : bool
+        Whether the residual has stopped falling, within the settings' tolerance.
     """
 
     object: NDArray[np.complex64]
@@ -141,6 +155,13 @@ class Snapshot:
     iteration: int
     frc: Mapping[str, Any] | None
     settings: Mapping[str, Any]
+    shifts_m: NDArray[np.float64] | None = None
+    drift_m: NDArray[np.float64] | None = None
+    gain: NDArray[np.float32] | None = None
+    background: NDArray[np.float32] | None = None
+    variation: NDArray[np.complex64] | None = None
+    uncertainty: NDArray[np.float32] | None = None
+    converged: bool = False
 
     @property
     def frc_limit_m(self) -> float | None:

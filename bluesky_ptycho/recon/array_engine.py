@@ -88,7 +88,8 @@ class ArrayEngine:
         return reference.shift_probe(self.backend.xp, each, taps, adjoint=adjoint)
 
     def _windows(self, state: ReconState, slots: Slots, image: Any = None, offset: tuple[int, int] = (0, 0)) -> Any:
-        corners = state.frames.corners[slots] + np.asarray(offset)
+        most = np.asarray(state.object.shape) - np.asarray(state.probe.shape[-2:])
+        corners = np.clip(state.frames.corners[slots] + np.asarray(offset), 0, most)
         return self.backend.gather(state.object if image is None else image, corners, state.probe.shape[-2:])
 
     def exit_waves(self, state: ReconState, slots: Slots, probes: Any) -> Any:

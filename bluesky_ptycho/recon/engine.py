@@ -116,6 +116,10 @@ class Engine(Protocol):
         """End its threads."""
 
 
+Algorithm = Callable[[ReconState, Engine, Slots, Any], float]
+"""What the registry of algorithms holds; see :mod:`bluesky_ptycho.recon.algorithms`."""
+
+
 def make_engine(backend: Backend) -> Engine:
     """Return the fastest engine for `backend`."""
     if backend.threaded:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine
-from .metrics import frc
+from .constraints import Constraints
+from .engine import Algorithm, Engine
+from .metrics import frc, half_difference
 from .passes import PassOptions
 from .probe import orthogonalise
 from .settings import SolverSettings
@@ -32,25 +33,27 @@ class Halves:
         whole: ReconState,
         first_probe: NDArray[np.complex64],
         engine: Engine,
-        algorithm: Any,
+        constraints: Constraints,
         settings: SolverSettings,
     ) -> None:
-        self.engine, self.algorithm, self.settings = engine, algorithm, settings
+        self.engine, self.constraints, self.settings = engine, constraints, settings
         self.states = [ReconState.start(whole.backend, whole.canvas, np.array(first_probe), whole.frames) for _ in "ab"]
         self.visits = 0
         self._passes = 0
         self._rng = np.random.default_rng(settings.seed)
 
-    def step(self, whole: ReconState) -> None:
-        """Make one pass over each half."""
+    def step(self, whole: ReconState, algorithm: Algorithm) -> None:
+        """Make one pass of `algorithm` over each half; detection and the probe's variation are those of `whole`."""
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
         options = PassOptions(self.settings, self._passes >= self.settings.probe_start)
         for state, mine in zip(self.states, (slots[even], slots[~even]), strict=True):
             if state.canvas != whole.canvas:
                 move_to(state, whole.canvas)
+            state.detection, state.variation = whole.detection, whole.variation
             if len(mine):
-                self.algorithm(state, self.engine, self._rng.permutation(mine), options)
+                algorithm(state, self.engine, self._rng.permutation(mine), options)
+                self.constraints.impose(state, mine)
                 if options.probe_free:
                     orthogonalise(state)
         self._passes += 1
@@ -58,10 +61,25 @@ class Halves:
 
     def correlate(self, whole: ReconState) -> dict[str, Any] | None:
         """Return the correlation in the scanned box as :func:`metrics.frc` does; None where it is too small."""
-        slots = whole.frames.slots(lit=True)
-        parities = np.unique(whole.frames.numbers[slots] % 2)
-        box = whole.canvas.scanned_box(whole.frames.positions_m[slots]) if len(parities) == 2 else None
-        if box is None or min(s.stop - s.start for s in box) < SMALLEST_IMAGE_PX:
+        box = self._box(whole)
+        return None if box is None else frc(*self._images(whole, box), whole.canvas.pixel_m)
+
+    def uncertainty(self, whole: ReconState) -> NDArray[np.float32] | None:
+        """Return the standard deviation of the object, NaN outside the scanned box; None where that is too small."""
+        box = self._box(whole)
+        if box is None:
             return None
+        image = np.full(whole.canvas.shape, np.nan, np.float32)
+        image[box] = half_difference(*self._images(whole, box))
+        return image
+
+    def _images(self, whole: ReconState, box: tuple[slice, slice]) -> tuple[NDArray[Any], NDArray[Any]]:
         first, second = (whole.backend.to_host(s.object)[box] for s in self.states)
-        return frc(first, second, whole.canvas.pixel_m)
+        return first, second
+
+    def _box(self, whole: ReconState) -> tuple[slice, slice] | None:
+        slots = whole.frames.slots(lit=True)
+        if len(np.unique(whole.frames.numbers[slots] % 2)) < 2:
+            return None
+        box = whole.canvas.scanned_box(whole.frames.positions_m[slots])
+        return None if min(s.stop - s.start for s in box) < SMALLEST_IMAGE_PX else box

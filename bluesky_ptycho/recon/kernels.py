@@ -335,13 +335,15 @@ def curvature(
 def shift_sums(probes: Any, image: Any, r: int, c: int, waves: Any, out: Any) -> None:
     """Write what changed exit waves ask of a frame's position into `out` (4,): see `reference.shift_sums`."""
     modes, ny, nx = probes.shape
+    rows, cols = image.shape
+    first, last = max(c - 1, 0), min(c + 1, cols - nx)
     half = np.float32(0.5)
     sums = (0.0, 0.0, 0.0, 0.0)
     for m in range(modes):
         for y in range(ny):
             o = image[r + y, c : c + nx]
-            left, right = image[r + y, c - 1 : c - 1 + nx], image[r + y, c + 1 : c + 1 + nx]
-            below, above = image[r + y - 1, c : c + nx], image[r + y + 1, c : c + nx]
+            left, right = image[r + y, first : first + nx], image[r + y, last : last + nx]
+            below, above = image[max(r + y - 1, 0), c : c + nx], image[min(r + y + 1, rows - 1), c : c + nx]
             s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for x in range(nx):
                 p = probes[m, y, x]

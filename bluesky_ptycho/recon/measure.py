@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,3 +34,16 @@ def coverage(state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.float32]
     for r, c in state.frames.corners[slots].tolist():
         image[r : r + ny, c : c + nx] += light
     return image
+
+
+CONVERGENCE_PASSES = 5
+"""Passes whose mean residual is compared with that of as many before."""
+
+
+def has_converged(residuals: Sequence[float], tolerance: float) -> bool:
+    """Tell whether the residual has fallen by less than the share `tolerance` lately; never for 0."""
+    if not tolerance or len(residuals) < 2 * CONVERGENCE_PASSES:
+        return False
+    before = float(np.mean(residuals[-2 * CONVERGENCE_PASSES : -CONVERGENCE_PASSES]))
+    now = float(np.mean(residuals[-CONVERGENCE_PASSES:]))
+    return before - now < tolerance * before

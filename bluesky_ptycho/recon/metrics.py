@@ -136,6 +136,21 @@ def frc(
     }
 
 
+def half_difference(
+    a: NDArray[np.complexfloating[Any, Any]], b: NDArray[np.complexfloating[Any, Any]], smooth_px: float = 3.0
+) -> NDArray[np.float32]:
+    """Return the local standard deviation ``(rows, cols) float32`` of the mean of two independent images.
+
+    Half the images' difference, free of their relative phase and ramp, in the root mean square over a Gaussian of
+    `smooth_px`. What both have wrong alike does not show.
+    """
+    from scipy import ndimage
+
+    first = a.astype(np.complex128)
+    difference = first - _without_relative_phase(first, b.astype(np.complex128))
+    return np.asarray(np.sqrt(ndimage.gaussian_filter(np.abs(difference / 2) ** 2, smooth_px)), dtype=np.float32)
+
+
 def half_bit_criterion(n_pixels: ArrayLike) -> NDArray[np.float64]:
     """Return the 1/2-bit criterion for rings of `n_pixels` independent Fourier pixels."""
     root = np.sqrt(np.maximum(np.asarray(n_pixels, dtype=np.float64), 1))

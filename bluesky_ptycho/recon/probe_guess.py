@@ -140,6 +140,25 @@ def add_modes(probe: NDArray[np.complex64], modes: int, share: float = 0.02) -> 
     return np.stack(out).astype(np.complex64)
 
 
+def motion_modes(probe: NDArray[np.complex64], way_px: tuple[float, float], modes: int) -> NDArray[np.complex64]:
+    """Return the `modes` ``(modes, ny, nx)`` that a probe ``(ny, nx)`` becomes when it moves `way_px` in an exposure.
+
+    Patterns of a moving probe add up incoherently (Pelz et al., Appl. Phys. Lett. 105, 251101 (2014)); the strongest
+    orthogonal modes of its copies along the way make the same pattern.
+    """
+    ny, nx = probe.shape
+    fy, fx = np.fft.fftfreq(ny)[:, None], np.fft.fftfreq(nx)[None, :]
+    far = np.fft.fft2(probe)
+    copies = np.stack(
+        [
+            np.fft.ifft2(far * np.exp(-2j * np.pi * s * (way_px[0] * fy + way_px[1] * fx))).ravel()
+            for s in (np.arange(4 * modes) + 0.5) / (4 * modes) - 0.5
+        ]
+    ) / np.sqrt(4 * modes)
+    _, lengths, rows = np.linalg.svd(copies, full_matrices=False)
+    return (lengths[:modes, None] * rows[:modes]).reshape(modes, ny, nx).astype(np.complex64)
+
+
 def _from_far_field(far: NDArray[Any], photons: float) -> NDArray[np.complex64]:
     field = np.fft.fftshift(np.fft.ifft2(far, norm="ortho"))
     power = float(np.sum(np.abs(field) ** 2))

@@ -13,6 +13,9 @@ class SolverSettings(Settings):
     """What the incremental solver does; the defaults serve soft and hard X-ray data alike."""
 
     algorithm: str = setting("mpie", "Name in the registry of algorithms.")
+    schedule: str | None = setting(
+        None, "Algorithms one after the other, NAME:PASSES,NAME:PASSES,…, in the place of one algorithm."
+    )
     modes: int | None = setting(None, "Incoherent probe modes; None takes those of the given probe, else 1.", low=1)
     batch_size: int = setting(16, "Fewest frames per object and probe update.", low=1, unit="frame")
     batches_per_pass: int | None = setting(
@@ -34,6 +37,35 @@ class SolverSettings(Settings):
         None, "Relaxation of raar, dm and admm; None is the algorithm's own.", low=0.0, high=1.0
     )
     noise: str = setting("gaussian", "Noise model: of amplitudes, or of photons.", choices=NOISES)
+    refine_positions: bool = setting(False, "Refine the positions with the object.")
+    position_model: str = setting(
+        "free",
+        "Each frame by itself, one affine map of the scan, or a drift in time.",
+        choices=("free", "affine", "drift"),
+    )
+    position_bound_px: float = setting(4.0, "Longest correction of a position along each axis.", low=0.0, unit="pixel")
+    fit_intensity: bool = setting(False, "Fit how bright the beam was in each frame.")
+    fit_background: bool = setting(False, "Fit photons that all frames hold in common beyond the waves.")
+    probe_variations: int = setting(0, "Modes by which the probe differs from frame to frame (OPR).", low=0, high=32)
+    refine_start: int = setting(10, "Passes before any of these refinements begins.", low=0, unit="pass")
+    motion_m: tuple[float, ...] | None = setting(
+        None, "Way (y, x) of the beam during an exposure, from which the probe modes start (at least two).", unit="m"
+    )
+    object_tv: float = setting(0.0, "Total-variation weight on the object, in units of its amplitude.", low=0.0)
+    object_max_amplitude: float | None = setting(None, "Largest amplitude of the object.", low=0.0)
+    object_max_phase: float | None = setting(None, "Largest phase of the object, up or down.", low=0.0, unit="rad")
+    probe_support: float | None = setting(
+        None, "Share of the window's width and height that the probe may fill.", low=0.0, high=1.0
+    )
+    probe_pupil_threshold: float | None = setting(
+        None,
+        "Share of the brightest mean amplitude above which the probe's spatial frequencies lie.",
+        low=0.0,
+        high=1.0,
+    )
+    tolerance: float = setting(
+        0.0, "Relative fall of the residual over ten passes below which it has converged; 0 is never.", low=0.0
+    )
     tail_passes: int = setting(4, "Passes after the last frame.", low=0, unit="pass")
     frc_passes: int = setting(15, "Passes over each half data set for a Fourier ring correlation.", low=1, unit="pass")
     seed: int = setting(0, "Seed of the frame order.", low=0)

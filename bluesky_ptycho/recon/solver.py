@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..backend import Backend, get_backend
-from ..errors import MetadataError
 from ..frames import Batch, Snapshot
 from ..geometry import Canvas, Geometry
 from ..registry import algorithms
 from ..scan_plan import ScanPlan
 from . import algorithms as _registered  # noqa: F401  (fills the registry)
-from .engine import make_engine
+from .constraints import Constraints
+from .engine import Algorithm, make_engine
+from .fresh_regions import FreshRegions
 from .halves import Halves
-from .measure import coverage, error_of
+from .measure import coverage, error_of, has_converged
 from .passes import PassOptions
-from .probe import orthogonalise, scale_power
-from .probe_guess import add_modes, first_probe
+from .probe import orthogonalise
+from .probe_start import ProbeStart
+from .refinements import refined, refinements
+from .schedule import Schedule
 from .settings import SolverSettings
 from .state import ReconState, grown_canvas, move_to
 from .store import FrameStore
@@ -63,11 +66,11 @@ class IncrementalSolver:
     ) -> None:
         self.plan, self.geometry = plan, geometry
         self.backend = get_backend(backend)
-        self._given = _checked_probe(probe, geometry)
         settings = settings or SolverSettings()
-        modes = settings.modes or (1 if self._given is None else len(self._given))
+        self._probe = ProbeStart(plan, geometry, settings, probe)
+        modes = self._probe.modes
         self.settings = settings.replace(modes=modes)
-        self._algorithm = algorithms[self.settings.algorithm]
+        self._schedule = Schedule.parse(settings.schedule or settings.algorithm)
         canvas = Canvas.for_extent(plan.extent_m, geometry)
         frames = FrameStore(plan.n_points, geometry.shape, self.backend, self.settings.subpixel)
         self._state = ReconState.start(self.backend, canvas, np.zeros((modes, *geometry.shape), np.complex64), frames)
@@ -75,10 +78,11 @@ class IncrementalSolver:
         self._engine = make_engine(self.backend)
         self._rng = np.random.default_rng(self.settings.seed)
         self._residuals: list[float] = []
-        self._guessed = 0
-        self._free_passes = 0
+        self._passes_complete = 0
+        self._refinements = refinements(self.settings)
+        self._constraints = Constraints(self.settings)
+        self._fresh = FreshRegions()
         self._half_sets: Halves | None = None
-        self._first_probe = np.zeros((modes, *geometry.shape), np.complex64)
 
     @property
     def n_frames(self) -> int:
@@ -106,7 +110,8 @@ class IncrementalSolver:
         light = np.ones((2, *window), np.float32)
         frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool)), self.canvas)
         rehearsal.detection = self._state.detection
-        self._algorithm(rehearsal, self._engine, frames.slots(), PassOptions(self.settings))
+        for stage in self._schedule.stages:
+            algorithms[stage.name](rehearsal, self._engine, frames.slots(), PassOptions(self.settings))
         error_of(rehearsal, self._engine, frames.slots())
         self._engine.clear()
 
@@ -136,39 +141,42 @@ class IncrementalSolver:
         return self._residuals[-1] if self._residuals else float("nan")
 
     def finish(self) -> None:
-        """Make the tail passes that follow the last frame."""
+        """Make the tail passes that follow the last frame, fewer once the residual has converged."""
         for _ in range(self.settings.tail_passes):
-            self._pass()
+            self._pass(tail=True)
+            if self.converged:
+                return
 
-    def _pass(self) -> None:
+    @property
+    def converged(self) -> bool:
+        """Whether the residual has stopped falling, within the settings' tolerance."""
+        return has_converged(self._residuals, self.settings.tolerance)
+
+    def _algorithm(self, *, tail: bool = False) -> Algorithm:
+        complete = self.n_frames >= self.plan.n_points
+        before = self.iteration - self._passes_complete
+        function: Algorithm = algorithms[self._schedule.at(before, self._passes_complete, complete=complete, tail=tail)]
+        return function
+
+    def _pass(self, *, tail: bool = False) -> None:
         state = self._state
         slots = state.frames.slots(lit=True)
         if not len(slots):
             return
-        free = self._prepare_probe(slots)
-        options = PassOptions(self.settings, free)
-        error = self._algorithm(state, self._engine, self._rng.permutation(slots), options)
+        free = self._probe.prepare(state, slots)
+        self._fresh.fill(state, slots)
+        refining = free and self.iteration >= self.settings.refine_start
+        for refinement in self._refinements:
+            refinement.begin(state, slots, active=refining)
+        algorithm, options = self._algorithm(tail=tail), PassOptions(self.settings, free)
+        error = algorithm(state, self._engine, self._rng.permutation(slots), options)
+        for refinement in self._refinements if refining else ():
+            refinement.finish(state, slots)
+        self._constraints.impose(state, slots)
         if free:
             orthogonalise(state)
+        self._passes_complete += self.n_frames >= self.plan.n_points
         self._residuals.append(error / float(state.frames.photons[slots].sum()))
-
-    def _prepare_probe(self, slots: NDArray[np.int64]) -> bool:
-        """Guess the probe from what is known until it is released; tell whether it is."""
-        state = self._state
-        if self._free_passes >= self.settings.probe_start and self._guessed:
-            return True
-        if self._guessed != len(slots):
-            photons = float(state.frames.photons[slots].mean())
-            guess = self._given
-            if guess is None:
-                guess = first_probe(self.plan.illumination, self.geometry, state.frames, slots)[None]
-            self._first_probe = scale_power(add_modes(guess, state.probe.shape[0]), photons)
-            state.probe = self.backend.to_device(np.array(self._first_probe))
-            self._guessed = len(slots)
-            state.rest()
-            state.memory.clear()  # what was learnt under the older guess
-        self._free_passes += 1
-        return False
 
     def step_halves(self, n: int = 1) -> float:
         """Make `n` passes over each of two independent half data sets, for the Fourier ring correlation.
@@ -178,12 +186,12 @@ class IncrementalSolver:
         pass of :meth:`step` or without light.
         """
         n_lit = len(self._state.frames.slots(lit=True))
-        if not self._guessed or not n_lit:
+        if not self._probe.guessed or not n_lit:
             return float("inf")
         if self._half_sets is None:
-            self._half_sets = Halves(self._state, self._first_probe, self._engine, self._algorithm, self.settings)
+            self._half_sets = Halves(self._state, self._probe.first, self._engine, self._constraints, self.settings)
         for _ in range(n):
-            self._half_sets.step(self._state)
+            self._half_sets.step(self._state, self._algorithm())
         return self._half_sets.visits / n_lit
 
     def close(self) -> None:
@@ -198,10 +206,10 @@ class IncrementalSolver:
     ) -> None:
         self.close()
 
-    def _correlate_halves(self) -> dict[str, Any] | None:
+    def _halves(self) -> Halves | None:
         while self.step_halves(0) < self.settings.frc_passes:
             self.step_halves()
-        return None if self._half_sets is None else self._half_sets.correlate(self._state)
+        return self._half_sets
 
     def snapshot(self, *, frc: bool = False, exact_residual: bool = False) -> Snapshot:
         """Return a copy, in host memory, of what is known now.
@@ -216,7 +224,8 @@ class IncrementalSolver:
         """
         state, host = self._state, self.backend.to_host
         slots = state.frames.slots(lit=True)
-        exact = error_of(state, self._engine, slots) if exact_residual and self._guessed else float("nan")
+        exact = error_of(state, self._engine, slots) if exact_residual and self._probe.guessed else float("nan")
+        halves = self._halves() if frc else None
         return Snapshot(
             object=np.array(host(state.object)),
             probe=np.array(host(state.probe)),
@@ -224,23 +233,13 @@ class IncrementalSolver:
             geometry=self.geometry,
             coverage=coverage(state, slots),
             seq_nums=state.frames.seq_nums,
-            positions_m=state.frames.positions_m[state.frames.slots()],
+            positions_m=state.frames.used_positions_m(self.canvas),
             residuals=np.array(self._residuals),
             residual=exact,
             iteration=self.iteration,
-            frc=self._correlate_halves() if frc else None,
+            frc=None if halves is None else halves.correlate(state),
             settings=self.settings.to_dict(),
+            uncertainty=None if halves is None else halves.uncertainty(state),
+            converged=self.converged,
+            **refined(state, self.settings),
         )
-
-
-def _checked_probe(probe: NDArray[Any] | None, geometry: Geometry) -> NDArray[np.complex64] | None:
-    if probe is None:
-        return None
-    modes = np.asarray(probe, dtype=np.complex64)
-    modes = modes[None] if modes.ndim == 2 else modes
-    if modes.ndim != 3 or modes.shape[1:] != geometry.shape or not np.isfinite(modes).all() or not np.any(modes[0]):
-        raise MetadataError(
-            f"probe has shape {np.shape(probe)}; expected (modes, {geometry.shape[0]}, {geometry.shape[1]}) "
-            "or one mode, finite and not zero"
-        )
-    return modes

@@ -26,6 +26,7 @@ photons in the brightest pixel, and are half the memory of a float."""
 
 BOOKKEEPING = (
     "positions_m", "corners", "taps", "fractional", "photons", "numbers", "unit", "gain", "brightness", "shift_sums",
+    "shift_px",
 )  # fmt: skip
 """Arrays on the host, one row a slot."""
 
@@ -70,6 +71,8 @@ class FrameStore:
         where the detection is not plain.
     shift_sums : (capacity, 4) float32
         What `reference.shift_sums` found at the frame's last visit; kept where shifts are tracked.
+    shift_px : (capacity, 2) float64
+        Correction of the position, in pixels.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class FrameStore:
         self.numbers = np.zeros(capacity, np.int64)
         self.brightness = np.zeros((capacity, 2), np.float32)
         self.shift_sums = np.zeros((capacity, 4), np.float32)
+        self.shift_px = np.zeros((capacity, 2))
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -126,6 +130,7 @@ class FrameStore:
                 weight = np.ones(window) if batch.weight is None else np.broadcast_to(batch.weight, mask.shape)[i]
                 self.weights[slot, ...] = self.backend.to_device(self._ordered(weight.astype(np.float32)))
             self.positions_m[slot], self.numbers[slot], self.gain[slot] = positions[i], seq, 1.0
+            self.shift_px[slot] = 0.0
         self.place(canvas)
 
     def _coded(self, slot: int, amplitude: Any, mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
@@ -173,9 +178,16 @@ class FrameStore:
     def place(self, canvas: Canvas) -> None:
         """Work out where every frame lies on `canvas`."""
         slots = self.slots()
-        whole, fractions = split_corners(canvas.corners_px(self.positions_m[slots]), self.subpixel)
+        whole, fractions = split_corners(
+            canvas.corners_px(self.positions_m[slots]) + self.shift_px[slots], self.subpixel
+        )
         self.corners[slots], self.taps[slots] = whole, shift_taps(fractions)
         self.fractional[slots] = (fractions > 0).any(axis=1)
+
+    def used_positions_m(self, canvas: Canvas) -> NDArray[np.float64]:
+        """Return the positions ``(n, 2)`` with their corrections, in the order of the sequence numbers."""
+        slots = self.slots()
+        return np.asarray(self.positions_m[slots] + self.shift_px[slots] * np.asarray(canvas.pixel_m))
 
     def amplitude_of(self, slots: NDArray[np.int64]) -> Any:
         """Return the amplitudes ``(n, ny, nx) float32`` of `slots` under a common beam; -1 where not valid."""

@@ -1,0 +1,75 @@
+"""Object regions that light reaches for the first time start from a smooth continuation of what is known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import Canvas
+from .state import ReconState, offset_px
+
+LIT = 0.01
+"""Share of the brightest pixel's light from which a pixel counts as lit."""
+
+REACH = 1 / 16
+"""Standard deviation, as a share of the window, of the Gaussian that carries known values over."""
+
+
+class FreshRegions:
+    """Keeps the light that the object has received, and fills what is newly lit."""
+
+    def __init__(self) -> None:
+        self._light = np.zeros((0, 0), np.float32)
+        self._canvas: Canvas | None = None
+        self._seen: set[int] = set()
+
+    def fill(self, state: ReconState, slots: NDArray[np.int64]) -> None:
+        """Continue the object of `state` into what the frames of `slots` that are new have lit."""
+        new = np.array([s for s in slots.tolist() if s not in self._seen], dtype=np.int64)
+        if not len(new):
+            return
+        started = bool(self._seen)
+        self._follow(state)
+        before = self._light.copy() if started else self._light
+        power = np.sum(np.abs(state.backend.to_host(state.probe)) ** 2, axis=0, dtype=np.float32)
+        ny, nx = power.shape
+        corners = state.frames.corners[new]
+        for r, c in corners.tolist():
+            self._light[r : r + ny, c : c + nx] += power
+        self._seen.update(new.tolist())
+        if started:
+            low, high = corners.min(axis=0), corners.max(axis=0) + np.array([ny, nx])
+            box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
+            floor = LIT * float(self._light.max())
+            fresh = (self._light[box] > floor) & (before[box] <= floor)
+            known = np.where(before[box] > floor, before[box], np.float32(0))
+            self._continue(state, box, fresh, known)
+
+    def _follow(self, state: ReconState) -> None:
+        """Move the light to the state's canvas."""
+        canvas = state.canvas
+        if self._canvas == canvas:
+            return
+        light = np.zeros(canvas.shape, np.float32)
+        if self._canvas is not None:
+            r, c = offset_px(self._canvas, canvas)
+            rows, cols = self._light.shape
+            light[r : r + rows, c : c + cols] = self._light
+        self._light, self._canvas = light, canvas
+
+    def _continue(
+        self, state: ReconState, box: tuple[slice, slice], fresh: NDArray[np.bool_], known: NDArray[np.float32]
+    ) -> None:
+        if not fresh.any() or not known.any():
+            return
+        from scipy import ndimage
+
+        image = np.array(state.backend.to_host(state.object[box]))
+        width = [n * REACH for n in state.frames.window]
+        # A floor of light with the mean transmission takes over where nothing known is near.
+        mean = np.sum(image * known) / np.sum(known)
+        floor = np.float32(1e-3 * known.max())
+        values = ndimage.gaussian_filter(image * known, width) + floor * mean
+        weights = ndimage.gaussian_filter(known, width) + floor
+        image[fresh] = (values / weights)[fresh]
+        state.object[box] = state.backend.to_device(image.astype(np.complex64))
