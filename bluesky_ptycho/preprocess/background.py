@@ -3,26 +3,30 @@
 This is the background and spike step of Daurer et al. 2017 (J. Synchrotron Rad. 24, 2017): samples whose
 magnitude is below a threshold are background, their transform along the readout sequence shows spikes, and
 what the spikes are made of is subtracted. Here the low frequencies are a few cosines over the rows, the
-spikes are the tones known from the darks at their exact frequencies, and samples in the light are filled in
+spikes are the tones known from the darks at their exact frequencies, and rows without background are filled in
 from the estimate itself, so that they do not pull it towards 0.
+
+Dim light has samples below any threshold, and those are no background: they would take up to a twentieth of a
+photon off it. Where more than a few samples of a row and channel are above, only its overscan tells.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..registry import preprocessing_steps
-from .layouts import N_SLOTS, join_channels, split_channels
+from .layouts import N_SLOTS, OVERSCAN_SLOTS, join_channels, split_channels
 from .stack import Context, Stack
 from .steps import dilate3x3
 
-N_FILLS = 3
-"""Rounds in which samples in the light are filled in from the drift of the round before."""
+N_PASSES = 3
+"""Rounds of the drift: each takes for background what is within the threshold of the round before."""
+MOST_LIT = 2
+"""Samples of a row and channel above the threshold that noise explains; with more there is light on it."""
 LOUD_SHARE = 0.25
 """Amplitude of a channel's tones, over the background limit, from which they are removed in two rounds."""
 MIN_SHARE = 0.05
@@ -65,17 +69,18 @@ def background_of(
     tones : sequence of ndarray (n, 2)
         Frequencies and amplitudes of each channel, the upper half's before the lower half's; may be empty.
     """
-    with np.errstate(invalid="ignore"):
-        usable = np.abs(sequences) < limit
-    samples = np.where(usable, sequences, np.float32(0))
-    drift = drift_of(samples.sum(axis=-1), usable.sum(axis=-1), n_terms)
-    background = np.repeat(drift[..., None], N_SLOTS, axis=-1)
+    rest, background = sequences.copy(), np.zeros_like(sequences)
+    for _ in range(N_PASSES if n_terms else 0):
+        drift = drift_of(background_means(rest, limit), n_terms)[..., None]
+        rest -= drift
+        background += drift
     n_channels = sequences.shape[2]
     for channel, mine in enumerate(tones):
         half, c = divmod(channel, n_channels)
         for frequency, reach in tone_rounds(mine, limit):
-            rest = (sequences[half, :, c] - background[half, :, c]).reshape(-1)
-            background[half, :, c] += tone_of(rest, reach, frequency).reshape(-1, N_SLOTS)
+            tone = tone_of(rest[half, :, c].reshape(-1), reach, frequency).reshape(-1, N_SLOTS)
+            rest[half, :, c] -= tone
+            background[half, :, c] += tone
     return background
 
 
@@ -90,16 +95,23 @@ def tone_rounds(tones: NDArray[np.float64], limit: float) -> list[tuple[float, f
     return [(float(frequency), reach) for reach in rounds for frequency in tones[:, 0]]
 
 
-def drift_of(totals: NDArray[np.float32], counts: NDArray[Any], n_terms: int) -> NDArray[np.float32]:
-    """Return the drift ``(…, rows, channels)`` of the sums and numbers of each row's background samples."""
-    n_rows = totals.shape[-2]
+def background_means(sequences: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
+    """Return the mean ``(…, rows, channels)`` of each row's background samples; 0 where there are none."""
+    with np.errstate(invalid="ignore"):
+        usable = np.abs(sequences) < limit
+        lit = (sequences >= limit).sum(axis=-1) > MOST_LIT
+    overscan = np.isin(np.arange(N_SLOTS), OVERSCAN_SLOTS)
+    usable &= overscan | ~lit[..., None]
+    totals = np.where(usable, sequences, np.float32(0)).sum(axis=-1)
+    return np.asarray(totals / np.maximum(usable.sum(axis=-1), 1), dtype=np.float32)
+
+
+def drift_of(means: NDArray[np.float32], n_terms: int) -> NDArray[np.float32]:
+    """Return the first `n_terms` cosines over the rows in ``(…, rows, channels)``."""
+    n_rows = means.shape[-2]
     terms = np.arange(1, n_terms + 1)
-    cosines = np.cos(np.pi * terms * (np.arange(n_rows)[:, None] + 0.5) / n_rows)
-    drift = np.zeros(totals.shape)
-    for _ in range(N_FILLS if n_terms else 0):
-        filled = (totals + (N_SLOTS - counts) * drift) / N_SLOTS
-        drift = cosines @ ((2 / n_rows) * (cosines.T @ filled))
-    return drift.astype(np.float32)
+    cosines = np.cos(np.pi * terms * (np.arange(n_rows)[:, None] + 0.5) / n_rows).astype(np.float32)
+    return np.asarray(cosines @ (np.float32(2 / n_rows) * (cosines.T @ means)), dtype=np.float32)
 
 
 def tone_of(samples: NDArray[np.float32], limit: float, frequency: float) -> NDArray[np.float32]:

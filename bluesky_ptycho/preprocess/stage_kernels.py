@@ -115,18 +115,27 @@ def _solve(s: Any) -> Any:
 
 
 @_jit
-def gather_background(values: Any, state: Any, limit: Any, totals: Any, counts: Any) -> None:
-    """Write sum and number of each row's and group's samples below `limit`; ``(rows, groups)`` both."""
+def average_background(values: Any, state: Any, limit: Any, most_lit: int, means: Any) -> None:
+    """Write the mean of each row's and group's samples below `limit`, ``(rows, groups)``; 0 where there are none.
+
+    Where more than `most_lit` samples are above it, only the overscan counts.
+    """
     for y in range(len(values)):
         line, flags = values[y], state[y]
         for g in range(_GROUPS):
-            total, n = np.float32(0), np.float32(0)
-            for slot in range(N_SLOTS):
-                x = g * N_SLOTS + slot
+            total, n, lit = np.float32(0), np.float32(0), 0
+            for x in range(g * N_SLOTS, (g + 1) * N_SLOTS):
                 kept = np.float32((flags[x] == 0) & (abs(line[x]) < limit))
                 total += line[x] if kept else np.float32(0)
                 n += kept
-            totals[y, g], counts[y, g] = total, n
+                lit += (flags[x] == 0) & (line[x] >= limit)
+            if lit > most_lit:
+                total, n = np.float32(0), np.float32(0)
+                for x in (g * N_SLOTS + _FIRST, g * N_SLOTS + _LAST):
+                    if (flags[x] == 0) & (abs(line[x]) < limit):
+                        total += line[x]
+                        n += np.float32(1)
+            means[y, g] = total / max(n, np.float32(1))
 
 
 @_jit

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import stage_kernels as stages
 from .assembling import assembled, room_to_assemble
-from .background import MIN_SHARE, drift_of, tone_rounds, tone_tables
+from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_of, tone_rounds, tone_tables
 from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
 from .overscan import bias_of, limits_of
@@ -138,10 +138,9 @@ class StagedChain:
         if not self._background:
             return
         limit = np.float32(self._recipe.background_limit)
-        if settings.drift_terms:
-            stages.gather_background(values, state, limit, buffers.totals, buffers.counts)
-            halves = (2, -1, GROUPS)
-            drift = drift_of(buffers.totals.reshape(halves), buffers.counts.reshape(halves), settings.drift_terms)
+        for _ in range(N_PASSES if settings.drift_terms else 0):
+            stages.average_background(values, state, limit, MOST_LIT, buffers.means)
+            drift = drift_of(buffers.means.reshape(2, -1, GROUPS), settings.drift_terms)
             stages.subtract_rows(values, drift.reshape(-1, GROUPS))
         n_rows = len(values) // 2
         for half, group, reach, cosine, sine in tones:
@@ -202,8 +201,7 @@ class _Buffers:
     state: NDArray[np.uint8]
     flagged_rows: NDArray[np.uint8]
     level: NDArray[np.float32]
-    totals: NDArray[np.float32]
-    counts: NDArray[np.float32]
+    means: NDArray[np.float32]
     image: NDArray[np.float32]
     lost: NDArray[np.uint8]
     age: NDArray[np.int64]
@@ -222,8 +220,7 @@ class _Buffers:
             state=np.empty((n, rows, width), dtype=np.uint8),
             flagged_rows=np.empty(rows, dtype=np.uint8),
             level=np.empty((rows, GROUPS), dtype=np.float32),
-            totals=np.empty((rows, GROUPS), dtype=np.float32),
-            counts=np.empty((rows, GROUPS), dtype=np.float32),
+            means=np.empty((rows, GROUPS), dtype=np.float32),
             image=np.empty((rows, columns), dtype=np.float32),
             lost=np.empty((rows, columns), dtype=np.uint8),
             age=np.empty(columns, dtype=np.int64),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.preprocess import DarkAccumulator, PreprocessSettings, Stack, make_pipeline
-from bluesky_ptycho.preprocess.background import background_of, drift_of, subtract_background, tone_of
+from bluesky_ptycho.preprocess.background import background_of, subtract_background, tone_of
 from bluesky_ptycho.preprocess.layouts import find_layout, join_channels, split_channels
 from bluesky_ptycho.preprocess.overscan import parabolas, subtract_common_mode, subtract_overscan_polynomial
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
@@ -116,15 +116,36 @@ def test_the_parabola_is_each_channels_own_and_lit_pixels_do_not_matter():
     assert stack.damaged.sum() == 480 * 12
 
 
-def test_drift_is_found_under_light_that_hides_half_of_a_row():
-    rows = (np.arange(480) + 0.5) / 480
-    drift = 1.5 * np.cos(np.pi * rows) - 0.7 * np.cos(5 * np.pi * rows)
-    counts = np.full((480, 1), 12.0)
-    counts[200:280] = 6.0
-    found = drift_of((drift[:, None] * counts).astype(np.float32), counts, 8)
-    # Three rounds of filling in leave a share of 0.5**3 of what the hidden samples would have told.
-    assert np.abs(found[:, 0] - drift).max() < 0.1
-    np.testing.assert_array_equal(drift_of(counts.astype(np.float32), counts, 0), 0)
+def drifting(rows):
+    return 1.5 * np.cos(np.pi * rows) - 0.7 * np.cos(5 * np.pi * rows)
+
+
+def test_drift_is_found_under_light_of_which_no_sample_is_background():
+    drift = drifting((np.arange(480) + 0.5) / 480).astype(np.float32)
+    sequences = np.zeros((2, 480, 96, 12), np.float32)
+    sequences[0, :, 5] = drift[:, None]
+    sequences[0, 200:280, 5, 1:11] += 64.0
+    background = background_of(sequences, 2.5, 8, ())
+    np.testing.assert_allclose(background[0, :, 5], np.repeat(drift[:, None], 12, axis=1), atol=1e-3)
+    assert not background[1].any() and not background_of(sequences, 2.5, 0, ()).any()
+
+
+def test_drift_beyond_the_threshold_is_found_in_passes():
+    drift = 1.6 * drifting((np.arange(480) + 0.5) / 480).astype(np.float32)
+    noise = np.random.default_rng(2).normal(0, 0.9, (2, 480, 96, 12)).astype(np.float32)
+    background = background_of(noise + drift[:, None, None], 2.2, 8, ())
+    assert np.sqrt(np.mean((background - drift[:, None, None]) ** 2)) < 0.3
+
+
+def test_dim_light_is_no_background():
+    """Half of the pixels with one photon lie below a threshold of 0.7, or have none."""
+    rng = np.random.default_rng(3)
+    photons = np.zeros((2, 480, 96, 12))
+    photons[:, 160:320, 30:60, 1:11] = rng.poisson(1.0, (2, 160, 30, 10))
+    sequences = (3.2 * photons + rng.normal(0, 0.9, photons.shape)).astype(np.float32)
+    background = background_of(sequences, 0.7 * 3.2, 8, ())
+    lit = background[:, 160:320, 30:60].mean() / 3.2
+    assert abs(lit) < 0.01
 
 
 def test_a_tone_between_two_bins_is_taken_out_whole():
