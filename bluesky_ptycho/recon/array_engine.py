@@ -130,7 +130,9 @@ class ArrayEngine:
             frames.brightness[slots] = self.backend.to_host(xp.stack([overlap, power], axis=1))
         if state.excess is not None:
             model = xp.sum(xp.real(far) ** 2 + xp.imag(far) ** 2, axis=1) * scale**2 + background
-            state.excess += reference.excess(xp, amplitude, model, frames.weights_of(slots), self._gain(state, slots))
+            state.excess += reference.excess(
+                xp, amplitude, model, frames.weights_of(slots), self._gain(state, slots), poisson=detection.poisson
+            )
         return far_new
 
     def project(self, state: ReconState, slots: Slots, waves: Any, strength: float = 1.0) -> Any:

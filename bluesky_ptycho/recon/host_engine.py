@@ -16,6 +16,7 @@ from .state import ReconState
 from .subpixel import FIRST_TAP, N_TAPS
 
 NOTHING = np.zeros((0, 0), np.float32)
+NO_EXCESS = np.zeros((0, 0, 0), np.float32)
 
 
 class HostLane:
@@ -68,7 +69,7 @@ class HostLane:
         if detection.plain and frames.weights is None and strength == 1.0:
             self.total += kernels.project_modulus(self.fft.buffer, counts, unit, scale, back, self.row)
             return self.fft.buffer
-        excess = NOTHING if state.excess is None else self.engine.excess[self.index]
+        excess = NO_EXCESS if state.excess is None else self.engine.excess[self.index]
         weights, background, brightness = self._extras(state, slot)
         self.total += kernels.project_model(
             self.fft.buffer, counts, unit, weights, background, brightness, detection.poisson, strength, scale, back,
@@ -197,7 +198,7 @@ class HostEngine:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or cpu_count()
         self.lanes: list[HostLane] = []
-        self.excess = np.zeros((self.threads, 0, 0), np.float32)
+        self.excess = np.zeros((self.threads, 2, 0, 0), np.float32)
         self._seen = False
         self._pool: ThreadPoolExecutor | None = None
         self._way_back: tuple[Any, Any] = (None, None)
@@ -217,8 +218,8 @@ class HostEngine:
         if self.sums.gradient.shape[-2:] != canvas:
             self.sums = Sums(self.threads, canvas, probe)
             self.object_direction = np.zeros((1, *canvas), np.complex64)
-        if state.excess is not None and self.excess.shape[1:] != probe[1:]:
-            self.excess = np.zeros((self.threads, *probe[1:]), np.float32)
+        if state.excess is not None and self.excess.shape[2:] != probe[1:]:
+            self.excess = np.zeros((self.threads, 2, *probe[1:]), np.float32)
         if self._pool is None and self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="ptycho-lane")
 

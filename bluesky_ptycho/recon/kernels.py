@@ -142,12 +142,13 @@ def project_model(
 ) -> float:
     """Do as `reference.project_modulus` with all that it offers; return the error.
 
-    `weights`, `background` and `excess` (ny, nx) float32 may be empty, (0, 0). The photons of `background` are those of
-    a frame of gain 1, `brightness` is one over the gain squared. The photons measured beyond the model's are added to
-    `excess` unless that is empty; `found` (2,) becomes overlap and power.
+    `weights` and `background` (ny, nx) float32 may be empty, (0, 0). The photons of `background` are those of
+    a frame of gain 1, `brightness` is one over the gain squared. `reference.excess` is added to `excess` (2, ny, nx)
+    unless that is empty; `found` (2,) becomes overlap and power.
     """
     modes, ny, nx = far.shape
-    zero, one, tiny, half = np.float32(0), np.float32(1), np.float32(1e-9), np.float32(0.5)
+    zero, one, tiny = np.float32(0), np.float32(1), np.float32(1e-9)
+    half, quarter = np.float32(0.5), np.float32(0.25)
     size, normal, way_back, share = np.float32(unit), np.float32(scale), np.float32(back), np.float32(strength)
     dim = np.float32(brightness)
     total, overlaps, powers = 0.0, 0.0, 0.0
@@ -168,7 +169,10 @@ def project_model(
                 wish = one + half * (wanted * wanted - intensity) / (intensity + np.float32(0.01))
                 ratio = min(wish, max(one, ratio + ratio))
             if excess.shape[0]:
-                excess[y, x] += weight * (wanted * wanted - intensity) / dim
+                inverse = one / max(intensity, quarter)
+                by_photons = half * (wanted * wanted - intensity) * inverse
+                excess[0, y, x] += weight * dim * (by_photons if poisson else wanted / (modulus + tiny) - one)
+                excess[1, y, x] += weight * dim * dim * half * inverse
             difference = wanted - modulus
             error += weight * difference * difference
             overlap += weight * wanted * modulus

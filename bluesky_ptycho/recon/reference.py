@@ -20,6 +20,8 @@ TINY = 1e-9
 POISSON_FLOOR = 0.02
 """Photons added to the Poisson gradient's denominator."""
 
+QUARTER = 0.25
+
 Coefficients = tuple[float, float, float]
 
 
@@ -134,10 +136,20 @@ def project_modulus(
     )
 
 
-def excess(xp: Any, amplitude: Any, model: Any, weights: Any, gain: Any) -> Any:
-    """Return the photons ``(ny, nx)`` that frames of gain 1 would hold beyond the `model` ``(n, ny, nx)``."""
-    wish = xp.where(amplitude >= 0, (amplitude**2 - model) * gain**2, xp.zeros_like(model))
-    return xp.sum(wish if weights is None else wish * weights, axis=0)
+def excess(xp: Any, amplitude: Any, model: Any, weights: Any, gain: Any, *, poisson: bool) -> Any:
+    """Return slope and curvature ``(2, ny, nx)`` of minus the misfit of frames along photons added to each pixel.
+
+    With M² = `model` ``(n, ny, nx)`` and photons that count 1 / gain² in a frame: the sums of (a / M - 1) / gain² and
+    of 1 / (2 M² gain⁴), for Poisson noise (a² - M²) / (2 M²) in the place of a / M - 1. M² counts as a quarter of a
+    photon at least.
+    """
+    dim = 1 / gain**2
+    floored = xp.where(model > QUARTER, model, xp.full_like(model, QUARTER))
+    slope = 0.5 * (amplitude**2 - model) / floored if poisson else amplitude / (xp.sqrt(model) + TINY) - 1
+    weight = xp.astype(amplitude >= 0, xp.float32)
+    if weights is not None:
+        weight = weight * weights
+    return xp.stack([xp.sum(weight * dim * slope, axis=0), xp.sum(weight * dim**2 * 0.5 / floored, axis=0)])
 
 
 def relay(waves: Any, stored: Any, product: Any, keep: Coefficients, give: Coefficients) -> tuple[Any, Any]:

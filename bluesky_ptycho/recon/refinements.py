@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .positions import PositionRefinement, mean_drift_m
+from .reference import TINY
 from .settings import SolverSettings
 from .state import ReconState
 from .variation import Variation
@@ -42,10 +43,13 @@ def refinements(settings: SolverSettings) -> list[Refinement]:
 
 
 class IntensityFit:
-    """Each frame's gain: how bright the beam was, the mean over the frames being 1.
+    """Each frame's gain: how bright the beam was, on average 1.
 
     The gain that serves a frame best in the sense of least squares is sum(a M) / sum(M²), with measured and modelled
-    amplitudes a and M; a part of the way is taken, as the object answers to the same misfit.
+    amplitudes a and M; a part of the way is taken, as the object answers to the same misfit. A gain that grows
+    exponentially along the scan cannot be told from an object and a probe that do, as
+    exp(a r) = exp(a r_i) exp(a (r - r_i)): logarithms of the gains are kept free of their mean and of slopes in the
+    positions.
     """
 
     STEP = 0.5
@@ -56,19 +60,28 @@ class IntensityFit:
         state.detection.fits_gain = active
 
     def finish(self, state: ReconState, slots: NDArray[np.int64]) -> None:
-        """Step all gains and keep their mean."""
+        """Step all gains."""
         frames = state.frames
         overlap, power = frames.brightness[slots].T
         ratio = np.where(power > 0, overlap / np.maximum(power, 1e-9), 1.0)
-        gain = frames.gain[slots] * (1 + self.STEP * (ratio - 1))
-        frames.gain[slots] = np.clip(gain / gain.mean(), *self.RANGE)
+        level = np.log(frames.gain[slots] * (1 + self.STEP * (np.clip(ratio, 0.5, 2.0) - 1)))
+        centred = frames.positions_m[slots] - frames.positions_m[slots].mean(axis=0)
+        basis = np.column_stack([np.ones(len(slots)), centred / max(np.abs(centred).max(), 1e-12)])
+        level -= basis @ np.linalg.lstsq(basis, level, rcond=None)[0]
+        frames.gain[slots] = np.clip(np.exp(level), *self.RANGE)
 
 
 class BackgroundFit:
     """Photons in each pixel that are the same in all frames and do not come from the waves, at least 0.
 
-    The step is what the frames hold on average beyond the model.
+    Newton's step on the misfit in each pixel, with momentum: waves that have taken up some of the background give it
+    back but slowly.
     """
+
+    MOMENTUM = 0.8
+
+    def __init__(self) -> None:
+        self._speed: Any = 0.0
 
     def begin(self, state: ReconState, slots: NDArray[np.int64], *, active: bool) -> None:
         """Have visits add up what is beyond the model."""
@@ -77,12 +90,14 @@ class BackgroundFit:
         xp, window = state.backend.xp, state.frames.window
         if state.detection.background is None:
             state.detection.background = xp.zeros(window, dtype=xp.float32)
-        state.excess = xp.zeros(window, dtype=xp.float32)
+        state.excess = xp.zeros((2, *window), dtype=xp.float32)
 
     def finish(self, state: ReconState, slots: NDArray[np.int64]) -> None:
-        """Add the mean excess."""
+        """Step and stay at 0 or above."""
         xp = state.backend.xp
-        background = state.detection.background + state.excess / len(slots)
+        slope, curvature = state.excess[0, ...], state.excess[1, ...]
+        self._speed = self.MOMENTUM * self._speed + slope / (curvature + TINY)
+        background = state.detection.background + self._speed
         state.detection.background = xp.where(background > 0, background, xp.zeros_like(background))
         state.excess = None
 

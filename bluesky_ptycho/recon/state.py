@@ -34,8 +34,8 @@ class ReconState:
         How patterns arise from the waves.
     variation : Variation or None
         How the probe differs from frame to frame.
-    excess : (ny, nx) float32 or None
-        Photons that patterns held beyond the model's since it was last set to 0, where a background is fitted.
+    excess : (2, ny, nx) float32 or None
+        Sums of `reference.excess` since it was last set to 0, where a background is fitted.
     tracks_shifts, tracks_variation : bool
         Whether visits note what they ask of the positions and of the probe's variation.
     memory : dict

@@ -1,0 +1,105 @@
+"""What is imposed on object and probe, by itself and in a reconstruction."""
+
+import numpy as np
+import pytest
+
+from bluesky_ptycho.backend import Backend
+from bluesky_ptycho.recon.constraints import bound_phase, denoise_tv, disc, pupil_mask, within_pupil
+
+from .flawed import Flawed
+from .small_problem import SIZE
+
+
+def total_variation(image):
+    down, right = np.diff(image, axis=0)[:, :-1], np.diff(image, axis=1)[:-1]
+    return np.sqrt(np.abs(down) ** 2 + np.abs(right) ** 2).sum()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(4)
+
+
+def test_tv_keeps_edges_and_the_mean_and_takes_noise(rng):
+    steps = np.zeros((40, 40), complex)
+    steps[:, 20:] = 1j
+    noisy = steps + 0.1 * (rng.standard_normal(steps.shape) + 1j * rng.standard_normal(steps.shape))
+    smooth = denoise_tv(np, noisy.astype(np.complex64), 0.15)
+    assert smooth.dtype == np.complex64
+    assert np.abs(smooth - steps).std() < 0.6 * np.abs(noisy - steps).std()
+    assert smooth.mean() == pytest.approx(noisy.mean(), abs=1e-4)
+    assert total_variation(smooth) < 0.6 * total_variation(noisy)
+    assert abs(smooth[20, 22] - smooth[20, 17]) > 0.6  # the edge
+
+
+def test_tv_lowers_its_own_objective(rng):
+    image = (rng.standard_normal((20, 24)) + 1j * rng.standard_normal((20, 24))).astype(np.complex64)
+    weight = 0.1
+
+    def objective(u):
+        return 0.5 * (np.abs(u - image) ** 2).sum() + weight * total_variation(u)
+
+    assert objective(denoise_tv(np, image, weight)) < objective(image)
+
+
+def test_phase_bound_keeps_moduli_and_what_is_within():
+    image = np.array([[2 * np.exp(0.4j), 3 * np.exp(2.0j), np.exp(-2.5j)]]).astype(np.complex64)
+    bounded = bound_phase(np, image, 1.0)
+    assert np.allclose(np.abs(bounded), np.abs(image), atol=1e-6)
+    assert np.allclose(np.angle(bounded), [[0.4, 1.0, -1.0]], atol=1e-6)
+
+
+def test_disc_is_centred_where_the_beam_axis_is():
+    mask = disc((20, 30), 0.5).real
+    y, x = np.mgrid[:20, :30]
+    assert (mask * (y - 10)).sum() / mask.sum() == pytest.approx(0, abs=1e-6)
+    assert (mask * (x - 15)).sum() / mask.sum() == pytest.approx(0, abs=1e-6)
+    assert mask[10, 15] == 1
+    assert mask[10, 0] == mask[0, 15] == 0
+
+
+def test_pupil_filters_a_probe_about_its_own_centre():
+    """A probe whose spectrum lies inside the pupil stays; a plane wave outside it vanishes."""
+    y, x = np.mgrid[:32, :32] - 16
+    inside = np.exp(-(x**2 + y**2) / 30.0)
+    outside = inside * np.exp(2j * np.pi * 10 * x / 32)
+    q = np.hypot(*(np.mgrid[:32, :32] - 16))
+    pupil = pupil_mask(np.where(q < 6, 1.0, 0.0).astype(np.float32), 0.1)
+    kept = within_pupil(Backend(), (inside + outside)[None].astype(np.complex64), pupil)[0]
+    assert np.abs(kept - inside).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"object_max_amplitude": 1.0},
+        {"object_max_phase": 1.0},
+        {"probe_support": 0.7},
+        {"probe_pupil_threshold": 0.05},
+        {"object_tv": 0.01},
+    ],
+)
+def test_constraints_hold_at_the_end_and_do_no_harm_where_they_are_true(settings):
+    data = Flawed(photons=3e4)
+    free, bound = data.solve(passes=30), data.solve(passes=30, **settings)
+    snapshot = bound.snapshot()
+    if "object_max_amplitude" in settings:
+        assert np.abs(snapshot.object).max() <= 1 + 1e-5
+        return  # this object reaches 1, its noise more
+    if "object_max_phase" in settings:
+        assert np.abs(np.angle(snapshot.object)).max() <= 1 + 1e-5
+        return  # a bound below the object's phases, to see that it holds
+    if "probe_support" in settings:
+        assert np.abs(snapshot.probe[0, 0]).max() == 0
+    assert data.error(bound) < 1.1 * data.error(free)
+
+
+def test_tv_helps_where_there_are_few_photons():
+    data = Flawed(photons=500)
+    assert data.error(data.solve(passes=60, object_tv=0.02)) < 0.97 * data.error(data.solve(passes=60))
+
+
+def test_constraints_are_off_by_default():
+    solver = Flawed(photons=3e4).solve(passes=2)
+    assert np.abs(solver.snapshot().probe).min() > 0
+    assert solver.snapshot().probe.shape[-1] == SIZE

@@ -1,0 +1,167 @@
+"""Each refinement on data that have the flaw it is for."""
+
+import numpy as np
+import pytest
+
+from bluesky_ptycho.recon.positions import fitted
+
+from .backends import StrictBackend, UnfusedBackend
+from .flawed import Flawed, fourier_shifted
+from .small_problem import PIXEL_M, SIZE, make_problem
+
+N = 81
+Y, X = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+
+
+@pytest.fixture(scope="module")
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.fixture(scope="module")
+def jitter(rng):
+    shifts = rng.normal(0, 1.0, (N, 2))
+    return shifts - shifts.mean(axis=0)
+
+
+@pytest.fixture(scope="module")
+def jittered(jitter):
+    return Flawed(shifts=jitter)
+
+
+def test_refined_positions_are_the_true_ones(jittered, jitter):
+    plain, refined = jittered.solve(), jittered.solve(refine_positions=True)
+    assert jittered.error(refined) < 0.4 * jittered.error(plain)
+    found = refined.snapshot().shifts_m / PIXEL_M
+    assert np.std(found - jitter) < 0.2 * np.std(jitter)
+    assert plain.snapshot().shifts_m is None
+
+
+def test_position_bound_is_kept(jittered):
+    found = jittered.solve(passes=40, refine_positions=True, position_bound_px=0.5).snapshot().shifts_m / PIXEL_M
+    assert np.abs(found).max() <= 0.5 + 1e-9
+    assert np.abs(found).max() > 0.4
+
+
+@pytest.mark.parametrize("model", ["affine", "drift"])
+def test_positions_follow_a_model_of_few_parameters(model):
+    base = make_problem(photons=None, n_side=9, step=3, seed=1)
+    centred = base.corners - base.corners.mean(axis=0)
+    order = np.linspace(-1, 1, N)
+    shifts = {
+        "affine": centred @ np.array([[0.06, 0.04], [-0.05, -0.07]]),
+        "drift": np.stack([1.5 * order, 1.2 * order**2], axis=1),
+    }[model]
+    shifts -= shifts.mean(axis=0)
+    data = Flawed(shifts=shifts)
+    plain, refined = data.solve(passes=60), data.solve(passes=60, refine_positions=True, position_model=model)
+    snapshots = [solver.snapshot(exact_residual=True) for solver in (plain, refined)]
+    floor = Flawed().solve(passes=60).snapshot(exact_residual=True).residual
+    # A scale and a rotation of all positions are the object's own too: only the data say how well they fit.
+    assert snapshots[1].residual - floor < 0.25 * (snapshots[0].residual - floor)
+    if model == "drift":
+        assert np.std(snapshots[1].shifts_m / PIXEL_M - shifts) < 0.3 * np.std(shifts)
+        assert snapshots[1].drift_m[0] / PIXEL_M == pytest.approx(3.0, rel=0.25)
+
+
+def test_fit_is_least_squares_with_weights():
+    basis = np.column_stack([np.ones(4), np.arange(4.0)])
+    shift = np.stack([1 + 2 * np.arange(4.0), 3 - np.arange(4.0)], axis=1)
+    wrong = shift + np.array([[0, 0], [0, 0], [0, 0], [50, 50]])
+    weight = np.array([[1, 1], [1, 1], [1, 1], [1e-12, 1e-12]])
+    assert np.allclose(fitted(wrong, weight, basis)[:3], shift[:3], atol=1e-3)
+
+
+def test_fitted_gains_are_the_true_ones_but_for_a_slope(rng):
+    gain = np.clip(1 + 0.15 * rng.standard_normal(N), 0.5, 1.5)
+    data = Flawed(gain=gain)
+    plain, fit = data.solve(), data.solve(fit_intensity=True)
+    assert data.error(fit) < 0.6 * data.error(plain)
+    found = fit.snapshot().gain
+    assert np.corrcoef(np.log(found), np.log(gain))[0, 1] > 0.9
+    assert plain.snapshot().gain is None
+
+
+def test_fitted_background_is_the_true_one():
+    background = 40 * np.exp(-((np.hypot(Y - 4, X + 6) / 9) ** 2)) + 2
+    data = Flawed(background=background)
+    plain, fit = data.solve(), data.solve(fit_background=True)
+    assert data.error(fit) < 0.4 * data.error(plain)
+    found = fit.snapshot().background
+    assert np.abs(found - background).mean() < 0.35 * background.mean()
+    assert found.mean() == pytest.approx(background.mean(), rel=0.15)
+    assert found.min() >= 0
+
+
+def test_probe_that_varies_is_followed():
+    variation = 0.55j * np.exp(-((Y - 3) ** 2 + (X + 2) ** 2) / 30) * make_problem().probe
+    data = Flawed(probe_of=lambda i, probe: (probe + np.sin(i / 7) * variation)[None])
+    plain, modes, follows = data.solve(), data.solve(modes=2), data.solve(probe_variations=2)
+    assert data.error(follows) < 0.4 * min(data.error(plain), data.error(modes))
+    assert follows.snapshot().variation.shape == (2, SIZE, SIZE)
+
+
+def test_motion_during_the_exposure_is_taken_up_by_modes():
+    def blurred(i, probe):
+        return np.stack([fourier_shifted(probe, (0, s)) for s in np.linspace(-2, 2, 9)]) / 3
+
+    data = Flawed(probe_of=blurred)
+    plain, follows = data.solve(), data.solve(motion_m=(0.0, 4 * PIXEL_M))
+    assert data.error(follows) < 0.4 * data.error(plain)
+    assert follows.snapshot().probe.shape[0] == 2
+
+
+def test_poisson_noise_model_is_better_with_few_photons():
+    data = Flawed(photons=1e3)
+    gaussian, poisson = (
+        np.mean([data.error(data.solve(passes=60, algorithm="ml", noise=noise))]) for noise in ("gaussian", "poisson")
+    )
+    assert poisson < 1.02 * gaussian
+
+
+EVERYTHING = {
+    "refine_positions": True, "fit_intensity": True, "fit_background": True, "probe_variations": 1, "modes": 2,
+    "refine_start": 2, "probe_start": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", [UnfusedBackend, StrictBackend])
+def test_refinements_are_the_same_on_every_backend(jittered, backend):
+    found = [
+        jittered.solve(passes=4, backend=b, **EVERYTHING).snapshot(exact_residual=True) for b in ("numpy", backend())
+    ]
+    assert found[1].residual == pytest.approx(found[0].residual, rel=1e-3)
+    assert np.allclose(found[1].shifts_m, found[0].shifts_m, atol=0.01 * PIXEL_M)
+    assert np.allclose(found[1].gain, found[0].gain, atol=1e-3)
+    assert np.allclose(found[1].background, found[0].background, atol=0.02 * found[0].background.max())
+
+
+def test_refinements_survive_frames_that_come_go_and_are_dark(jittered):
+    solver = jittered.base.solver(**EVERYTHING)
+    batch = jittered.batch
+    for first in range(0, N, 20):
+        rows = slice(first, first + 20)
+        solver.add(type(batch)(batch.seq_nums[rows], batch.positions_m[rows], batch.amplitude[rows], batch.mask))
+        solver.step(2)
+    dark = type(batch)(np.array([999]), batch.positions_m[:1], 0 * batch.amplitude[:1], batch.mask)
+    solver.add(dark)
+    solver.remove([3, 4, 5])
+    solver.step(3)
+    snapshot = solver.snapshot(frc=True, exact_residual=True)
+    for array in (snapshot.object, snapshot.probe, snapshot.shifts_m, snapshot.gain, snapshot.background):
+        assert np.isfinite(array).all()
+
+
+def test_weights_silence_bad_pixels():
+    data = Flawed()
+    batch, weight = data.batch, np.ones((SIZE, SIZE), np.float32)
+    weight[10:13, 5:20] = 0
+    damaged = batch.amplitude * (1 + 3 * (1 - weight))
+    solver = data.base.solver()
+    solver.add(type(batch)(batch.seq_nums, batch.positions_m, damaged, batch.mask, weight))
+    solver.step(80)
+    assert data.error(solver) < 0.03
+    loud = data.base.solver()
+    loud.add(type(batch)(batch.seq_nums, batch.positions_m, damaged, batch.mask))
+    loud.step(80)
+    assert data.error(loud) > 2 * data.error(solver)
