@@ -19,7 +19,8 @@
   - ``subpixel``: speed, and error after the first of ``--iterations`` passes, on the same workload measured at
     positions between the pixels;
 
-- ``peers``: the same for other programs, in ``--peers`` runs: see :mod:`benchmarks.peers`;
+- ``peers``: with ``--peers``, the same for other programs, or ``error`` if one failed: see :mod:`benchmarks.peers`;
+  ``peers_left_out`` says why; on ``big`` they are only timed unless ``--peer-iterations`` asks for more;
 - ``memory_bytes_per_frame``: that of the default algorithm; ``memory_bytes_per_frame_planned`` is what
   :func:`bluesky_ptycho.recon.memory.reconstruction_bytes` says, ``amplitude_bytes_per_frame`` the frames alone.
 
@@ -45,8 +46,9 @@ from bluesky_ptycho.registry import algorithms
 from bluesky_ptycho.terminal import ProgressLine
 
 from .conditions import conditions, run_command, write
-from .convergence import TARGETS, checkpoints, finite, follow, time_passes
+from .convergence import TARGETS, Convergence, Speed, checkpoints, finite, follow, time_passes
 from .fft_floor import FFTFloor
+from .peer_runs import engines, left_out, run_peer
 from .solver_work import SolverWork, describe
 from .workloads import RECIPES
 
@@ -70,7 +72,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--algorithms", type=names, default=ALGORITHMS, metavar="A,B", help="(default: all there are)")
     parser.add_argument("--iterations", type=numbers, default=[10, 20, 50], metavar="N,M", help="(default: 10,20,50)")
     parser.add_argument("--repeats", type=int, default=7, help="passes timed (default: %(default)s)")
-    return parser.parse_args(arguments)
+    parser.add_argument("--peers", action="store_true", help="run the peers that are installed, too (minutes)")
+    parser.add_argument("--peer-iterations", type=numbers, metavar="N,M", help="(default: as above; none on big)")
+    parser.add_argument("--peer-repeats", type=int, default=3, help="passes of peers timed (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.peer_iterations is None:
+        options.peer_iterations = [] if options.size == "big" else options.iterations
+    return options
 
 
 def names(text: str) -> list[str]:
@@ -94,17 +102,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     between = SolverWork.named(options.size, subpixel=True)
     first = sorted(options.iterations)[:1]
     passes = sum(max(some, default=0) + options.repeats for some in (options.iterations, first))
-    with (
-        FFTFloor(work.window, cpu_count(), FLOOR_FRAMES) as floor,
-        ProgressLine(len(there) * passes, f"solver on {options.size}", "pass") as line,
-    ):
+    with FFTFloor(work.window, cpu_count(), FLOOR_FRAMES) as floor:
         found = {}
-        for i, name in enumerate(there):
-            settings = SolverSettings(algorithm=name)
-            told = _Told(line, i * passes, name)
-            rounded = Run(work, settings, options.iterations, options.repeats, floor, told)
-            told = _Told(line, (i + 1) * passes - sum(first) - options.repeats, f"{name}, subpixel")
-            found[name] = rounded, Run(between, settings, first, options.repeats, floor, told)
+        with ProgressLine(len(there) * passes, f"solver on {options.size}", "pass") as line:
+            for i, name in enumerate(there):
+                settings = SolverSettings(algorithm=name)
+                told = _Told(line, i * passes, name)
+                rounded = Run(work, settings, options.iterations, options.repeats, floor, told)
+                told = _Told(line, (i + 1) * passes - sum(first) - options.repeats, f"{name}, subpixel")
+                found[name] = rounded, Run(between, settings, first, options.repeats, floor, told)
+        peers = run_peers(options, work.n, floor) if options.peers else {}
         library, floor_ms = floor.best
         default = SolverSettings().algorithm
         entries = {name: _entry(rounded, subpixel, floor_ms, options) for name, (rounded, subpixel) in found.items()}
@@ -116,7 +123,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "fft_ms": floor.ms_per_frame,
             "algorithms": entries,
             "not_registered": sorted(set(options.algorithms) - set(there)),
-            "peers": {},
+            "peers": {name: _peer_entry(found, floor_ms, options) for name, found in peers.items()},
+            "peers_left_out": left_out() if options.peers else {},
             "memory_bytes_per_frame": shown.get("memory_bytes_per_frame"),
             "memory_bytes_per_frame_planned": planned_bytes(work) / work.n,
             "amplitude_bytes_per_frame": 4 * work.window**2,
@@ -183,6 +191,28 @@ def planned_bytes(work: SolverWork) -> int:
     with work.solver(settings) as solver:
         canvas = solver.canvas.shape
     return reconstruction_bytes(work.n, canvas, (work.window, work.window))
+
+
+def run_peers(options: argparse.Namespace, frames: int, floor: FFTFloor) -> dict[str, tuple[Speed, Convergence] | str]:
+    """Run the peers in turn; return what each took and reached, or how it failed."""
+    found = {}
+    there = list(engines())
+    with ProgressLine(len(there), f"peers on {options.size}", "program") as line:
+        for i, (module, engine) in enumerate(there):
+            line.show(i, f"{module} {engine}")
+            found[f"{module} {engine}"] = run_peer(
+                module, engine, options.size, options.peer_iterations, options.peer_repeats, frames, floor.measure
+            )
+        line.show(len(there))
+    return found
+
+
+def _peer_entry(found: tuple[Speed, Convergence] | str, floor_ms: float, options: argparse.Namespace) -> dict[str, Any]:
+    if isinstance(found, str):
+        return {"error": found}
+    speed, convergence = found
+    targets = TARGETS.get(options.size, ())
+    return {**speed.figures(floor_ms), **convergence.figures(options.peer_iterations, targets)}
 
 
 def _entry(rounded: Run, subpixel: Run, floor_ms: float, options: argparse.Namespace) -> dict[str, Any]:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
 
-from benchmarks import solver, workloads
+from benchmarks import peer_runs, peers, solver, workloads
 from benchmarks.convergence import Convergence, Speed, checkpoints, follow
 from benchmarks.fft_floor import FFTFloor
+from benchmarks.peers import __main__ as peers_main
 from benchmarks.solver_work import SolverWork
 from benchmarks.workloads import Recipe
 from bluesky_ptycho.recon import SolverSettings
@@ -41,23 +44,22 @@ def test_the_whole_benchmark_runs_tiny(tmp_path, capsys):
     assert figures["memory_bytes_per_frame_planned"] > figures["amplitude_bytes_per_frame"] == 4 * 64**2
 
 
-@pytest.mark.parametrize("subpixel", [False, True])
-def test_the_truth_explains_the_frames_where_they_were_taken(subpixel):
-    work = SolverWork.named("tiny", subpixel=subpixel)
-    settings = SolverSettings(algorithm="rpie", subpixel=subpixel)
-    with work.solver(settings) as run:
+def error_after_many_passes(work, **settings):
+    with work.solver(SolverSettings(**settings)) as run:
         for batch in work.batches():
             run.add(batch)
-        run.step(40)
-        right = work.error(run)
-    assert np.array_equal(work.positions, work.work.pos) != subpixel
-    assert right < 0.03
-    if subpixel:
-        with work.solver(settings.replace(subpixel=False)) as run:
-            for batch in work.batches():
-                run.add(batch)
-            run.step(40)
-            assert work.error(run) > 1.5 * right
+        run.step(80)
+        return work.error(run)
+
+
+def test_the_truth_explains_the_frames_where_they_were_taken():
+    rounded, between = (SolverWork.named("tiny", subpixel=subpixel) for subpixel in (False, True))
+    assert np.array_equal(rounded.positions, rounded.work.pos)
+    assert not np.array_equal(between.positions, between.work.pos)
+    assert error_after_many_passes(rounded, subpixel=False) < 0.02
+    right = error_after_many_passes(between)
+    assert right < 0.02
+    assert error_after_many_passes(between, subpixel=False) > 1.5 * right
 
 
 def test_convergence_is_told_at_the_stops_and_by_the_first_error_low_enough():
@@ -95,6 +97,42 @@ def test_the_floor_scales_with_the_work_and_keeps_the_best():
         times = [(small.measure(), large.measure()) for _ in range(3)]
         assert small.best[1] <= min(t[0] for t in times)
         assert large.best[1] > 4 * small.best[1]
+
+
+def test_peers_that_are_missing_are_named_and_those_that_fail_say_why(monkeypatch):
+    monkeypatch.setattr(peers, "MODULES", ("absent",))
+    monkeypatch.setattr(peer_runs, "MODULES", ("absent",))
+    absent = types.SimpleNamespace(DISTRIBUTION="no-such-distribution", ENGINES={"PIE": None})
+    monkeypatch.setitem(sys.modules, "benchmarks.peers.absent", absent)
+    assert list(peer_runs.engines()) == []
+    assert peer_runs.left_out() == {"absent": "no-such-distribution is not installed: pip install '.[peers]'"}
+    failed = peer_runs.run_peer("ptylab", "no such engine", "small", [], 1, 400, lambda: 1.0)
+    assert isinstance(failed, str)
+    assert "no such engine" in failed
+
+
+def test_a_peer_is_measured_in_a_process_of_its_own():
+    """The runner with a reconstruction that knows the answer after two passes."""
+    work = workloads.make_workload("tiny")
+
+    class Oracle:
+        def __init__(self):
+            self.passes = 0
+
+        def step(self, n):
+            self.passes += n
+
+        def object(self):
+            return (work.obj if self.passes > 1 else np.ones_like(work.obj)), (0, 0)
+
+    peer = types.SimpleNamespace(ENGINES={"oracle": lambda work, total: Oracle()}, ANNEALED=False)
+    found = peers_main.run(peer, "oracle", work, [1, 3], 2)
+    assert len(found["passes"]) == 2
+    assert list(found["convergence"]) == [1, 2, 3]
+    assert found["convergence"][1][0] > 0.1
+    assert found["convergence"][2][0] < 1e-3
+    peer.ANNEALED = True
+    assert list(peers_main.run(peer, "oracle", work, [1, 3], 1)["convergence"]) == [1, 3]
 
 
 def test_passes_of_nothing_are_refused(capsys):
