@@ -23,6 +23,13 @@ BLOCK = 64
 """Frames handed over at once, so that their amplitudes are not held twice."""
 
 
+def far_field(window: int, object_pixel_m: float, wavelength_m: float) -> Geometry:
+    """Return the geometry of square frames whose object pixel is the one given."""
+    pixel = wavelength_m * DISTANCE_M / (window * object_pixel_m)
+    energy = ENERGY_TIMES_WAVELENGTH_EV_M / wavelength_m
+    return Geometry(energy, DISTANCE_M, (pixel, pixel), (window, window))
+
+
 @dataclass(frozen=True)
 class SolverWork:
     """Frames with their positions ``(n, 2) float64`` in pixels (the window's first pixel), and the truth."""
@@ -56,10 +63,8 @@ class SolverWork:
 
     @property
     def geometry(self) -> Geometry:
-        """Geometry whose object pixel is the workload's."""
-        pixel = self.work.wl * DISTANCE_M / (self.window * self.work.dx)
-        energy = ENERGY_TIMES_WAVELENGTH_EV_M / self.work.wl
-        return Geometry(energy, DISTANCE_M, (pixel, pixel), (self.window, self.window))
+        """Geometry of the frames."""
+        return far_field(self.window, self.work.dx, self.work.wl)
 
     @property
     def positions_m(self) -> np.ndarray:

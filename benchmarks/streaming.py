@@ -57,6 +57,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", choices=sorted(RECIPES), default="small", help="workload (default: %(default)s)")
     parser.add_argument("--order", nargs="+", choices=sorted(ORDERS), default=list(ORDERS), help="(default: all)")
     parser.add_argument("--algorithm", help="name in the registry (default: the solver's)")
+    parser.add_argument("--schedule", help="algorithms one after the other, as the solver's setting has them")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another setting of the solver, repeatable"
     )
@@ -67,8 +68,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return all figures."""
-    changes = [*options.set, *([f"algorithm={options.algorithm}"] if options.algorithm else [])]
-    settings = SolverSettings.from_mapping(SolverSettings.read_changes(changes))
+    chosen = {name: value for name in ("algorithm", "schedule") if (value := getattr(options, name))}
+    settings = SolverSettings.from_mapping(SolverSettings.read_changes(options.set) | chosen)
     before = conditions()
     work = SolverWork.named(options.size)
     block = options.block or BLOCKS.get(options.size, 10)
