@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,13 +53,17 @@ class Backend:
         """Return `array` as a NumPy array."""
         return np.asarray(array)
 
-    def fft2(self, a: Any) -> Any:
-        """Transform the last two axes, unnormalised; complex64 in, complex64 out."""
-        return _scipy_fft2(a)
+    def floats(self, scalars: Iterable[Any]) -> list[float]:
+        """Return numbers and scalars of this backend as floats, in one transfer."""
+        return [float(scalar) for scalar in scalars]
 
-    def ifft2(self, a: Any) -> Any:
+    def fft2(self, a: Any, *, overwrite: bool = False) -> Any:
+        """Transform the last two axes, unnormalised; complex64 in, complex64 out; may use `a` up if told so."""
+        return _scipy_fft2(a, overwrite)
+
+    def ifft2(self, a: Any, *, overwrite: bool = False) -> Any:
         """Transform the last two axes back, unnormalised (no division by ny * nx)."""
-        return _scipy_ifft2(a)
+        return _scipy_ifft2(a, overwrite)
 
     def gather(self, image: Any, corners: NDArray[np.int64], shape: tuple[int, int]) -> Any:
         """Return the windows ``(n, ny, nx)`` of a 2-D `image` whose first pixels are `corners` ``(n, 2)``."""
@@ -80,12 +84,14 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until the device has done what it was told."""
 
-    def compile_cuda(self, source: str, names: Sequence[str]) -> list[Callable[..., None]]:
+    def compile_cuda(
+        self, source: str, names: Sequence[str], *, fused_multiply_add: bool = False
+    ) -> list[Callable[..., None]]:
         """Compile CUDA C and return its ``extern "C"`` kernels of these names.
 
         A kernel takes ``(grid, block, arguments)``: numbers of blocks and of threads in a block, and a tuple of
         arrays of this backend, NumPy scalars of the kernel's own types, and NumPy arrays of one record
-        for structs passed by value. It must not rely on fused multiply-add.
+        for structs passed by value. With `fused_multiply_add` results may differ from the host's in the last bit.
 
         Raises
         ------
@@ -105,21 +111,28 @@ class CupyBackend(Backend):
     def __init__(self) -> None:
         import cupy
         import cupyx
+        import cupyx.scipy.fft
 
         super().__init__(cupy)
         self._scatter_add: Callable[..., None] = cupyx.scatter_add
+        self._fft: Any = cupyx.scipy.fft
 
     def to_host(self, array: Any) -> NDArray[Any]:
         """Return `array` as a NumPy array."""
         return np.asarray(self.xp.asnumpy(array))
 
-    def fft2(self, a: Any) -> Any:
-        """Transform with cuFFT; cupy caches the plans."""
-        return self.xp.fft.fft2(a)
+    def floats(self, scalars: Iterable[Any]) -> list[float]:
+        """Wait once for all of them."""
+        found = [self.xp.asarray(scalar, dtype=self.xp.float64) for scalar in scalars]
+        return [float(number) for number in self.to_host(self.xp.stack(found))]
 
-    def ifft2(self, a: Any) -> Any:
+    def fft2(self, a: Any, *, overwrite: bool = False) -> Any:
+        """Transform with cuFFT, in place where `a` may be used up; cupy keeps the plans of the last shapes."""
+        return self._fft.fft2(a, overwrite_x=overwrite)
+
+    def ifft2(self, a: Any, *, overwrite: bool = False) -> Any:
         """Transform back with cuFFT, unnormalised."""
-        return self.xp.fft.ifft2(a, norm="forward")
+        return self._fft.ifft2(a, norm="forward", overwrite_x=overwrite)
 
     def _indices(self, corners: NDArray[np.int64], shape: tuple[int, int]) -> tuple[Any, Any]:
         where = self.xp.asarray(corners)
@@ -149,9 +162,12 @@ class CupyBackend(Backend):
         """Wait for the current stream."""
         self.xp.cuda.get_current_stream().synchronize()
 
-    def compile_cuda(self, source: str, names: Sequence[str]) -> list[Callable[..., None]]:
+    def compile_cuda(
+        self, source: str, names: Sequence[str], *, fused_multiply_add: bool = False
+    ) -> list[Callable[..., None]]:
         """Compile with NVRTC; cupy keeps the machine code on disk for the next process."""
-        module = self.xp.RawModule(code=source, options=("--fmad=false",))
+        fused = "true" if fused_multiply_add else "false"
+        module = self.xp.RawModule(code=source, options=("--std=c++17", f"--fmad={fused}"))
         return [module.get_function(name) for name in names]
 
 
@@ -196,16 +212,16 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _scipy_fft2(a: Any) -> Any:
+def _scipy_fft2(a: Any, overwrite: bool = False) -> Any:
     import scipy.fft
 
-    return scipy.fft.fft2(a)
+    return scipy.fft.fft2(a, overwrite_x=overwrite)
 
 
-def _scipy_ifft2(a: Any) -> Any:
+def _scipy_ifft2(a: Any, overwrite: bool = False) -> Any:
     import scipy.fft
 
-    return scipy.fft.ifft2(a, norm="forward")
+    return scipy.fft.ifft2(a, norm="forward", overwrite_x=overwrite)
 
 
 class PlannedFFT:

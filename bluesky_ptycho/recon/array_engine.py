@@ -62,7 +62,7 @@ class ArrayEngine:
     def close(self) -> None:
         """Do nothing: there are no threads."""
 
-    def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> float:
+    def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> Any:
         """Visit all frames in chunks that fit `chunk_bytes`."""
         self._ensure(state)
         self.total = 0.0

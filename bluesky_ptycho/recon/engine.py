@@ -31,7 +31,7 @@ class Directions:
     object : (rows, cols) complex64
     probe : (modes, ny, nx) complex64
         Preconditioned, as :func:`reference.direction` makes them of `object_gradient` and `probe_gradient`.
-    object_slope, object_curvature, probe_slope, probe_curvature : float
+    object_slope, object_curvature, probe_slope, probe_curvature : float, or scalar on the device
         Of the waves' misfit along them.
     """
 
@@ -39,10 +39,10 @@ class Directions:
     probe: Any
     object_gradient: Any
     probe_gradient: Any
-    object_slope: float
-    object_curvature: float
-    probe_slope: float
-    probe_curvature: float
+    object_slope: Any
+    object_curvature: Any
+    probe_slope: Any
+    probe_curvature: Any
 
 
 class Lane(Protocol):
@@ -98,8 +98,11 @@ class Engine(Protocol):
     def warm_up(self, state: ReconState) -> None:
         """Allocate, plan and compile for `state`."""
 
-    def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> float:
-        """Visit all frames; return what they added to the lanes' totals. `found` is what `couple` and `bend` get."""
+    def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> Any:
+        """Visit all frames; return what they added to the lanes' totals. `found` is what `couple` and `bend` get.
+
+        The total may be a scalar on the device, for which ``float`` waits.
+        """
 
     def directions(self, state: ReconState, object_regularisation: float, probe_regularisation: float) -> Directions:
         """Return where the sums since the last `advance` or `clear` ask object and probe to go."""
@@ -122,6 +125,10 @@ Algorithm = Callable[[ReconState, Engine, Slots, Any], float]
 
 def make_engine(backend: Backend) -> Engine:
     """Return the fastest engine for `backend`."""
+    if backend.cuda:
+        from .device_engine import DeviceEngine
+
+        return DeviceEngine(backend)
     if backend.threaded:
         from .host_engine import HostEngine
 

@@ -19,7 +19,7 @@ def error_of(state: ReconState, engine: Engine, slots: NDArray[np.int64]) -> flo
         lane.measure(state, chunk, lane.exit_waves(state, chunk, probes))
 
     photons = float(state.frames.photons[slots].sum())
-    return engine.run(state, slots, visit) / photons if photons > 0 else float("nan")
+    return float(engine.run(state, slots, visit)) / photons if photons > 0 else float("nan")
 
 
 def coverage(state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -68,11 +68,13 @@ class FrameStore:
         Sequence number of the frame in each slot.
     brightness : (capacity, 2) float32
         Sums of measured times modelled amplitude and of the model's photons, from the frame's last visit; kept
-        where the detection is not plain.
+        where gains are fitted.
     shift_sums : (capacity, 4) float32
         What `reference.shift_sums` found at the frame's last visit; kept where shifts are tracked.
     shift_px : (capacity, 2) float64
         Correction of the position, in pixels.
+    version : int
+        Grows whenever frames come, go or move, for copies on the device to be renewed.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class FrameStore:
     ) -> None:
         self.backend, self.window, self.subpixel, self.far_field = backend, window, subpixel, far_field
         self._slot_of: dict[int, int] = {}
+        self.version = 0
         self._free = list(range(capacity))
         self.counts = backend.xp.zeros((capacity, *window), dtype=backend.xp.uint16)
         self.weights: Any = None
@@ -169,6 +172,7 @@ class FrameStore:
 
     def drop(self, seq_nums: NDArray[np.int64]) -> None:
         """Forget frames; numbers that are not held are passed over."""
+        self.version += 1
         for seq in np.asarray(seq_nums).ravel().tolist():
             slot = self._slot_of.pop(int(seq), None)
             if slot is not None:
@@ -177,6 +181,7 @@ class FrameStore:
 
     def place(self, canvas: Canvas) -> None:
         """Work out where every frame lies on `canvas`."""
+        self.version += 1
         slots = self.slots()
         whole, fractions = split_corners(
             canvas.corners_px(self.positions_m[slots]) + self.shift_px[slots], self.subpixel

@@ -17,8 +17,8 @@ from bluesky_ptycho.preprocess.layouts import disassemble
 from bluesky_ptycho.preprocess.presets import steps_of
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
 
+from ..cuda_on_host import COMPILER, HostCuda
 from .camera import ADU_PER_PHOTON, Camera, make_plan, put_image
-from .cuda_on_host import COMPILER, HostCuda
 
 NVCC = shutil.which("nvcc")
 

@@ -7,6 +7,9 @@ pair for the frames of a batch). Steps carry momentum from batch to batch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,30 +31,38 @@ RIDGE = 1e-3
 @algorithms.register("lsqml")
 def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
     """Make one pass; large batches make it a tail that averages noise, small ones a start."""
-    chosen, error = options.settings, 0.0
+    chosen, total = options.settings, 0.0
     guard = Guard.of(state)
     guard.before_pass(state)
     momentum = options.choose("momentum", MOMENTUM)
     cut = batches(slots, options.choose("batches_per_pass", BATCHES), chosen.batch_size)
     visit, share = pie_visit(state), options.choose("step", STEP)
     for batch in cut:
-        error += engine.run(state, batch, visit)
+        total += engine.run(state, batch, visit)
         found = engine.directions(state, chosen.object_regularisation, chosen.probe_regularisation)
         coupling = _coupling(state, engine, batch, found) if options.probe_free else 0.0
         object_step, probe_step = (
             guard.caution * safe_step(share * step, momentum, len(cut))
-            for step in best_steps(found, coupling, options.probe_free)
+            for step in best_steps(*_on_host(state, found, coupling), options.probe_free)
         )
         engine.advance(state, found, object_step, probe_step, momentum)
+    error = float(total)
     guard.after_pass(state, error / float(state.frames.photons[slots].sum()), len(slots))
     return error
 
 
-def _coupling(state: ReconState, engine: Engine, batch: NDArray[np.int64], found: Directions) -> float:
+def _coupling(state: ReconState, engine: Engine, batch: NDArray[np.int64], found: Directions) -> Any:
     def visit(lane: Lane, chunk: Slots) -> None:
         lane.couple(state, chunk, lane.probes(state, chunk), found)
 
     return engine.run(state, batch, visit, found)
+
+
+def _on_host(state: ReconState, found: Directions, coupling: Any) -> tuple[Directions, float]:
+    """Return slopes, curvatures and coupling as floats, by one transfer."""
+    names = ("object_slope", "object_curvature", "probe_slope", "probe_curvature")
+    *numbers, coupling = state.backend.floats([*(getattr(found, name) for name in names), coupling])
+    return replace(found, **dict(zip(names, numbers, strict=True))), coupling
 
 
 def best_steps(found: Directions, coupling: float, probe_free: bool) -> tuple[float, float]:

@@ -48,13 +48,13 @@ def ml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: Pas
         along = mixed if _product(xp, gradients, mixed) > 0 else downhill
     if slope <= 0:  # nothing left to gain, or nothing seen
         engine.clear()
-        return error
+        return float(error)
     found = replace(found, object=along[0], probe=along[1])
     bend = _curvature(state, engine, slots, found)
     step = options.choose("step", 1.0) * _product(xp, gradients, along) / bend if bend > 0 else 0.0
     state.memory["ml"] = _Pass(np.sort(slots), gradients, slope, (along[0] + 0, along[1] + 0))
     engine.advance(state, found, step, step if options.probe_free else 0.0)
-    return error
+    return float(error)
 
 
 def _product(xp: Any, a: tuple[Any, Any], b: tuple[Any, Any]) -> float:
@@ -66,4 +66,4 @@ def _curvature(state: ReconState, engine: Engine, slots: NDArray[np.int64], foun
     def visit(lane: Lane, chunk: Slots) -> None:
         lane.bend(state, chunk, lane.probes(state, chunk), found)
 
-    return engine.run(state, slots, visit, found)
+    return float(engine.run(state, slots, visit, found))

@@ -59,7 +59,7 @@ def pie_pass(
 
     :class:`~bluesky_ptycho.recon.guard.Guard` takes back what goes wrong.
     """
-    chosen, error = options.settings, 0.0
+    chosen, total = options.settings, 0.0
     guard = Guard.of(state)
     guard.before_pass(state)
     cut = batches(slots, options.choose("batches_per_pass", most), chosen.batch_size)
@@ -67,9 +67,10 @@ def pie_pass(
     alphas = (chosen.object_regularisation, chosen.probe_regularisation)
     visit = pie_visit(state)
     for batch in cut:
-        error += engine.run(state, batch, visit)
+        total += engine.run(state, batch, visit)
         found = engine.directions(state, *(alphas if regularisation is None else (regularisation, regularisation)))
         engine.advance(state, found, size, size if options.probe_free else 0.0, momentum)
+    error = float(total)
     guard.after_pass(state, error / float(state.frames.photons[slots].sum()), len(slots))
     return error
 

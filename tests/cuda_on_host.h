@@ -22,9 +22,9 @@ struct dim3 {
 };
 static thread_local dim3 gridDim, blockDim, blockIdx, threadIdx;
 
-static inline int atomicAdd(int *address, int value)
+template <typename T> T atomicAdd(T *address, T value)
 {
-    int old = *address;
+    T old = *address;
     *address += value;
     return old;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,9 +14,13 @@ from bluesky_ptycho.backend import Backend
 
 SHIM = Path(__file__).with_name("cuda_on_host.h")
 COMPILER = shutil.which("g++")
-FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
-TYPES = {"t": np.uint16, "i": np.int32, "f": np.float32, "b": np.bool_}
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wl,-Bsymbolic")
+"""Kernels win over functions of the C library that have the same name."""
+TYPES = {"t": np.uint16, "i": np.int32, "f": np.float32, "b": np.bool_, "7Complex": np.complex64}
 """Of the Itanium C++ ABI's names of types."""
+
+MOST_BLOCKS = (2**31 - 1, 65535)
+"""CUDA's limits of a grid."""
 
 
 class DeviceArrays:
@@ -35,6 +40,7 @@ class HostCuda(Backend):
     """NumPy's arrays, and kernels that run on them one thread after the other."""
 
     name = "cuda on the host"
+    threaded = False
     cuda = True
 
     def __init__(self, directory: Path):
@@ -45,10 +51,11 @@ class HostCuda(Backend):
     def to_device(self, array):
         return np.array(array)  # a copy, as a device's memory is
 
-    def compile_cuda(self, source, names):
-        unit, library = self.directory / "kernels.cpp", self.directory / "kernels.so"
+    def compile_cuda(self, source, names, *, fused_multiply_add=False):
+        stem = hashlib.sha256(source.encode()).hexdigest()[:16]
+        unit, library = (self.directory / f"{stem}.{ending}" for ending in ("cpp", "so"))
         exports = "".join(f"EXPORT({name})\n" for name in names)
-        unit.write_text(f'#include "{SHIM}"\n#line 1 "clean.cu"\n{source}\n{exports}')
+        unit.write_text(f'#include "{SHIM}"\n#line 1 "kernels.cu"\n{source}\n{exports}')
         if not library.exists():  # it cannot be replaced while it is loaded
             subprocess.run([COMPILER, *FLAGS, "-o", library, unit], check=True)
         loaded = ctypes.CDLL(str(library))
@@ -62,6 +69,7 @@ class HostCuda(Backend):
         def kernel(grid, block, arguments):
             self.launches.append(name)
             assert len(arguments) == len(parameters)
+            assert all(0 < n <= most for n, most in zip(grid, MOST_BLOCKS, strict=True))
             held = [argument_for(kind, int(size), a) for (kind, size), a in zip(parameters, arguments, strict=True)]
             pointers = (ctypes.c_void_p * len(held))(*[a.ctypes.data for a in held])
             run((ctypes.c_uint * 2)(*grid), ctypes.c_uint(block[0]), pointers)

@@ -1,0 +1,294 @@
+"""The engine of CUDA devices: fused kernels over chunks of frames; what they do not serve goes the generic way.
+
+Nothing here waits for the device but what reads frames' brightness and shifts back, at the end of a run that was asked
+for them. Totals, slopes and curvatures are scalars on the device; an algorithm that wants them on the host asks for all
+at once (:meth:`~bluesky_ptycho.backend.Backend.floats`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import Backend
+from .array_engine import ArrayEngine
+from .device_kernels import (
+    MIXTURE,
+    MODEL,
+    MOST_PARTS,
+    WORK,
+    DeviceFrames,
+    SolveKernels,
+    groups_of,
+    parts_of,
+    record,
+    strips_of,
+)
+from .engine import Directions, Slots, Visit
+from .reference import Coefficients
+from .state import ReconState
+
+
+class DeviceEngine(ArrayEngine):
+    """One lane that takes frames in chunks; the probe ``(1, m, ny, nx)`` is shared where all frames meet the same.
+
+    Parameters
+    ----------
+    backend : Backend
+        One that compiles CUDA.
+    chunk_bytes : int
+        Bound of the waves of a chunk; chunks are halved while they do not fit into the device's memory.
+    """
+
+    def __init__(self, backend: Backend, chunk_bytes: int = 1 << 28) -> None:
+        super().__init__(backend, chunk_bytes)
+        self._launch = SolveKernels(backend).launch
+        self._frames = DeviceFrames(backend)
+        self._chunk: tuple[Slots, Any] = (np.zeros(0, np.int64), None)
+        self._added = False
+        self._noted: dict[str, list[tuple[Slots, Any]]] = {}
+        self._nothing = backend.xp.zeros(1, dtype=backend.xp.float32)
+
+    def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> Any:
+        """Visit all frames in chunks that fit `chunk_bytes` and the memory; return the total on the device.
+
+        Raises
+        ------
+        MemoryError
+            If one frame does not fit, or memory ran out when sums were half made.
+        """
+        self._prepare(state)
+        self.total, self._noted = 0.0, {}
+        on_device = self.backend.to_device(slots.astype(np.int32))
+        start, most = 0, max(1, self.chunk_bytes // (8 * int(np.prod(state.probe.shape))))
+        while start < len(slots):
+            part = slots[start : start + most]
+            before, self._added = self.total, False
+            self._chunk = part, on_device[start : start + most]
+            try:
+                visit(self, part)
+            except MemoryError:
+                if self._added or len(part) == 1:
+                    raise
+                self.total, most = before, len(part) // 2
+                self.chunk_bytes = most * 8 * int(np.prod(state.probe.shape))
+                continue
+            start += len(part)
+        self._read_notes(state)
+        return self.total
+
+    def _prepare(self, state: ReconState) -> None:
+        """Have all arrays as kernels take them."""
+        xp = self.backend.xp
+        for name in ("object", "probe", "object_velocity", "probe_velocity"):
+            setattr(state, name, xp.ascontiguousarray(getattr(state, name), dtype=xp.complex64))
+        self._frames.update(state.frames)
+        self._ensure(state)
+
+    def _read_notes(self, state: ReconState) -> None:
+        for name, notes in self._noted.items():
+            values = self.backend.to_host(self.backend.xp.concatenate([value for _, value in notes]))
+            getattr(state.frames, name)[np.concatenate([slots for slots, _ in notes])] = values
+
+    def _note(self, name: str, slots: Slots, sums: Any) -> None:
+        """Keep sums ``(k, n, parts)`` of a chunk's frames for the store's array `name` ``(capacity, k)``."""
+        self._noted.setdefault(name, []).append((slots, self.backend.xp.sum(sums, axis=2).T))
+
+    def _index(self, slots: Slots) -> Any:
+        """Return `slots` on the device; those of a run's chunk are there already."""
+        return self._chunk[1] if slots is self._chunk[0] else self.backend.to_device(slots.astype(np.int32))
+
+    def _work(self, state: ReconState, slots: Slots, probes: Any, changes: Any = None) -> Any:
+        own = [a is not None and a.shape[0] == len(slots) for a in (probes, changes)]
+        return record(WORK, len(slots), *state.probe.shape, *state.object.shape, *own, self._parts(state))
+
+    def _pixels(self, state: ReconState) -> int:
+        return int(np.prod(state.probe.shape[-2:]))
+
+    def _parts(self, state: ReconState) -> int:
+        return parts_of(self._pixels(state))
+
+    def _new_waves(self, state: ReconState, slots: Slots) -> Any:
+        return self.backend.xp.empty((len(slots), *state.probe.shape), dtype=self.backend.xp.complex64)
+
+    def _new_sums(self, state: ReconState, slots: Slots, n: int) -> Any:
+        return self.backend.xp.empty((n, len(slots), self._parts(state)), dtype=self.backend.xp.float32)
+
+    def _add(self, sums: Any) -> None:
+        self.total = self.total + self.backend.xp.sum(sums, dtype=self.backend.xp.float64)
+
+    def probes(self, state: ReconState, slots: Slots) -> Any:
+        """Shift the probe for each frame; return the probe itself where all lie on whole pixels."""
+        if state.variation is not None:
+            return super().probes(state, slots)
+        return self._shifted(state, slots, state.probe[None, ...])
+
+    def _shifted(self, state: ReconState, slots: Slots, each: Any, *, adjoint: bool = False) -> Any:
+        if adjoint or not state.frames.fractional[slots].any():
+            return super()._shifted(state, slots, each, adjoint=adjoint)
+        out, here = self._new_waves(state, slots), self._frames
+        self._launch(
+            "shift_probe", len(slots), strips_of(state.probe.shape), self._work(state, slots, each),
+            self._index(slots), here.taps, here.fractional, each, out,
+        )  # fmt: skip
+        return out
+
+    def exit_waves(self, state: ReconState, slots: Slots, probes: Any) -> Any:
+        """Multiply by the object's windows."""
+        waves = self._new_waves(state, slots)
+        self._launch(
+            "exit_waves", len(slots), self._pixels(state), self._work(state, slots, probes), self._index(slots),
+            self._frames.corners, probes, state.object, waves,
+        )  # fmt: skip
+        return waves
+
+    def _there(self, state: ReconState, slots: Slots, waves: Any) -> Any:
+        """Take `waves` to the detector, in place in the far field."""
+        if state.detection.transfer is not None:
+            return self._to_detector(state, slots, waves)
+        return self.backend.fft2(waves, overwrite=True)
+
+    def _back(self, state: ReconState, slots: Slots, far: Any) -> Any:
+        """Take waves `far` back from the detector, in place in the far field."""
+        if state.detection.transfer is not None:
+            return self._from_detector(state, slots, far)
+        return self.backend.ifft2(far, overwrite=True)
+
+    def _detection(self, state: ReconState, strength: float = 1.0) -> tuple[Any, tuple[Any, ...]]:
+        """Return the kernels' model, and brightness, weights and background as they take them."""
+        detection, weights = state.detection, state.frames.weights
+        extras = (weights, detection.background)
+        told = (detection.poisson, *(a is not None for a in extras))
+        model = record(MODEL, *told, strength, *detection.scales(self._pixels(state)))
+        return model, (self._frames.brightness, *(self._nothing if a is None else a for a in extras))
+
+    def measure(self, state: ReconState, slots: Slots, waves: Any, strength: float = 1.0) -> Any:
+        """Transform and move towards the data."""
+        if state.excess is not None:
+            far = super().measure(state, slots, waves, strength)
+            self._added = True
+            return far
+        far, frames = self._there(state, slots, waves), state.frames
+        model, extras = self._detection(state, strength)
+        values = self._work(state, slots, far), model
+        data = self._index(slots), frames.counts, self._frames.unit
+        if state.detection.plain and frames.weights is None and strength == 1.0:
+            sums = self._new_sums(state, slots, 1)
+            self._launch("project_modulus", len(slots), self._parts(state), *values, *data, far, sums)
+        else:
+            sums = self._new_sums(state, slots, 3)
+            self._launch("project_model", len(slots), self._parts(state), *values, *data, *extras, far, sums)
+        if state.detection.fits_gain:
+            self._note("brightness", slots, sums[1:])
+        self._add(sums[0])
+        return far
+
+    def project(self, state: ReconState, slots: Slots, waves: Any, strength: float = 1.0) -> Any:
+        """Transform, move towards the data, transform back."""
+        return self._back(state, slots, self.measure(state, slots, waves, strength))
+
+    def accumulate(self, state: ReconState, slots: Slots, probes: Any, waves: Any) -> None:
+        """Add the chunk's gradients to the sums."""
+        self._added = True
+        if state.tracks_variation and state.variation is not None:
+            super().accumulate(state, slots, probes, waves)
+            return
+        n, work, sums, here = len(slots), self._work(state, slots, probes), self._ensure(state), self._frames
+        index = self._index(slots)
+        if state.tracks_shifts:
+            asked = self._new_sums(state, slots, 4)
+            where = index, here.corners, probes, state.object, waves
+            self._launch("shift_sums", n, self._parts(state), work, *where, asked)
+            self._note("shift_sums", slots, asked)
+        self._launch(
+            "pie_gradients", n, self._pixels(state), work, index, here.corners, probes, state.object, waves,
+            sums.gradient, sums.illumination,
+        )  # fmt: skip
+        strips = strips_of(state.probe.shape)
+        groups = groups_of(n, strips)
+        self._launch(
+            "probe_gradients", groups, strips, work, np.int32(groups), index, here.corners, here.taps,
+            here.fractional, state.object, waves, sums.probe, sums.transmission,
+        )  # fmt: skip
+
+    def blend(
+        self, state: ReconState, slots: Slots, probes: Any, stored: Any, of_product: float, of_stored: float
+    ) -> Any:
+        """Combine exit waves and stored waves."""
+        waves = self._new_waves(state, slots)
+        self._launch(
+            "blend", len(slots), self._pixels(state), self._work(state, slots, probes), self._index(slots),
+            self._frames.corners, probes, state.object, stored, np.float32(of_product), np.float32(of_stored), waves,
+        )  # fmt: skip
+        return waves
+
+    def relay(
+        self, state: ReconState, slots: Slots, probes: Any, stored: Any, waves: Any, keep: Coefficients,
+        give: Coefficients,
+    ) -> Any:  # fmt: skip
+        """Combine, store and return in place."""
+        self._added = True
+        self._launch(
+            "relay", len(slots), self._pixels(state), self._work(state, slots, probes), record(MIXTURE, keep, give),
+            self._index(slots), self._frames.corners, probes, state.object, stored, waves,
+        )  # fmt: skip
+        return waves
+
+    def _changes(self, state: ReconState, slots: Slots, found: Directions) -> Any:
+        return self._shifted(state, slots, found.probe[None, ...])
+
+    def couple(self, state: ReconState, slots: Slots, probes: Any, found: Directions) -> None:
+        """Add the product of the two directions' effects."""
+        changes, sums = self._changes(state, slots, found), self._new_sums(state, slots, 1)
+        self._launch(
+            "couple", len(slots), self._parts(state), self._work(state, slots, probes, changes), self._index(slots),
+            self._frames.corners, probes, changes, state.object, found.object, sums,
+        )  # fmt: skip
+        self._add(sums)
+
+    def bend(self, state: ReconState, slots: Slots, probes: Any, found: Directions) -> None:
+        """Add the curvature along both directions."""
+        changes, moved = self._changes(state, slots, found), self._new_waves(state, slots)
+        work, index = self._work(state, slots, probes, changes), self._index(slots)
+        self._launch(
+            "exit_changes", len(slots), self._pixels(state), work, index, self._frames.corners, probes, changes,
+            state.object, found.object, moved,
+        )  # fmt: skip
+        far, moved = (self._there(state, slots, waves) for waves in (self.exit_waves(state, slots, probes), moved))
+        model, extras = self._detection(state)
+        sums = self._new_sums(state, slots, 1)
+        self._launch(
+            "curvature", len(slots), self._parts(state), work, model, index, state.frames.counts, self._frames.unit,
+            *extras, far, moved, sums,
+        )  # fmt: skip
+        self._add(sums)
+
+    def directions(self, state: ReconState, object_regularisation: float, probe_regularisation: float) -> Directions:
+        """Precondition the sums; slopes and curvatures stay on the device."""
+        sums = self._ensure(state)
+        image, along = self._direction(sums.gradient[None, ...], sums.illumination, object_regularisation)
+        probe, probe_along = self._direction(sums.probe, sums.transmission, probe_regularisation)
+        return Directions(image[0], probe, sums.gradient, sums.probe, *along, *probe_along)
+
+    def _direction(self, gradient: Any, weight: Any, regularisation: float) -> tuple[Any, tuple[Any, Any]]:
+        xp, parts = self.backend.xp, min(weight.size, MOST_PARTS)
+        out, peak = xp.empty(gradient.shape, dtype=xp.complex64), xp.max(weight, keepdims=True)
+        sums = xp.empty((2, parts), dtype=xp.float32)
+        sizes = (np.int32(n) for n in (len(gradient), weight.size, parts))
+        self._launch("direction", 1, parts, *sizes, np.float32(regularisation), peak, gradient, weight, out, sums)
+        along = xp.sum(sums, axis=1, dtype=xp.float64)
+        return out, (along[0], along[1])
+
+    def advance(
+        self, state: ReconState, found: Directions, object_step: float, probe_step: float, momentum: float = 0.0
+    ) -> None:
+        """Step in place and forget the sums."""
+        self._advance(state.object, state.object_velocity, found.object, object_step, momentum)
+        if probe_step:
+            self._advance(state.probe, state.probe_velocity, found.probe, probe_step, momentum)
+        self.clear()
+
+    def _advance(self, target: Any, velocity: Any, found: Any, step: float, momentum: float) -> None:
+        n = target.size
+        self._launch("advance", 1, n, np.int32(n), np.float32(step), np.float32(momentum), found, velocity, target)
