@@ -82,3 +82,15 @@ def _whole(text: str, least: int, expected: str) -> int:
     if value < least:
         raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
     return value
+
+
+def add_output(parser: LineParser, default: str, more: str = "") -> None:
+    """Add ``--output DIR`` for the files that a reconstruction leaves, `more` names of them first."""
+    files = f"{more}{', ' if more else ''}summary.json, result.cxi and reconstruction.png"
+    parser.add_argument(
+        "--output",
+        type=directory,
+        default=Path(default),
+        metavar="DIR",
+        help=f"directory for {files}; made if absent, files of these names are replaced (default: %(default)s)",
+    )

@@ -6,16 +6,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from . import __version__, preprocess_command
-from .arguments import USER_ERROR, LineParser, add_catalog, directory, positive, positive_whole, seed
+from . import __version__, preprocess_command, reconstruct_command
+from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
 from .errors import NotFoundError, PtychoError
 
 INTERRUPTED = 130
 
-# Named here, for help that is there at once: the tables themselves load numba and bluesky.
-ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")  # the solver's default first
+# Named here, for help that is there at once: the table itself loads bluesky.
 TRAJECTORIES = ("interlaced", "random", "raster", "snake", "spiral")
 
 
@@ -53,7 +51,7 @@ def _parser() -> LineParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     preprocess_command.add_parser(commands)
-    _add_reconstruct(commands)
+    reconstruct_command.add_parser(commands)
     _add_replay(commands)
     _add_runs(commands)
     return parser
@@ -94,40 +92,9 @@ def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add("--sample", default="goldballs", help="goldballs, siemens, or an image file (default: %(default)s)")
     add("--fly", action="store_true", help="scan on the fly: the stage moves on while frames are taken")
-    _add_output(demo, "ptycho_demo", "catalog, truth.h5")
+    add_output(demo, "ptycho_demo", "catalog, truth.h5")
     add("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
     demo.set_defaults(command=_demo)
-
-
-def _add_reconstruct(commands: argparse._SubParsersAction[LineParser]) -> None:
-    reconstruct = commands.add_parser(
-        "reconstruct",
-        help="reconstruct a CXI file",
-        description="Reconstruct the diffraction patterns of a CXI file with the solver of the live callback.",
-    )
-    add = reconstruct.add_argument
-    add("file", type=Path, metavar="FILE.cxi", help="patterns, positions and geometry of a measurement, in SI units")
-    add(
-        "--iterations",
-        type=positive_whole,
-        default=100,
-        metavar="N",
-        help="passes over all frames (default: %(default)s)",
-    )
-    add(
-        "--algorithm",
-        default=ALGORITHMS[0],
-        metavar="NAME",
-        help=f"algorithm of the solver: {', '.join(ALGORITHMS)} (default: %(default)s)",
-    )
-    add(
-        "--modes",
-        type=positive_whole,
-        metavar="K",
-        help="incoherent probe modes (default: as many as the file's probe guess has, else 1)",
-    )
-    _add_output(reconstruct, "ptycho_reconstruction")
-    reconstruct.set_defaults(command=_reconstruct)
 
 
 def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -138,7 +105,7 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
     add_catalog(replay)
-    _add_output(replay, "ptycho_replay")
+    add_output(replay, "ptycho_replay")
     replay.set_defaults(command=_replay)
 
 
@@ -152,31 +119,11 @@ def _add_runs(commands: argparse._SubParsersAction[LineParser]) -> None:
     runs.set_defaults(command=_runs)
 
 
-def _add_output(parser: LineParser, default: str, more: str = "") -> None:
-    files = f"{more}{', ' if more else ''}summary.json, result.cxi and reconstruction.png"
-    parser.add_argument(
-        "--output",
-        type=directory,
-        default=Path(default),
-        metavar="DIR",
-        help=f"directory for {files}; made if absent, files of these names are replaced (default: %(default)s)",
-    )
-
-
 def _demo(options: argparse.Namespace) -> int:
     from .demo import DemoOptions, run_demo
 
     names = ("frame_rate", "photons", "step", "trajectory", "sample", "fly", "output", "seed")
     return run_demo(DemoOptions(shape=tuple(options.shape), **{name: getattr(options, name) for name in names}))
-
-
-def _reconstruct(options: argparse.Namespace) -> int:
-    from .offline import reconstruct_file
-    from .recon import SolverSettings
-
-    settings = SolverSettings(algorithm=options.algorithm, modes=options.modes)
-    reconstruct_file(options.file, iterations=options.iterations, settings=settings, output=options.output)
-    return 0
 
 
 def _replay(options: argparse.Namespace) -> int:

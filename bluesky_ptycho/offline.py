@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 
 from .errors import SettingsError
-from .figure import save_reconstruction_png
+from .figure import check_windows, save_reconstruction_png, show_reconstruction
 from .frames import Batch, Snapshot
 from .io.cxi import CxiData, read_cxi, write_result_cxi
 from .output import make_directory, say_where
 from .recon import IncrementalSolver, SolverSettings
+from .recon.schedule import Schedule
 from .recon.stxm import stxm_map
-from .registry import algorithms
 from .scan_plan import ScanPlan
 from .summary import Summary
 from .terminal import ProgressLine
 from .versions import software_versions
 
 OUTPUT_FILES = ("result.cxi", "reconstruction.png", "summary.json")
+
+DEFAULT_ITERATIONS = 100
 
 CHUNK = 64
 """Frames handed to the solver at a time; bounds the memory of what is computed on the way."""
@@ -34,11 +36,12 @@ CHUNK = 64
 def reconstruct_file(
     path: Path | str,
     *,
-    iterations: int = 100,
+    iterations: int | None = None,
     settings: SolverSettings | None = None,
     output: Path | str,
     progress: bool = True,
     backend: str = "auto",
+    show: bool = False,
 ) -> dict[str, Any]:
     """Reconstruct the patterns of a CXI file; write ``summary.json``, ``result.cxi``, ``reconstruction.png``.
 
@@ -49,8 +52,8 @@ def reconstruct_file(
     ----------
     path : Path
         CXI file.
-    iterations : int
-        Passes over all frames, the solver's tail passes among them.
+    iterations : int, optional
+        Passes over all frames, the solver's tail passes among them; those of the schedule by default, else 100.
     settings : SolverSettings, optional
     output : Path
         Directory; made if absent.
@@ -58,6 +61,8 @@ def reconstruct_file(
         Show a progress bar and say where the result is.
     backend : str
         "auto", "numpy" or "cupy".
+    show : bool
+        Show the picture in a window at the end, until it is closed.
 
     Returns
     -------
@@ -71,11 +76,14 @@ def reconstruct_file(
     KeyboardInterrupt
         After an interruption, when the partial result is written.
     """
-    if iterations < 1:
-        raise SettingsError(f"iterations is {iterations}; expected at least 1")
     output = Path(output)
     settings = settings or SolverSettings()
-    algorithms[settings.algorithm]  # an unknown one is refused before work
+    schedule = Schedule.parse(settings.schedule or settings.algorithm)  # an unknown one is refused before work
+    iterations = (schedule.total or DEFAULT_ITERATIONS) if iterations is None else iterations
+    if iterations < 1:
+        raise SettingsError(f"iterations is {iterations}; expected at least 1")
+    if show:
+        check_windows()
     data = read_cxi(path)
     make_directory(output)
     settings = settings.replace(tail_passes=min(settings.tail_passes, iterations))
@@ -87,10 +95,13 @@ def reconstruct_file(
     _add_frames(solver, data)
     with solver, _stop_on_interrupt() as stopped:
         snapshot = _solve(solver, iterations - settings.tail_passes, stopped, progress)
-    summary = _write(output, snapshot, totals, data)
+    stxm = stxm_map(data.positions_m, totals, snapshot.canvas)
+    summary = _write(output, snapshot, stxm, data)
     if progress:
         text = f"{'interrupted after ' if stopped() else ''}{summary.iterations} passes: "
         say_where(text + summary.describe(snapshot.frc_limit_m), output, OUTPUT_FILES)
+    if show:
+        show_reconstruction(snapshot, stxm, data.title)
     if stopped():
         raise KeyboardInterrupt
     return summary.to_dict()
@@ -114,6 +125,8 @@ def _solve(solver: IncrementalSolver, passes: int, stopped: Callable[[], bool], 
             if stopped():
                 break
             line.show(done, f"R {solver.step():.5f}")
+            if solver.converged:
+                break
         if not stopped():
             line.show(passes, "finishing")
             solver.finish()
@@ -123,15 +136,14 @@ def _solve(solver: IncrementalSolver, passes: int, stopped: Callable[[], bool], 
     return snapshot
 
 
-def _write(output: Path, snapshot: Snapshot, totals: np.ndarray, data: CxiData) -> Summary:
+def _write(output: Path, snapshot: Snapshot, stxm: np.ndarray, data: CxiData) -> Summary:
     summary = Summary(
-        n_frames=len(totals),
+        n_frames=len(data.photons),
         iterations=snapshot.iteration,
         residual=snapshot.residual,
         frc_resolution_m=None if snapshot.frc is None else snapshot.frc["half_bit_m"],
-        frames_lost=len(totals) - len(snapshot.seq_nums),
+        frames_lost=len(data.photons) - len(snapshot.seq_nums),
     )
-    stxm = stxm_map(data.positions_m, totals, snapshot.canvas)
     result, picture, figures = OUTPUT_FILES
     write_result_cxi(output / result, snapshot, sample_name=data.title, versions=software_versions(), stxm=stxm)
     save_reconstruction_png(output / picture, snapshot, stxm=stxm, title=data.title)

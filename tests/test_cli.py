@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 
-from bluesky_ptycho.cli import ALGORITHMS, TRAJECTORIES, _parser, main
+from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
 from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
+from bluesky_ptycho.reconstruct_command import ALGORITHMS
 from bluesky_ptycho.registry import algorithms
 from tests.small_cxi import write_small_cxi
 
@@ -45,7 +46,10 @@ def error_line(capsys, *arguments: str) -> str:
         (["demo", "--shape", "1", "5"], "--shape is 1 5; expected at least 2 2"),
         (["demo", "--sample", "absent.png"], "'absent.png' is neither"),
         (["demo", "--step", "1"], "--shape 20 20 --step 1 (µm): overlap is"),
-        (["reconstruct", "absent.cxi", "--algorithm", "magic"], "algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie"),
+        (
+            ["reconstruct", "absent.cxi", "--algorithm", "magic"],
+            "algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, says, capsys):
@@ -56,6 +60,11 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
     file = str(write_small_cxi(workplace / "star.cxi").path)
     assert "algorithm 'magic' is not known; known: " in error_line(capsys, "reconstruct", file, "--algorithm", "magic")
     assert "cannot be made" in error_line(capsys, "reconstruct", file, "--output", file)
+    assert "schedule is 'mpie,ml:3'; expected NAME:PASSES" in error_line(
+        capsys, "reconstruct", file, "--schedule", "mpie,ml:3"
+    )
+    assert "has no setting 'speed'" in error_line(capsys, "reconstruct", file, "--set", "speed=3")
+    assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
     assert error_line(capsys, "reconstruct", file, "--modes", "100000000").startswith("not enough memory")
 
 
@@ -79,6 +88,11 @@ WHOLE = "expected a whole number, 1 or more"
         (["demo", "--trajectory", "zigzag"], "argument --trajectory: invalid choice: 'zigzag' (choose from "),
         (["reconstruct", "a.cxi", "--modes", "0"], f"argument --modes: value is '0'; {WHOLE}"),
         (["reconstruct", "a.cxi", "--iterations", "1.5"], f"argument --iterations: value is '1.5'; {WHOLE}"),
+        (["reconstruct", "a.cxi", "--noise", "pink"], "argument --noise: invalid choice: 'pink' (choose from "),
+        (
+            ["reconstruct", "a.cxi", "--algorithm", "ml", "--schedule", "mpie:3"],
+            "argument --schedule: not allowed with argument --algorithm",
+        ),
         (["demo", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
         (["replay", "-1", "--output", " "], "argument --output: value is ' '; expected the name of a directory"),
         (["reconstruct", "a.cxi", "--output", ""], "argument --output: value is ''; expected the name of a directory"),

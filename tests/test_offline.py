@@ -152,3 +152,27 @@ def test_siemens_star_is_no_worse_than_the_peer(real_file, tmp_path):
 def test_etched_tungsten_is_no_worse_than_the_peer(real_file, tmp_path):
     summary = reconstruct_file(real_file("cnm235_first20.cxi"), iterations=150, output=tmp_path)
     assert summary["residual"] <= 1.3 * 0.00387
+
+
+def test_a_schedule_brings_its_own_number_of_passes(measured, tmp_path):
+    settings = SolverSettings(schedule="mpie:4,lsqml:3", tail_passes=1)
+    assert reconstruct_file(measured.path, settings=settings, output=tmp_path)["iterations"] == 7
+    assert reconstruct_file(measured.path, iterations=5, settings=settings, output=tmp_path)["iterations"] == 5
+
+
+def test_passes_end_when_the_residual_has_converged(measured, tmp_path):
+    settings = SolverSettings(tolerance=0.05)
+    assert reconstruct_file(measured.path, iterations=400, settings=settings, output=tmp_path)["iterations"] < 300
+
+
+def test_a_picture_can_be_shown_in_a_window(measured, tmp_path, monkeypatch):
+    """The toolkit's own windows are all that is left out here."""
+    import matplotlib.pyplot as plt
+
+    shown = []
+    monkeypatch.setattr("bluesky_ptycho.figure.window.WINDOWLESS", ())
+    monkeypatch.setattr(plt, "show", lambda: shown.extend(plt.get_fignums()))
+    reconstruct_file(measured.path, iterations=2, settings=QUICK, output=tmp_path, show=True)
+    assert len(shown) == 1
+    assert len(plt.figure(shown[0]).axes) > 5
+    plt.close("all")

@@ -1,8 +1,16 @@
-"""Pictures of reconstructions and of the preprocessing, drawn without a display and without pyplot's state."""
+"""Pictures of reconstructions and of the preprocessing, drawn without a display; only a window needs pyplot."""
 
 from __future__ import annotations
 
 from .explanation import explanation_figure, save_explanation_png
 from .layout import reconstruction_figure, save_reconstruction_png
+from .window import check_windows, show_reconstruction
 
-__all__ = ["explanation_figure", "reconstruction_figure", "save_explanation_png", "save_reconstruction_png"]
+__all__ = [
+    "check_windows",
+    "explanation_figure",
+    "reconstruction_figure",
+    "save_explanation_png",
+    "save_reconstruction_png",
+    "show_reconstruction",
+]

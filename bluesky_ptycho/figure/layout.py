@@ -23,6 +23,7 @@ def reconstruction_figure(
     stxm: NDArray[np.floating[Any]] | None = None,
     truth: NDArray[np.complexfloating[Any, Any]] | None = None,
     title: str = "",
+    figure: Figure | None = None,
 ) -> Figure:
     """Draw a reconstruction, 1920 × 1080 pixels.
 
@@ -37,14 +38,17 @@ def reconstruction_figure(
     truth : ndarray (rows, cols) complex, optional
         The known object of a simulation on the object's grid.
     title : str
+    figure : Figure, optional
+        What to draw in, of SIZE_INCHES.
 
     Returns
     -------
     matplotlib.figure.Figure
-        With an Agg canvas; no display is needed and pyplot knows nothing of it.
+        `figure`, or a new one with an Agg canvas: no display is needed and pyplot knows nothing of it.
     """
-    figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    if figure is None:
+        figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
+        FigureCanvasAgg(figure)
     canvas, box, inner = snapshot.canvas, display.shown_box(snapshot), display.scanned_box(snapshot)
     large = figure.add_gridspec(1, 2, left=0.038, right=0.628, top=0.9, bottom=0.385, wspace=0.24)
     small = figure.add_gridspec(2, 2, left=0.698, right=0.966, top=0.9, bottom=0.385, wspace=0.6, hspace=0.36)

@@ -1,0 +1,93 @@
+"""The command ``bluesky-ptycho reconstruct``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .arguments import LineParser, add_output, positive_whole
+
+# Named here, for help that is there at once: the tables themselves load numba.
+ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")  # the solver's default first
+NOISES = ("gaussian", "poisson")
+BACKENDS = ("auto", "numpy", "cupy")
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the table of commands."""
+    reconstruct = commands.add_parser(
+        "reconstruct",
+        help="reconstruct a CXI file",
+        description="Reconstruct the diffraction patterns of a CXI file with the solver of the live callback.",
+    )
+    add = reconstruct.add_argument
+    add("file", type=Path, metavar="FILE.cxi", help="patterns, positions and geometry of a measurement, in SI units")
+    add(
+        "--iterations",
+        type=positive_whole,
+        metavar="N",
+        help="passes over all frames (default: those of the schedule, else 100)",
+    )
+    method = reconstruct.add_mutually_exclusive_group()
+    method.add_argument(
+        "--algorithm",
+        default=ALGORITHMS[0],
+        metavar="NAME",
+        help=f"algorithm of the solver: {', '.join(ALGORITHMS)} (default: %(default)s)",
+    )
+    method.add_argument(
+        "--schedule",
+        metavar="NAME:N,NAME:N",
+        help='algorithms one after the other with their passes: "mpie:30,lsqml:50"',
+    )
+    add(
+        "--modes",
+        type=positive_whole,
+        metavar="K",
+        help="incoherent probe modes (default: as many as the file's probe guess has, else 1)",
+    )
+    add("--refine-positions", action="store_true", help="refine the positions with the object")
+    add(
+        "--noise",
+        choices=NOISES,
+        default=NOISES[0],
+        metavar="NAME",
+        help="gaussian noise of the amplitudes, or poisson noise of the photons (default: %(default)s)",
+    )
+    add(
+        "--backend",
+        choices=BACKENDS,
+        default=BACKENDS[0],
+        metavar="NAME",
+        help="numpy, cupy, or auto: a GPU if there is one (default: %(default)s)",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting of the solver, as often as needed: --set fit_background=true --set probe_variations=2",
+    )
+    add("--figure", action="store_true", help="show the picture in a window when done")
+    add_output(reconstruct, "ptycho_reconstruction")
+    reconstruct.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reconstruct the file."""
+    from .offline import reconstruct_file
+    from .recon import SolverSettings
+
+    given = ("algorithm", "schedule", "modes", "refine_positions", "noise")
+    settings = SolverSettings.from_mapping(
+        {name: getattr(options, name) for name in given} | SolverSettings.read_changes(options.set)
+    )
+    reconstruct_file(
+        options.file,
+        iterations=options.iterations,
+        settings=settings,
+        output=options.output,
+        backend=options.backend,
+        show=options.figure,
+    )
+    return 0
