@@ -18,12 +18,24 @@ from ..backend import Backend
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
 from .overscan import bias_of, limits_of
 from .recipe import PreparedDarks, Recipe
-from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, N_WORTHS, SINGLE, SinglePhotons
+from .single_photons import (
+    BORROWED,
+    CELL,
+    DARKEST,
+    FIRST_THRESHOLD,
+    HIGHEST,
+    LOWEST,
+    N_WORTHS,
+    NEAR,
+    SINGLE,
+    WIDE,
+    SinglePhotons,
+)
 from .stack import Cleaned
 from .work import exposure_table
 
 KERNELS = (
-    "read_overscan", "find_background", "make_image", "count_cells", "count_singles", "sum_boxes"
+    "read_overscan", "find_background", "make_image", "count_cells", "sum_wide", "count_singles", "sum_boxes"
 )  # fmt: skip
 RUN = np.dtype(
     [(name, np.int32) for name in (
@@ -33,8 +45,9 @@ RUN = np.dtype(
 )  # fmt: skip
 """The kernels' ``struct Run``, field by field."""
 SINGLES = np.dtype(
-    [("cell", np.int32), ("last", np.int32)] + [(name, np.float32) for name in (
-        "first_threshold", "first_worth", "first_false", "single", "variance", "darkest", "lowest", "highest",
+    [(name, np.int32) for name in ("cell", "last", "near", "wide")] + [(name, np.float32) for name in (
+        "first_threshold", "first_worth", "first_false", "single", "variance", "borrowed", "darkest", "lowest",
+        "highest",
     )]
 )  # fmt: skip
 """The kernels' ``struct Singles``, field by field."""
@@ -110,10 +123,12 @@ class GpuChain:
     def _count_singles(self, image: Any, darks: _DeviceDarks) -> None:
         """Give each pixel of ``(n, rows, columns)`` its own threshold, in place."""
         n, rows, columns = image.shape
-        light, valid = (self._backend.xp.empty((n, rows // CELL, columns // CELL), dtype=np.float32) for _ in range(2))
+        shape = (n, rows // CELL, columns // CELL)
+        light, valid, wide, wide_valid = (self._backend.xp.empty(shape, dtype=np.float32) for _ in range(4))
         cells = (light[0].size, n)
         self._launch("count_cells", cells, darks.singles, image, light, valid)
-        self._launch("count_singles", cells, darks.singles, light, valid, darks.worths, image)
+        self._launch("sum_wide", cells, darks.singles, light, valid, wide, wide_valid)
+        self._launch("count_singles", cells, darks.singles, light, valid, wide, wide_valid, darks.worths, image)
 
     def _launch(self, name: str, size: tuple[int, int], *arguments: Any) -> None:
         """Run a kernel with ``size[0]`` threads for each of ``size[1]`` frames or scan points."""
@@ -187,11 +202,14 @@ def _singles_of(photons: SinglePhotons) -> NDArray[Any]:
     values = {
         "cell": CELL,
         "last": N_WORTHS - 1,
+        "near": NEAR,
+        "wide": WIDE,
         "first_threshold": FIRST_THRESHOLD,
         "first_worth": photons.first_worth,
         "first_false": photons.first_false,
         "single": SINGLE,
         "variance": photons.noise**2,
+        "borrowed": BORROWED,
         "darkest": DARKEST,
         "lowest": LOWEST,
         "highest": HIGHEST,

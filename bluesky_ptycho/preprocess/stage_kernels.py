@@ -215,35 +215,47 @@ def count_cells(
 
 
 @_jit
-def choose_thresholds(
-    light: Any, valid: Any, first_false: Any, variance: Any, darkest: Any, limits: Any, worths: Any, row: Any,
-    thresholds: Any, worth: Any,
-) -> None:  # fmt: skip
-    """Write the threshold of each cell from the light of the 3 × 3 about it, and what a single photon is worth.
+def sum_around(cells: Any, reach: int, columns: Any, out: Any) -> None:
+    """Sum the square of cells up to `reach` from each into `out`, both ``(rows, columns)`` float32.
 
-    `row` (2, columns) is scratch.
+    `columns` (columns,) float64 is scratch: running sums of whole numbers and large ones lose nothing in it.
     """
-    rows, columns = light.shape
+    rows, n = cells.shape
+    columns[:] = 0
+    for r in range(-reach, rows):
+        if r + reach < rows:
+            columns += cells[r + reach]
+        if r - reach > 0:
+            columns -= cells[r - reach - 1]
+        if r < 0:
+            continue
+        total = 0.0
+        for c in range(-reach, n):
+            if c + reach < n:
+                total += columns[c + reach]
+            if c - reach > 0:
+                total -= columns[c - reach - 1]
+            if c >= 0:
+                out[r, c] = total
+
+
+@_jit
+def choose_thresholds(
+    near: Any, pixels: Any, wide: Any, wide_pixels: Any, first_false: Any, variance: Any, borrowed: Any, darkest: Any,
+    limits: Any, worths: Any, thresholds: Any, worth: Any,
+) -> None:  # fmt: skip
+    """Write the threshold of each cell from the light around it, and what a single photon is worth.
+
+    `near`, `wide` and their `pixels` are sums over the cells around, see :meth:`SinglePhotons.light`.
+    """
+    rows, columns = near.shape
     low, high = limits[0], limits[1]
     steps = np.float32(len(worths) - 1) / (high - low)
-    total, count = row[0], row[1]
     for i in range(rows):
-        total[:columns], count[:columns] = light[i], valid[i]
-        for near in (i - 1, i + 1):
-            if 0 <= near < rows:
-                for k in range(columns):
-                    total[k] += light[near, k]
-                    count[k] += valid[near, k]
         for k in range(columns):
-            before, after = max(k - 1, 0), min(k + 1, columns - 1)
-            photons, pixels = total[k], count[k]
-            if before < k:
-                photons += total[before]
-                pixels += count[before]
-            if after > k:
-                photons += total[after]
-                pixels += count[after]
-            mean = max(photons / max(pixels, np.float32(1)) - first_false, darkest)
+            lent = max(wide[i, k] / max(wide_pixels[i, k], np.float32(1)) - first_false, darkest)
+            seen = max(near[i, k] - pixels[i, k] * first_false, np.float32(0))
+            mean = max((seen + borrowed) / (pixels[i, k] + borrowed / lent), darkest)
             threshold = min(max(np.float32(0.5) - variance * np.log(mean), low), high)
             place = (threshold - low) * steps
             index = min(int(place), len(worths) - 2)

@@ -19,7 +19,18 @@ from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
 from .overscan import bias_of, limits_of
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
-from .single_photons import CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, SINGLE, SinglePhotons
+from .single_photons import (
+    BORROWED,
+    CELL,
+    DARKEST,
+    FIRST_THRESHOLD,
+    HIGHEST,
+    LOWEST,
+    NEAR,
+    SINGLE,
+    WIDE,
+    SinglePhotons,
+)
 from .stack import Cleaned
 from .work import exposure_table, share_frames
 
@@ -105,14 +116,17 @@ class StagedChain:
     def _count_singles(self, photons: SinglePhotons, buffers: _Buffers) -> None:
         """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does."""
         image, lost, cells = buffers.image, buffers.lost, buffers.cells
-        light, valid, thresholds, worth = cells
+        light, valid, near, pixels, wide, wide_pixels, thresholds, worth = cells
         stages.count_cells(
             image, lost, CELL, FIRST_THRESHOLD, SINGLE, photons.first_worth, buffers.row[0], light, valid
         )
+        for reach, light_around, pixels_around in ((NEAR, near, pixels), (WIDE, wide, wide_pixels)):
+            stages.sum_around(light, reach, buffers.cell_columns, light_around)
+            stages.sum_around(valid, reach, buffers.cell_columns, pixels_around)
         limits = np.array([LOWEST, HIGHEST], dtype=np.float32)
         stages.choose_thresholds(
-            light, valid, photons.first_false, np.float32(photons.noise**2), np.float32(DARKEST), limits,
-            photons.worths, buffers.row, thresholds, worth,
+            near, pixels, wide, wide_pixels, photons.first_false, np.float32(photons.noise**2), BORROWED,
+            np.float32(DARKEST), limits, photons.worths, thresholds, worth,
         )  # fmt: skip
         stages.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
 
@@ -207,6 +221,7 @@ class _Buffers:
     age: NDArray[np.int64]
     row: NDArray[np.float32]
     cells: NDArray[np.float32]
+    cell_columns: NDArray[np.float64]
     rows_done: NDArray[np.float32]
     room: NDArray[np.uint16]
     scratch: tuple[Any, ...]
@@ -225,7 +240,8 @@ class _Buffers:
             lost=np.empty((rows, columns), dtype=np.uint8),
             age=np.empty(columns, dtype=np.int64),
             row=np.empty((2, columns), dtype=np.float32),
-            cells=np.empty((4, rows // CELL, columns // CELL), dtype=np.float32),
+            cells=np.empty((8, rows // CELL, columns // CELL), dtype=np.float32),
+            cell_columns=np.empty(columns // CELL),
             rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
             room=room_to_assemble(recipe),
             scratch=make_scratch(recipe.settings.overscan_rows, rows // 2),

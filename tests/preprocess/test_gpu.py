@@ -60,6 +60,7 @@ def image():
 ONE = {"photon_threshold": 0.8}
 OWN: dict[str, float] = {}
 """The default: each pixel has its own threshold."""
+OWN_KERNELS = ("count_cells", "sum_wide", "count_singles")
 both = pytest.mark.parametrize(
     "threshold",
     [pytest.param(ONE, id="one-threshold", marks=pytest.mark.slow), pytest.param(OWN, id="own-thresholds")],
@@ -274,7 +275,7 @@ def test_a_noiseless_pixel_comes_out_where_it_belongs(backend, threshold):
 def test_the_pipeline_takes_the_gpu_where_it_serves(host_cuda, image, camera, dark, caplog, threshold):
     caplog.set_level("INFO", logger="bluesky_ptycho")
     frames, settings = camera.frame(image)[None, None], PreprocessSettings(**threshold)
-    kernels = [name for name in gpu.KERNELS if threshold == OWN or name not in ("count_cells", "count_singles")]
+    kernels = [name for name in gpu.KERNELS if threshold == OWN or name not in OWN_KERNELS]
     host_cuda.launches.clear()
     with make_pipeline(make_plan(), settings, host_cuda) as pipeline:
         pipeline.warm_up()

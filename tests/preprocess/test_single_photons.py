@@ -5,7 +5,7 @@ import pytest
 
 from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
-from bluesky_ptycho.preprocess.single_photons import HIGHEST, LOWEST, SINGLE, SinglePhotons
+from bluesky_ptycho.preprocess.single_photons import FIRST_THRESHOLD, HIGHEST, LOWEST, SINGLE, SinglePhotons
 
 from .camera import Camera, make_plan, solver_view
 
@@ -53,6 +53,31 @@ def test_thresholds_follow_the_light_within_their_limits():
     bright = np.full((1, 8, 8), 7.25, np.float32)
     np.testing.assert_array_equal(photons.count(bright, np.ones(bright.shape, bool)), bright)
     assert float(SINGLE) < 7.25
+
+
+def light_of(photons, values):
+    """Expected photons per raw pixel at each cell."""
+    counted = np.where(values < SINGLE, photons.first_worth, values) * (values >= FIRST_THRESHOLD)
+    return photons.light(boxes(counted), np.full((len(values), 100, 100), 16, np.float32))
+
+
+def test_the_light_of_dim_pixels_is_known_from_far_around():
+    """The pixels next to each other alone would be off by 1 in 1.4 photons, and by the noise among them."""
+    _, values = measured(0.01)
+    light = light_of(SinglePhotons(NOISE), values)
+    assert light.mean() == pytest.approx(0.01, rel=0.1)
+    assert light.std() < 0.5 * np.sqrt(0.01 / 144)
+
+
+def test_light_near_by_outweighs_what_is_far_around():
+    photons, (_, values) = SinglePhotons(NOISE), measured(0.0)
+    values[:, 200:, :] += 20.0
+    light = light_of(photons, values)
+    assert light[:, 52:].min() > 15
+    assert light[:, 40:48].mean() < 0.05  # dark, with an edge of bright light within reach
+    values[:] = measured(0.0)[1]
+    values[:, 196:208, 196:208] += 1.0  # a faint spot in the dark
+    assert light_of(photons, values)[:, 50, 50].min() > 0.2
 
 
 def test_what_is_not_valid_tells_nothing_of_the_light():

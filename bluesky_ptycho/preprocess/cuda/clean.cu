@@ -2,7 +2,7 @@
 
    The same as the steps "descramble" to "orient" of preprocess/steps.py, overscan.py and single_photons.py,
    which the tests compare it with. The kernels in their order: read_overscan, find_background,
-   make_image, count_cells and count_singles where each pixel has its own threshold, sum_boxes. No thread waits
+   make_image, count_cells, sum_wide and count_singles where each pixel has its own threshold, sum_boxes. No thread waits
    for another: what needs the result of others is the next kernel's.
 
    Plain C with the names of CUDA, no header: NVRTC compiles it on the machine that runs it, and a C++
@@ -39,11 +39,13 @@ struct Run {
 struct Singles {
     int cell;              /* pixels along each side of a cell, which has one threshold; whole ones make the image */
     int last;              /* index of the last worth */
+    int near, wide;        /* cells on each side that tell the light, and that lend to those with few photons */
     float first_threshold; /* with which the light is estimated */
     float first_worth;     /* of a single photon at that threshold */
     float first_false;     /* what noise gives there, for each pixel */
     float single;          /* less than that is one photon */
     float variance;        /* of the read noise */
+    float borrowed;        /* what the wide surrounding lends */
     float darkest;         /* least light, for each pixel */
     float lowest, highest; /* thresholds: those of the first and the last worth */
 };
@@ -221,23 +223,50 @@ extern "C" __global__ void count_cells(Run run, Singles singles, const float *im
     valid[(size_t)n * n_cells + i] = count;
 }
 
-/* The pixels of one cell, in their place: 0 below the threshold that suits the light of the 3 x 3 cells about it,
-   what a single photon stands for at that threshold, or as they are. worths: at equal steps of the threshold. */
+/* Sum of the cells along the columns, up to `wide` from each; (point, row of cells, column of cells). */
+extern "C" __global__ void sum_wide(
+    Run run, Singles singles, const float *light, const float *valid, float *wide_light, float *wide_valid)
+{
+    int across = run.columns / singles.cell, n_cells = run.rows / singles.cell * across;
+    int i = this_thread(), n = blockIdx.y;
+    if (i >= n_cells)
+        return;
+    int column = i % across;
+    size_t row = (size_t)n * n_cells + i - column;
+    float total = 0.0f, count = 0.0f;
+    for (int c = max(column - singles.wide, 0); c <= min(column + singles.wide, across - 1); c++) {
+        total += light[row + c];
+        count += valid[row + c];
+    }
+    wide_light[row + column] = total;
+    wide_valid[row + column] = count;
+}
+
+/* The pixels of one cell, in their place: 0 below the threshold that suits the light of the cells about it,
+   what a single photon stands for at that threshold, or as they are. wide_light, wide_valid: of sum_wide; worths: at
+   equal steps of the threshold. */
 extern "C" __global__ void count_singles(
-    Run run, Singles singles, const float *light, const float *valid, const float *worths, float *image)
+    Run run, Singles singles, const float *light, const float *valid, const float *wide_light,
+    const float *wide_valid, const float *worths, float *image)
 {
     int across = run.columns / singles.cell, down = run.rows / singles.cell, i = this_thread(), n = blockIdx.y;
     if (i >= down * across)
         return;
     int row = i / across, column = i % across;
-    float total = 0.0f, count = 0.0f;
-    for (int near_row = max(row - 1, 0); near_row < min(row + 2, down); near_row++)
-        for (int near_column = max(column - 1, 0); near_column < min(column + 2, across); near_column++) {
-            size_t near = (size_t)n * down * across + near_row * across + near_column;
-            total += light[near];
-            count += valid[near];
+    size_t cells = (size_t)n * down * across;
+    float total = 0.0f, count = 0.0f, wide = 0.0f, wide_count = 0.0f;
+    for (int r = max(row - singles.near, 0); r <= min(row + singles.near, down - 1); r++)
+        for (int c = max(column - singles.near, 0); c <= min(column + singles.near, across - 1); c++) {
+            total += light[cells + r * across + c];
+            count += valid[cells + r * across + c];
         }
-    float mean = max(total / max(count, 1.0f) - singles.first_false, singles.darkest);
+    for (int r = max(row - singles.wide, 0); r <= min(row + singles.wide, down - 1); r++) {
+        wide += wide_light[cells + r * across + column];
+        wide_count += wide_valid[cells + r * across + column];
+    }
+    float lent = max(wide / max(wide_count, 1.0f) - singles.first_false, singles.darkest);
+    float seen = max(total - count * singles.first_false, 0.0f);
+    float mean = max((seen + singles.borrowed) / (count + singles.borrowed / lent), singles.darkest);
     float threshold = min(max(0.5f - singles.variance * logf(mean), singles.lowest), singles.highest);
     float place = (threshold - singles.lowest) * ((float)singles.last / (singles.highest - singles.lowest));
     int below = min((int)place, singles.last - 1);
