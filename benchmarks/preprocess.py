@@ -32,7 +32,15 @@ import numpy as np
 
 from bluesky_ptycho.callbacks.document_keys import FrameSource
 from bluesky_ptycho.callbacks.frame_reader import FrameReader
-from bluesky_ptycho.preprocess import Pipeline, PreprocessSettings, kernels, make_pipeline, stage_kernels, staged
+from bluesky_ptycho.preprocess import (
+    Pipeline,
+    PreprocessSettings,
+    channel_kernels,
+    image_kernels,
+    kernels,
+    make_pipeline,
+    staged,
+)
 from bluesky_ptycho.preprocess.layouts import GAIN_BITS, image_columns
 from bluesky_ptycho.preprocess.overscan import bias_of, limits_of
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
@@ -215,7 +223,7 @@ def timed_kernels() -> Iterator[dict[str, float]]:
 
         return call
 
-    for module in (stage_kernels, staged):
+    for module in (channel_kernels, image_kernels, staged):
         for name, function in list(vars(module).items()):
             if hasattr(function, "py_func") or name == "drift_of":
                 replaced.append((module, name, function))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import stage_kernels as stages
+from . import channel_kernels, image_kernels
 from .assembling import assembled, room_to_assemble
 from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_of, tone_rounds, tone_tables
 from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
@@ -88,16 +88,16 @@ class StagedChain:
             self._count_singles(darks.photons, buffers)
         else:
             settings = recipe.settings
-            stages.apply_threshold(
+            image_kernels.apply_threshold(
                 buffers.image, buffers.lost, np.float32(recipe.floor), settings.threshold_reach or 0,
                 settings.clip_negative, self._factor, buffers.age,
             )  # fmt: skip
         photons, mask, counts = result.photons[i], result.mask[i], np.empty(2, dtype=np.int64)
         how = self._resampling
         mask[:] = how.inside
-        stages.resample(buffers.image, *how.bands, buffers.rows_done, recipe.grid.kernel == "fourier", photons)
+        image_kernels.resample(buffers.image, *how.bands, buffers.rows_done, recipe.grid.kernel == "fourier", photons)
         photons[~how.inside] = 0
-        stages.mark_lost(buffers.lost, *how.needed_by, how.window, photons, mask, counts)
+        image_kernels.mark_lost(buffers.lost, *how.needed_by, how.window, photons, mask, counts)
         result.n_damaged[i], result.n_saturated[i] = counts
 
     def _to_image(self, raw: NDArray[np.uint16], darks: PreparedDarks, buffers: _Buffers) -> None:
@@ -105,11 +105,11 @@ class StagedChain:
         image, lost = buffers.image, buffers.lost
         scale = np.float32(self._recipe.photons_per_adu * self._recipe.n_summed)
         if self._direct:
-            stages.image_of_raw(
+            channel_kernels.image_of_raw(
                 raw[0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale, image, lost
             )  # fmt: skip
         elif len(raw) == 1:
-            stages.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
+            channel_kernels.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
         else:
             merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
 
@@ -117,18 +117,18 @@ class StagedChain:
         """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does."""
         image, lost, cells = buffers.image, buffers.lost, buffers.cells
         light, valid, near, pixels, wide, wide_pixels, thresholds, worth = cells
-        stages.count_cells(
+        image_kernels.count_cells(
             image, lost, CELL, FIRST_THRESHOLD, SINGLE, photons.first_worth, buffers.row[0], light, valid
         )
         for reach, light_around, pixels_around in ((NEAR, near, pixels), (WIDE, wide, wide_pixels)):
-            stages.sum_around(light, reach, buffers.cell_columns, light_around)
-            stages.sum_around(valid, reach, buffers.cell_columns, pixels_around)
+            image_kernels.sum_around(light, reach, buffers.cell_columns, light_around)
+            image_kernels.sum_around(valid, reach, buffers.cell_columns, pixels_around)
         limits = np.array([LOWEST, HIGHEST], dtype=np.float32)
-        stages.choose_thresholds(
+        image_kernels.choose_thresholds(
             near, pixels, wide, wide_pixels, photons.first_false, np.float32(photons.noise**2), BORROWED,
             np.float32(DARKEST), limits, photons.worths, thresholds, worth,
         )  # fmt: skip
-        stages.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
+        image_kernels.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
 
     def _clean_exposure(
         self, raw: NDArray[np.uint16], darks: PreparedDarks, tones: list[Tone], buffers: _Buffers, k: int
@@ -137,10 +137,10 @@ class StagedChain:
         gain_bits = np.uint16(GAIN_BITS[settings.gain])
         flag_pixels(raw, gain_bits, self._rows, self._columns, state, buffers.flagged_rows)
         if not self._direct:
-            stages.subtract_dark(raw, dark, self._rows, values)
+            channel_kernels.subtract_dark(raw, dark, self._rows, values)
         if self._polynomial:
-            stages.flag_overscan(raw, gain_bits, self._rows, state)
-            stages.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
+            channel_kernels.flag_overscan(raw, gain_bits, self._rows, state)
+            channel_kernels.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
         else:
             find_background(
                 raw, dark, gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
@@ -148,19 +148,19 @@ class StagedChain:
             )  # fmt: skip
         if self._direct:
             return
-        stages.subtract_rows(values, buffers.level)
+        channel_kernels.subtract_rows(values, buffers.level)
         if not self._background:
             return
         limit = np.float32(self._recipe.background_limit)
         for _ in range(N_PASSES if settings.drift_terms else 0):
-            stages.average_background(values, state, limit, MOST_LIT, buffers.means)
+            channel_kernels.average_background(values, state, limit, MOST_LIT, buffers.means)
             drift = drift_of(buffers.means.reshape(2, -1, GROUPS), settings.drift_terms)
-            stages.subtract_rows(values, drift.reshape(-1, GROUPS))
+            channel_kernels.subtract_rows(values, drift.reshape(-1, GROUPS))
         n_rows = len(values) // 2
         for half, group, reach, cosine, sine in tones:
             rows = slice(half * n_rows, (half + 1) * n_rows)
             share = np.float32(MIN_SHARE)
-            stages.remove_tone(values[rows], state[rows], reach, share, cosine, sine, group * N_SLOTS)
+            channel_kernels.remove_tone(values[rows], state[rows], reach, share, cosine, sine, group * N_SLOTS)
 
     def _thread_buffers(self) -> _Buffers:
         if not hasattr(self._buffers, "value"):
