@@ -10,13 +10,16 @@ Conventions, stated here once
 * A diffraction pattern that leaves preprocessing has zero frequency at
   ``[ny // 2, nx // 2]`` and its rows and columns run along +q_y and +q_x, so that
   ``pattern = |fftshift(fft2(probe * object_window))|**2``.
+* A near-field pattern is an image of the wave behind the sample, not turned around: the beam axis
+  meets ``[ny // 2, nx // 2]``, rows and columns run along the stage's +y and +x.
 * The beam axis passes through pixel ``[ny // 2, nx // 2]`` of the probe.
 * Lengths are metres, energies electronvolts, unless a name says otherwise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -32,6 +35,9 @@ ENERGY_TIMES_WAVELENGTH_EV_M = 1.239841984332e-6
 
 JOULE_PER_EV = 1.602176634e-19
 """The elementary charge (exact, SI 2019)."""
+
+PROPAGATIONS = ("far", "near")
+"""Ways from the sample to the detector: Fraunhofer's and Fresnel's."""
 
 METRES_PER_UNIT = {
     "m": 1.0,
@@ -63,34 +69,57 @@ def metres_per_unit(units: Any, field: str) -> float:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Far-field geometry of the patterns that the solver sees.
+    """Geometry of the patterns that the solver sees.
+
+    In the near field a beam that diverges from a focus makes the image that a parallel beam would make at the
+    distance `effective_distance_m`, enlarged by `magnification` (Fresnel scaling theorem: Paganin, Coherent X-Ray
+    Optics, Oxford 2006, appendix B). Probe and object are those of that parallel beam: the probe lacks the
+    spherical wave from the focus.
 
     Parameters
     ----------
     energy_ev : float
         Photon energy in eV.
     distance_m : float
-        Sample to detector distance in m.
+        Sample to detector distance in m, in the near field too.
     pixel_m : tuple of float
         Pitch ``(y, x)`` in m of a pixel of the (binned) diffraction pattern.
     shape : tuple of int
         Shape ``(ny, nx)`` of a diffraction pattern, and so of the probe.
+    propagation : {"far", "near"}
+        Whether patterns are far-field or near-field (Fresnel) ones.
+    focus_to_sample_m : float, optional
+        How far downstream of the focus the sample stands, for the near field in a diverging beam; None or infinite
+        for a parallel beam, and None in the far field, where it does not matter.
 
     Raises
     ------
     MetadataError
-        If a value is not positive and finite.
+        If a value is not positive and finite, `propagation` is not known, or `focus_to_sample_m` is given for the
+        far field.
     """
 
     energy_ev: float
     distance_m: float
     pixel_m: tuple[float, float]
     shape: tuple[int, int]
+    propagation: str = "far"
+    focus_to_sample_m: float | None = None
 
     def __post_init__(self) -> None:
+        if self.propagation not in PROPAGATIONS:
+            raise MetadataError(f"Geometry.propagation is {self.propagation!r}; expected 'far' or 'near'")
+        if self.focus_to_sample_m == np.inf:
+            object.__setattr__(self, "focus_to_sample_m", None)
+        if self.focus_to_sample_m is not None and self.propagation == "far":
+            raise MetadataError(
+                f"Geometry.focus_to_sample_m is {self.focus_to_sample_m}; expected None for the far field"
+            )
         checked = {"energy_ev": self.energy_ev, "distance_m": self.distance_m}
         checked |= {f"pixel_m[{i}]": v for i, v in enumerate(self.pixel_m)}
         checked |= {f"shape[{i}]": v for i, v in enumerate(self.shape)}
+        if self.focus_to_sample_m is not None:
+            checked["focus_to_sample_m"] = self.focus_to_sample_m
         for name, value in checked.items():
             if not (np.isfinite(value) and value > 0):
                 raise MetadataError(f"Geometry.{name} is {value}; expected a positive number")
@@ -101,20 +130,35 @@ class Geometry:
         return ENERGY_TIMES_WAVELENGTH_EV_M / self.energy_ev
 
     @property
+    def magnification(self) -> float:
+        """How much larger than the sample its near-field image is: (z1 + z2) / z1, 1 in a parallel beam."""
+        return 1.0 if self.focus_to_sample_m is None else 1 + self.distance_m / self.focus_to_sample_m
+
+    @property
+    def effective_distance_m(self) -> float:
+        """Distance in m at which a parallel beam makes the same near-field image: z2 / magnification."""
+        return self.distance_m / self.magnification
+
+    @property
     def object_pixel_m(self) -> tuple[float, float]:
-        """Object pixel ``(y, x)`` in m: wavelength * distance / (N * pixel)."""
+        """Object pixel ``(y, x)`` in m: wavelength * distance / (N * pixel); near field: pixel / magnification."""
+        dy, dx = self.pixel_m
+        if self.propagation == "near":
+            return dy / self.magnification, dx / self.magnification
         scale = self.wavelength_m * self.distance_m
         ny, nx = self.shape
-        return scale / (ny * self.pixel_m[0]), scale / (nx * self.pixel_m[1])
+        return scale / (ny * dy), scale / (nx * dx)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
-        return {
-            "energy_ev": self.energy_ev,
-            "distance_m": self.distance_m,
-            "pixel_m": list(self.pixel_m),
-            "shape": list(self.shape),
-        }
+        return {**asdict(self), "pixel_m": list(self.pixel_m), "shape": list(self.shape)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the geometry that :meth:`to_dict` gave, of this or an older version."""
+        (dy, dx), (ny, nx) = stored["pixel_m"], stored["shape"]
+        optional = {name: stored[name] for name in ("propagation", "focus_to_sample_m") if name in stored}
+        return cls(stored["energy_ev"], stored["distance_m"], (dy, dx), (ny, nx), **optional)
 
 
 @dataclass(frozen=True)

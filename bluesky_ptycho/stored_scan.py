@@ -87,8 +87,7 @@ class StoredScan:
         found = self._result()
         stream = found["primary"]
         where = stream.metadata["configuration"]["canvas"]["data"]
-        fields = found.metadata["start"]["geometry"]
-        geometry = Geometry(fields["energy_ev"], fields["distance_m"], _pair(fields["pixel_m"]), _pair(fields["shape"]))
+        geometry = Geometry.from_dict(found.metadata["start"]["geometry"])
         image, probe = self.object, self.probe
         figures = {name: np.asarray(stream[name].read()).item() for name in ("iteration", "residual", *_FRC_SCALARS)}
         curve = {name: self._array(f"frc_{name}", optional=True) for name in ("frequency_per_m", *_FRC_CURVES)}

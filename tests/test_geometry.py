@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,6 +52,42 @@ def test_geometry_refuses_what_cannot_be(change, name):
     fields = {"energy_ev": 800.0, "distance_m": 0.1, "pixel_m": (1e-6, 1e-6), "shape": (64, 64)}
     with pytest.raises(MetadataError, match=rf"Geometry\.{name} is .*expected a positive number"):
         Geometry(**{**fields, **change})
+
+
+def test_near_field_of_a_diverging_beam_is_scaled():
+    near = Geometry(12e3, 1.2, (60e-6, 90e-6), (64, 96), "near", 0.004)
+    assert near.magnification == pytest.approx(301)
+    assert near.object_pixel_m == pytest.approx((60e-6 / 301, 90e-6 / 301))
+    assert 1 / near.effective_distance_m == pytest.approx(1 / 0.004 + 1 / 1.2)
+
+
+@pytest.mark.parametrize("focus", [None, float("inf")])
+def test_near_field_of_a_parallel_beam_is_not_scaled(focus):
+    near = Geometry(12e3, 1.2, (6e-6, 9e-6), (64, 96), "near", focus)
+    assert (near.focus_to_sample_m, near.magnification, near.effective_distance_m) == (None, 1.0, 1.2)
+    assert near.object_pixel_m == (6e-6, 9e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"propagation": "mid"}, r"Geometry\.propagation is 'mid'; expected 'far' or 'near'"),
+        ({"focus_to_sample_m": 0.1}, r"Geometry\.focus_to_sample_m is 0\.1; expected None for the far field"),
+        ({"propagation": "near", "focus_to_sample_m": 0.0}, r"focus_to_sample_m is 0\.0; expected a positive number"),
+        ({"propagation": "near", "focus_to_sample_m": float("nan")}, r"focus_to_sample_m is nan; expected a positive"),
+    ],
+)
+def test_geometry_refuses_what_cannot_be_propagated(change, message):
+    fields = {"energy_ev": 800.0, "distance_m": 0.1, "pixel_m": (1e-6, 1e-6), "shape": (64, 64)}
+    with pytest.raises(MetadataError, match=message):
+        Geometry(**{**fields, **change})
+
+
+def test_geometry_comes_back_from_what_was_stored_and_from_older_stores():
+    near = Geometry(12e3, 1.2, (60e-6, 90e-6), (64, 96), "near", 0.004)
+    assert Geometry.from_dict(json.loads(json.dumps(near.to_dict()))) == near
+    older = {"energy_ev": 800.0, "distance_m": 0.121, "pixel_m": [120e-6, 120e-6], "shape": [240, 240]}
+    assert Geometry.from_dict(older) == COSMIC
 
 
 @pytest.mark.parametrize(("units", "metres"), [("um", 1e-6), ("µm", 1e-6), ("μm", 1e-6), ("mm", 1e-3), ("nm", 1e-9)])

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import JOULE_PER_EV, Geometry
-from .cxi import CXI_VERSION, DETECTOR, FRAME_MASK, SOURCE, TRANSLATION, text
+from ..geometry import Geometry
+from .cxi import CXI_VERSION, FRAME_MASK, TRANSLATION, text
+from .cxi_geometry import DETECTOR, SOURCE, write_geometry
 
 PROCESS = "entry_1/process_1"
 MOVED_AT_ONCE = 64
@@ -62,11 +63,9 @@ class CleanCxiWriter:
         file["number_of_entries"] = 1
         file["entry_1/title"] = file["entry_1/sample_1/name"] = text(title)
         file["entry_1/experiment_identifier"] = text(raw_uid)
-        file[f"{SOURCE}/energy"] = geometry.energy_ev * JOULE_PER_EV
+        write_geometry(file, geometry)
         (dy, dx), (ny, nx) = geometry.pixel_m, geometry.shape
-        detector = file.create_group(DETECTOR)
-        detector["distance"] = geometry.distance_m
-        detector["y_pixel_size"], detector["x_pixel_size"] = dy, dx
+        detector = file[DETECTOR]
         detector["basis_vectors"] = np.array([[0.0, -dx], [-dy, 0.0], [0.0, 0.0]])
         detector["corner_position"] = np.array([dx * nx / 2, dy * ny / 2, geometry.distance_m])
 

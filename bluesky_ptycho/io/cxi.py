@@ -21,15 +21,11 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError
 from ..frames import Snapshot
-from ..geometry import JOULE_PER_EV, Canvas, Geometry
+from ..geometry import Canvas, Geometry
 from . import hdf5
+from .cxi_geometry import DETECTOR, SOURCE, read_geometry, write_geometry
 
 CXI_VERSION = 160
-ENERGIES_EV = (10.0, 1e6)
-"""Range of believable photon energies; others mean a wrong unit."""
-
-DETECTOR = "entry_1/instrument_1/detector_1"
-SOURCE = "entry_1/instrument_1/source_1"
 _IMAGE = "entry_1/image_1"
 _PROCESS = f"{_IMAGE}/process_1"
 TRANSLATION = "entry_1/sample_1/geometry_1/translation"
@@ -39,12 +35,12 @@ FRAME_MASK = f"{DETECTOR}/frame_mask"
 
 @dataclass(frozen=True)
 class CxiData:
-    """A far-field ptychography measurement.
+    """A ptychography measurement.
 
     Parameters
     ----------
     photons : ndarray (n, ny, nx) float32
-        Patterns, zero frequency at ``[ny // 2, nx // 2]``; 0 where the mask is False.
+        Patterns in the orientation of :mod:`bluesky_ptycho.geometry`; 0 where the mask is False.
     mask : ndarray (ny, nx) or (n, ny, nx) bool
         True where the pixel is valid, in every frame or in each.
     positions_m : ndarray (n, 2) float64
@@ -62,8 +58,16 @@ class CxiData:
     title: str = ""
 
 
-def read_cxi(path: Path | str) -> CxiData:
+def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sample_m: float | None = None) -> CxiData:
     """Read the patterns of a CXI file with all that a reconstruction needs.
+
+    Parameters
+    ----------
+    path : Path
+    propagation : {"far", "near"}, optional
+        Taken in the place of the file's attribute of that name, without which patterns are far-field ones.
+    focus_to_sample_m : float, optional
+        Taken in the place of the file's attribute, for the near field; without both the beam is parallel.
 
     Raises
     ------
@@ -79,9 +83,6 @@ def read_cxi(path: Path | str) -> CxiData:
             raise MetadataError(f"{path} holds a reconstruction, not the patterns of a measurement")
         if frames is None:
             raise MetadataError(f"{path} has no {DETECTOR}/data or entry_1/data_1/data")
-        propagation = file.attrs.get("propagation", "far")
-        if propagation not in ("far", b"far"):
-            raise MetadataError(f"{path}: propagation is {propagation!r}; expected far-field data")
         photons = hdf5.array(frames, "iuf", (None, None, None), np.float32)
         n, *shape = photons.shape
         mask = _read_mask(file, (n, shape[0], shape[1]))
@@ -91,7 +92,7 @@ def read_cxi(path: Path | str) -> CxiData:
             photons=photons,
             mask=mask,
             positions_m=_read_positions(file, n),
-            geometry=_read_geometry(file, (shape[0], shape[1])),
+            geometry=read_geometry(file, (shape[0], shape[1]), propagation, focus_to_sample_m),
             probe_guess=_read_probe(file, (shape[0], shape[1])),
             title=Path(path).stem,
         )
@@ -162,7 +163,7 @@ def read_result_cxi(path: Path | str) -> Snapshot:
             object=image,
             probe=np.stack(modes),
             canvas=Canvas((image.shape[0], image.shape[1]), _pair(origin), _pair(pixel), shape),
-            geometry=_read_geometry(file, shape),
+            geometry=read_geometry(file, shape),
             coverage=hdf5.array(hdf5.dataset(file, f"{_IMAGE}/coverage"), "f", image.shape, np.float32),
             seq_nums=hdf5.array(seq_nums, "iu", seq_nums.shape, np.int64),
             positions_m=_read_positions(file, seq_nums.size),
@@ -172,19 +173,6 @@ def read_result_cxi(path: Path | str) -> Snapshot:
             frc=_read_frc(file),
             settings=_read_json(file, f"{_PROCESS}/settings"),
         )
-
-
-def _read_geometry(file: h5py.File, shape: tuple[int, int]) -> Geometry:
-    energy_ev = hdf5.number(file, f"{SOURCE}/energy") / JOULE_PER_EV
-    low, high = ENERGIES_EV
-    if not low <= energy_ev <= high:
-        joule = energy_ev * JOULE_PER_EV
-        raise MetadataError(
-            f"{file.filename}: {SOURCE}/energy is {joule:g}; expected joule, "
-            f"{low * JOULE_PER_EV:.2g} to {high * JOULE_PER_EV:.2g} (CXI's unit)"
-        )
-    pixel = (hdf5.number(file, f"{DETECTOR}/y_pixel_size"), hdf5.number(file, f"{DETECTOR}/x_pixel_size"))
-    return Geometry(energy_ev, hdf5.number(file, f"{DETECTOR}/distance"), pixel, shape)
 
 
 def _read_mask(file: h5py.File, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -220,15 +208,12 @@ def _read_probe(file: h5py.File, shape: tuple[int, int]) -> NDArray[np.complex64
 
 
 def _write_measurement(file: h5py.File, snapshot: Snapshot, sample_name: str, raw_uid: str) -> None:
-    geometry = snapshot.geometry
     file["cxi_version"] = CXI_VERSION
     file["number_of_entries"] = 1
     entry = file.create_group("entry_1")
     entry["title"] = text(sample_name)
     entry["experiment_identifier"] = text(raw_uid)
-    file[f"{SOURCE}/energy"] = geometry.energy_ev * JOULE_PER_EV
-    file[f"{DETECTOR}/distance"] = geometry.distance_m
-    file[f"{DETECTOR}/y_pixel_size"], file[f"{DETECTOR}/x_pixel_size"] = geometry.pixel_m
+    write_geometry(file, snapshot.geometry)
     file["entry_1/sample_1/name"] = text(sample_name)
     y, x = snapshot.positions_m.reshape(-1, 2).T
     file[TRANSLATION] = np.stack([x, y, np.zeros_like(x)], axis=1)

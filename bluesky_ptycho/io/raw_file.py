@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..errors import MetadataError, NotFoundError
 from ..geometry import JOULE_PER_EV, metres_per_unit
 from . import hdf5
-from .cxi import DETECTOR, SOURCE, TRANSLATION
+from .cxi import TRANSLATION
+from .cxi_geometry import DETECTOR, SOURCE
 
 USUAL_DATASETS = (f"{DETECTOR}/data", "entry_1/data_1/data", "entry/data/data", "entry/instrument/detector/data")
 DARK_DATASET = f"{DETECTOR}/data_dark"

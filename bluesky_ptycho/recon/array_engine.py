@@ -10,6 +10,7 @@ import numpy as np
 from ..backend import Backend
 from . import reference
 from .engine import Directions, Slots, Visit
+from .propagation import shift_back
 from .reference import Coefficients
 from .state import ReconState
 
@@ -96,16 +97,19 @@ class ArrayEngine:
         """Multiply by the object's windows."""
         return reference.exit_waves(probes, self._windows(state, slots))
 
-    def _to_detector(self, state: ReconState, waves: Any) -> Any:
+    def _to_detector(self, state: ReconState, slots: Slots, waves: Any) -> Any:
         far = self.backend.fft2(waves)
-        transfer = state.detection.transfer
-        return far if transfer is None else self.backend.ifft2(far * transfer)
+        return far if state.detection.transfer is None else self.backend.ifft2(far * self._space(state, slots))
 
-    def _from_detector(self, state: ReconState, far: Any) -> Any:
-        transfer = state.detection.transfer
-        if transfer is not None:
-            far = self.backend.fft2(far) * self.backend.xp.conj(transfer)
+    def _from_detector(self, state: ReconState, slots: Slots, far: Any) -> Any:
+        if state.detection.transfer is not None:
+            far = self.backend.fft2(far) * self.backend.xp.conj(self._space(state, slots))
         return self.backend.ifft2(far)
+
+    def _space(self, state: ReconState, slots: Slots) -> Any:
+        down, across = shift_back(state.frames.fractions[slots], state.probe.shape[-2:])
+        ramps = self.backend.to_device(down[:, None, :, None] * across[:, None, None, :])
+        return state.detection.transfer * ramps
 
     def _background(self, state: ReconState, slots: Slots) -> Any:
         if state.detection.background is None:
@@ -119,7 +123,7 @@ class ArrayEngine:
         """Transform and move towards the data."""
         xp, frames, detection = self.backend.xp, state.frames, state.detection
         scale, back = detection.scales(waves.shape[-1] * waves.shape[-2])
-        far = self._to_detector(state, waves)
+        far = self._to_detector(state, slots, waves)
         amplitude, background = frames.amplitude_of(slots), self._background(state, slots)
         far_new, error, overlap, power = reference.project_modulus(
             xp, far, amplitude, scale=scale, back=back, poisson=detection.poisson, strength=strength,
@@ -137,7 +141,7 @@ class ArrayEngine:
 
     def project(self, state: ReconState, slots: Slots, waves: Any, strength: float = 1.0) -> Any:
         """Transform, move towards the data, transform back."""
-        return self._from_detector(state, self.measure(state, slots, waves, strength))
+        return self._from_detector(state, slots, self.measure(state, slots, waves, strength))
 
     def accumulate(self, state: ReconState, slots: Slots, probes: Any, waves: Any) -> None:
         """Add the chunk's gradients to the sums."""
@@ -195,7 +199,7 @@ class ArrayEngine:
         windows, detection = self._windows(state, slots), state.detection
         change = reference.exit_waves(probes, self._windows(state, slots, found.object))
         change = change + reference.exit_waves(self._changes(state, slots, found), windows)
-        far, far_change = (self._to_detector(state, w) for w in (reference.exit_waves(probes, windows), change))
+        far, far_change = (self._to_detector(state, slots, w) for w in (reference.exit_waves(probes, windows), change))
         self.total = self.total + reference.curvature(
             self.backend.xp, far, far_change, state.frames.amplitude_of(slots),
             scale=detection.scales(far.shape[-1] * far.shape[-2])[0], poisson=detection.poisson,

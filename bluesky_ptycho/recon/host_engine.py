@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..backend import PlannedFFT, cpu_count
 from . import kernels
 from .engine import Directions, Slots, Visit
+from .propagation import shift_back
 from .reference import Coefficients
 from .state import ReconState
 from .subpixel import FIRST_TAP, N_TAPS
@@ -52,18 +53,25 @@ class HostLane:
         kernels.exit_waves(probes, state.object, r, c, self.fft.buffer)
         return self.fft.buffer
 
-    def _to_detector(self, state: ReconState, fft: PlannedFFT) -> None:
+    def _to_detector(self, state: ReconState, slot: int, fft: PlannedFFT) -> None:
         fft.forward()
         if state.detection.transfer is not None:
-            fft.buffer *= state.detection.transfer
+            fft.buffer *= self._space(state, slot)
             fft.inverse()
+
+    def _space(self, state: ReconState, slot: int) -> NDArray[np.complex64]:
+        transfer: NDArray[np.complex64] = state.detection.transfer
+        if not state.frames.fractional[slot]:
+            return transfer
+        down, across = shift_back(state.frames.fractions[slot], self.shape[1:])
+        return transfer * down[:, None] * across
 
     def measure(self, state: ReconState, slots: Slots, waves: Any, strength: float = 1.0) -> NDArray[np.complex64]:
         """Transform and move towards the data in the lane's buffer."""
         if waves is not self.fft.buffer:
             self.fft.buffer[:] = waves
         frames, detection, slot = state.frames, state.detection, slots[0]
-        self._to_detector(state, self.fft)
+        self._to_detector(state, slot, self.fft)
         scale, back = detection.scales(self.shape[1] * self.shape[2])
         counts, unit = frames.counts[slot], frames.unit[slot] / frames.gain[slot]
         if detection.plain and frames.weights is None and strength == 1.0:
@@ -88,7 +96,7 @@ class HostLane:
         self.measure(state, slots, waves, strength)
         if state.detection.transfer is not None:
             self.fft.forward()
-            self.fft.buffer *= self.engine.way_back(state)
+            self.fft.buffer *= np.conj(self._space(state, slots[0]))
         self.fft.inverse()
         return self.fft.buffer
 
@@ -166,7 +174,7 @@ class HostLane:
         self.spare.buffer += self.fft.buffer
         kernels.exit_waves(probes, state.object, r, c, self.fft.buffer)
         for fft in (self.fft, self.spare):
-            self._to_detector(state, fft)
+            self._to_detector(state, slot, fft)
         weights, background, brightness = self._extras(state, slot)
         self.total += kernels.curvature(
             self.fft.buffer, self.spare.buffer, frames.counts[slot], frames.unit[slot] / frames.gain[slot],
@@ -201,7 +209,6 @@ class HostEngine:
         self.excess = np.zeros((self.threads, 2, 0, 0), np.float32)
         self._seen = False
         self._pool: ThreadPoolExecutor | None = None
-        self._way_back: tuple[Any, Any] = (None, None)
 
     def warm_up(self, state: ReconState) -> None:
         """Plan the transforms (FFTW measures), allocate and start the threads."""
@@ -222,13 +229,6 @@ class HostEngine:
             self.excess = np.zeros((self.threads, 2, *probe[1:]), np.float32)
         if self._pool is None and self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="ptycho-lane")
-
-    def way_back(self, state: ReconState) -> Any:
-        """Return the conjugate of the transfer function of free space."""
-        transfer = state.detection.transfer
-        if self._way_back[0] is not transfer:
-            self._way_back = transfer, np.conj(transfer)
-        return self._way_back[1]
 
     def clear(self) -> None:
         """Forget the sums."""

@@ -14,17 +14,11 @@ from numpy.typing import NDArray
 
 from ..geometry import Geometry
 from ..scan_plan import Illumination
+from .propagation import near_field, spatial_frequencies
 from .store import FrameStore
 
 EDGE_PX = 0.5
 """Width, in pixels of the far field, over which the pupil's edges are softened."""
-
-
-def spatial_frequencies(geometry: Geometry) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return q_y ``(ny, 1)`` and q_x ``(1, nx)`` in 1/m, zero at [0, 0]."""
-    ny, nx = geometry.shape
-    dy, dx = geometry.object_pixel_m
-    return np.fft.fftfreq(ny, dy)[:, None], np.fft.fftfreq(nx, dx)[None, :]
 
 
 def pupil(light: Illumination, geometry: Geometry) -> NDArray[np.float64]:
@@ -33,7 +27,7 @@ def pupil(light: Illumination, geometry: Geometry) -> NDArray[np.float64]:
     A zone plate of outer zone width d passes spatial frequencies up to 1 / (2 d), whatever the
     wavelength; its central stop shadows those below stop / diameter of that.
     """
-    qy, qx = spatial_frequencies(geometry)
+    qy, qx = spatial_frequencies(geometry.shape, geometry.object_pixel_m)
     q = np.hypot(qy, qx)
     pixel = min(1 / (n * p) for n, p in zip(geometry.shape, geometry.object_pixel_m, strict=True))
     outer = 1 / (2 * light.outer_zone_m)
@@ -57,7 +51,7 @@ def zone_plate_probe(light: Illumination, geometry: Geometry, photons: float = 1
     photons : float
         Sum of ``|probe|**2``.
     """
-    qy, qx = spatial_frequencies(geometry)
+    qy, qx = spatial_frequencies(geometry.shape, geometry.object_pixel_m)
     phase = -np.pi * geometry.wavelength_m * light.defocus_m * (qy**2 + qx**2)
     return _from_far_field(pupil(light, geometry) * np.exp(1j * phase), photons)
 
@@ -87,6 +81,21 @@ def mean_pattern_probe(
     # the ray of frequency k lands at curvature * k / pi: the rms ray goes to an eighth of the window
     curvature = np.pi * min(ny, nx) / 8 / max(float(spread), 1 / min(ny, nx))
     return _from_far_field(amplitude * np.exp(-1j * curvature * k2), photons)
+
+
+def back_propagated_probe(mean_amplitude: NDArray[np.float32], geometry: Geometry) -> NDArray[np.complex64]:
+    """Return a guess from the mean near-field pattern, ``(ny, nx) complex64``.
+
+    Averaged over a scan the sample's images blur, so that the mean pattern is that of the beam alone; its wave, even
+    but for the spherical part that :class:`~bluesky_ptycho.geometry.Geometry` takes out, is brought back to the sample.
+
+    Parameters
+    ----------
+    mean_amplitude : ndarray (ny, nx) float32
+        Root of the mean photons.
+    """
+    wave = np.fft.fft2(np.asarray(mean_amplitude, dtype=np.complex128))
+    return np.asarray(np.fft.ifft2(wave * near_field(geometry).conj(), norm="forward"), dtype=np.complex64)
 
 
 def refine_on_mean(
@@ -166,7 +175,7 @@ def _from_far_field(far: NDArray[Any], photons: float) -> NDArray[np.complex64]:
 
 
 def mean_amplitude(frames: FrameStore, slots: NDArray[np.int64], most: int = 256) -> NDArray[np.float32]:
-    """Return the root of the mean photons over (at most `most`) frames, ``(ny, nx)``, zero frequency in the middle.
+    """Return the root of the mean photons over (at most `most`) frames, ``(ny, nx)``, ordered as patterns come.
 
     NaN where no frame has a valid pixel.
     """
@@ -178,14 +187,20 @@ def mean_amplitude(frames: FrameStore, slots: NDArray[np.int64], most: int = 256
         total += np.where(valid, np.square(amplitude, dtype=np.float64), 0)
         seen += valid
     with np.errstate(invalid="ignore"):
-        return np.fft.fftshift(np.sqrt(total / seen)).astype(np.float32)
+        root = np.sqrt(total / seen).astype(np.float32)
+    return np.fft.fftshift(root) if frames.far_field else root
 
 
 def first_probe(
     light: Illumination | None, geometry: Geometry, frames: FrameStore, slots: NDArray[np.int64]
 ) -> NDArray[np.complex64]:
-    """Return the guess ``(ny, nx) complex64`` from the zone plate `light` and the mean pattern, or that alone."""
+    """Return the guess ``(ny, nx) complex64`` from the zone plate `light` and the mean pattern, or that alone.
+
+    In the near field the mean pattern tells more than the zone plate, which is left out.
+    """
     mean = mean_amplitude(frames, slots)
+    if geometry.propagation == "near":
+        return back_propagated_probe(np.nan_to_num(mean), geometry)
     if light is None:
         return mean_pattern_probe(np.nan_to_num(mean), geometry)
     return refine_on_mean(zone_plate_probe(light, geometry), mean)

@@ -22,6 +22,7 @@ from .measure import coverage, error_of, has_converged
 from .passes import PassOptions
 from .probe import orthogonalise
 from .probe_start import ProbeStart
+from .propagation import near_field, warn_of_undersampling
 from .refinements import refined, refinements
 from .schedule import Schedule
 from .settings import SolverSettings
@@ -72,9 +73,14 @@ class IncrementalSolver:
         self.settings = settings.replace(modes=modes)
         self._schedule = Schedule.parse(settings.schedule or settings.algorithm)
         canvas = Canvas.for_extent(plan.extent_m, geometry)
-        frames = FrameStore(plan.n_points, geometry.shape, self.backend, self.settings.subpixel)
+        frames = FrameStore(
+            plan.n_points, geometry.shape, self.backend, self.settings.subpixel, geometry.propagation == "far"
+        )
         self._state = ReconState.start(self.backend, canvas, np.zeros((modes, *geometry.shape), np.complex64), frames)
         self._state.detection.poisson = self.settings.noise == "poisson"
+        if geometry.propagation == "near":
+            warn_of_undersampling(geometry)
+            self._state.detection.transfer = self.backend.to_device(near_field(geometry))
         self._engine = make_engine(self.backend)
         self._rng = np.random.default_rng(self.settings.seed)
         self._residuals: list[float] = []
@@ -102,7 +108,7 @@ class IncrementalSolver:
     def warm_up(self) -> None:
         """Compile the kernels and plan the transforms, so that the first pass does not wait (seconds)."""
         window = self.geometry.shape
-        frames = FrameStore(2, window, self.backend, subpixel=True)
+        frames = FrameStore(2, window, self.backend, subpixel=True, far_field=self._state.frames.far_field)
         probe = np.ones(self._state.probe.shape, np.complex64)
         rehearsal = ReconState.start(self.backend, self.canvas, probe, frames)
         middle = np.mean(np.reshape(self.plan.extent_m, (2, 2)), axis=1)

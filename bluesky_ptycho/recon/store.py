@@ -26,7 +26,7 @@ photons in the brightest pixel, and are half the memory of a float."""
 
 BOOKKEEPING = (
     "positions_m", "corners", "taps", "fractional", "photons", "numbers", "unit", "gain", "brightness", "shift_sums",
-    "shift_px",
+    "shift_px", "fractions",
 )  # fmt: skip
 """Arrays on the host, one row a slot."""
 
@@ -59,9 +59,12 @@ class FrameStore:
     positions_m : (capacity, 2) float64
     corners : (capacity, 2) int64
         First pixel of the window on the canvas.
+    fractions : (capacity, 2) float64
+        What is left of the corner's position, in [0, 1) pixel.
     taps : (capacity, 2, N_TAPS) float32
+        Filters that shift by `fractions`.
     fractional : (capacity,) bool
-        Where `taps` matter.
+        Where `fractions` and `taps` matter.
     photons : (capacity,) float64
         Photons in valid pixels.
     numbers : (capacity,) int64
@@ -90,6 +93,7 @@ class FrameStore:
         self.gain = np.ones(capacity, np.float32)
         self.positions_m = np.zeros((capacity, 2))
         self.corners = np.zeros((capacity, 2), np.int64)
+        self.fractions = np.zeros((capacity, 2))
         self.taps = np.zeros((capacity, 2, N_TAPS), np.float32)
         self.fractional = np.zeros(capacity, bool)
         self.photons = np.zeros(capacity)
@@ -186,7 +190,7 @@ class FrameStore:
         whole, fractions = split_corners(
             canvas.corners_px(self.positions_m[slots]) + self.shift_px[slots], self.subpixel
         )
-        self.corners[slots], self.taps[slots] = whole, shift_taps(fractions)
+        self.corners[slots], self.fractions[slots], self.taps[slots] = whole, fractions, shift_taps(fractions)
         self.fractional[slots] = (fractions > 0).any(axis=1)
 
     def used_positions_m(self, canvas: Canvas) -> NDArray[np.float64]:

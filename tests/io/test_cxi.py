@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.errors import MetadataError, NotFoundError, PtychoError
+from bluesky_ptycho.geometry import Geometry
 from bluesky_ptycho.io import read_cxi, read_result_cxi, write_result_cxi
 from tests.small_cxi import DETECTOR_PIXEL_M, DISTANCE_M, PIXEL_M, N, write_small_cxi
 from tests.snapshots import make_snapshot
@@ -126,9 +128,12 @@ def petabytes(path: Path) -> None:
         file.create_dataset(f"{DETECTOR}/data", (10**9, 1024, 1024), "u2", chunks=(1, 1024, 1024))
 
 
-def near_field(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs["propagation"] = "near"
+def set_attributes(**values) -> Callable[[Path], None]:
+    def put(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file.attrs.update(values)
+
+    return put
 
 
 def truncated(path: Path) -> None:
@@ -167,7 +172,12 @@ BROKEN = {
     "link loop": (link_loop, "nowhere"),
     "objects": (objects, "expected numbers"),
     "petabytes": (petabytes, "this machine has"),
-    "near field": (near_field, "expected far-field"),
+    "middle field": (set_attributes(propagation="middle"), "propagation is 'middle'; expected 'far' or 'near'"),
+    "focus behind the sample": (
+        set_attributes(propagation="near", focus_to_sample_m=-0.01),
+        "focus_to_sample_m is -0.01; expected a positive number",
+    ),
+    "focus is text": (set_attributes(propagation="near", focus_to_sample_m="far"), "expected one number"),
     "truncated": (truncated, "cannot be read|not an HDF5"),
 }
 
@@ -196,6 +206,28 @@ def test_damaged_files_end_in_an_error_of_ours_or_are_read(cxi):
         except PtychoError:
             refused += 1
     assert refused > 20
+
+
+def test_near_field_is_read_from_attributes_and_arguments_go_before_them(cxi):
+    assert read_cxi(cxi.path).geometry.propagation == "far"
+    set_attributes(propagation=b"near", focus_to_sample_m=0.02)(cxi.path)
+    geometry = read_cxi(cxi.path).geometry
+    assert (geometry.propagation, geometry.focus_to_sample_m) == ("near", 0.02)
+    assert geometry.object_pixel_m == pytest.approx((DETECTOR_PIXEL_M * 0.02 / (DISTANCE_M + 0.02),) * 2)
+    assert read_cxi(cxi.path, focus_to_sample_m=0.05).geometry.focus_to_sample_m == 0.05
+    assert read_cxi(cxi.path, focus_to_sample_m=np.inf).geometry.object_pixel_m == (DETECTOR_PIXEL_M,) * 2
+    far = read_cxi(cxi.path, propagation="far").geometry
+    assert (far.propagation, far.focus_to_sample_m) == ("far", None)
+    with pytest.raises(MetadataError, match=r"focus_to_sample_m is 0.05; expected None for the far field"):
+        read_cxi(cxi.path, propagation="far", focus_to_sample_m=0.05)
+
+
+def test_near_field_result_comes_back(tmp_path):
+    geometry = Geometry(12e3, 1.1, (55e-6, 55e-6), (32, 32), "near", 0.004)
+    write_result_cxi(tmp_path / "result.cxi", make_snapshot(geometry=geometry))
+    found = read_result_cxi(tmp_path / "result.cxi").geometry
+    assert dataclasses.replace(found, energy_ev=12e3) == geometry
+    assert found.energy_ev == pytest.approx(12e3)
 
 
 def test_missing_and_foreign_files(tmp_path):
@@ -286,5 +318,6 @@ def test_measured_files_are_read(real_file):
     data = read_cxi(real_file("cnm235_first20.cxi"))
     assert data.geometry.object_pixel_m == pytest.approx((8e-9, 8e-9))
     assert 0 < (~data.mask).sum() < 100
-    with pytest.raises(MetadataError, match="far-field"):
-        read_cxi(real_file("petra3_p25_nearfield.cxi"))
+    data = read_cxi(real_file("petra3_p25_nearfield.cxi"))
+    assert (data.photons.shape, data.probe_guess) == ((200, 100, 100), None)
+    assert data.geometry.magnification == pytest.approx(307.85, rel=1e-4)

@@ -1,0 +1,70 @@
+"""Geometry in CXI files.
+
+CXI has no word for the near field: the attributes ``propagation`` ("far" or "near") and ``focus_to_sample_m`` of the
+file's root say it; without them a pattern is of the far field.
+"""
+
+from __future__ import annotations
+
+import h5py
+
+from ..errors import MetadataError
+from ..geometry import JOULE_PER_EV, Geometry
+from . import hdf5
+
+ENERGIES_EV = (10.0, 1e6)
+"""Range of believable photon energies; others mean a wrong unit."""
+
+DETECTOR = "entry_1/instrument_1/detector_1"
+SOURCE = "entry_1/instrument_1/source_1"
+
+
+def read_geometry(
+    file: h5py.File, shape: tuple[int, int], propagation: str | None = None, focus_to_sample_m: float | None = None
+) -> Geometry:
+    """Return the geometry of frames of `shape`; `propagation` and `focus_to_sample_m` go before the file's own.
+
+    Raises
+    ------
+    MetadataError
+        If a field is missing, or its value or unit cannot be.
+    """
+    energy_ev = hdf5.number(file, f"{SOURCE}/energy") / JOULE_PER_EV
+    low, high = ENERGIES_EV
+    if not low <= energy_ev <= high:
+        joule = energy_ev * JOULE_PER_EV
+        raise MetadataError(
+            f"{file.filename}: {SOURCE}/energy is {joule:g}; expected joule, "
+            f"{low * JOULE_PER_EV:.2g} to {high * JOULE_PER_EV:.2g} (CXI's unit)"
+        )
+    pixel = (hdf5.number(file, f"{DETECTOR}/y_pixel_size"), hdf5.number(file, f"{DETECTOR}/x_pixel_size"))
+    way = propagation or _text_attribute(file, "propagation") or "far"
+    if focus_to_sample_m is None and way == "near":
+        focus_to_sample_m = _number_attribute(file, "focus_to_sample_m")
+    try:
+        return Geometry(energy_ev, hdf5.number(file, f"{DETECTOR}/distance"), pixel, shape, way, focus_to_sample_m)
+    except MetadataError as error:
+        raise MetadataError(f"{file.filename}: {error}") from None
+
+
+def write_geometry(file: h5py.File, geometry: Geometry) -> None:
+    """Write what :func:`read_geometry` reads."""
+    file[f"{SOURCE}/energy"] = geometry.energy_ev * JOULE_PER_EV
+    file[f"{DETECTOR}/distance"] = geometry.distance_m
+    file[f"{DETECTOR}/y_pixel_size"], file[f"{DETECTOR}/x_pixel_size"] = geometry.pixel_m
+    file.attrs["propagation"] = geometry.propagation
+    if geometry.focus_to_sample_m is not None:
+        file.attrs["focus_to_sample_m"] = geometry.focus_to_sample_m
+
+
+def _text_attribute(file: h5py.File, name: str) -> str | None:
+    value = file.attrs.get(name)
+    return value.decode(errors="replace") if isinstance(value, bytes) else None if value is None else str(value)
+
+
+def _number_attribute(file: h5py.File, name: str) -> float | None:
+    value = file.attrs.get(name)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise MetadataError(f"{file.filename}: attribute {name} is {value!r}; expected one number") from None
