@@ -30,6 +30,7 @@ A quiet machine is needed; ``conditions`` tells the load before and after. ``tas
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import os
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ import psutil
 
 from bluesky_ptycho.backend import cpu_count
 from bluesky_ptycho.recon import SolverSettings
-from bluesky_ptycho.recon.memory import reconstruction_bytes
+from bluesky_ptycho.recon.memory import BYTES_PER_FRAME_PIXEL, reconstruction_bytes
 from bluesky_ptycho.registry import algorithms
 from bluesky_ptycho.terminal import ProgressLine
 
@@ -127,7 +128,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "peers_left_out": left_out() if options.peers else {},
             "memory_bytes_per_frame": shown.get("memory_bytes_per_frame"),
             "memory_bytes_per_frame_planned": planned_bytes(work) / work.n,
-            "amplitude_bytes_per_frame": 4 * work.window**2,
+            "amplitude_bytes_per_frame": BYTES_PER_FRAME_PIXEL * work.window**2,
             "default_algorithm": default,
             "conditions": before | {"load_average_1min_after": os.getloadavg()[0]},
         }
@@ -180,8 +181,11 @@ def rehearse(work: SolverWork, settings: SolverSettings) -> None:
 
 
 def resident_bytes() -> int:
-    """Return the memory that this process holds."""
+    """Return the memory that this process holds, without what it has freed."""
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc keeps freed arrays, and the next solver's would lie in them unseen
+        trim(0)
     return int(psutil.Process().memory_info().rss)
 
 

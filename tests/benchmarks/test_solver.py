@@ -41,7 +41,7 @@ def test_the_whole_benchmark_runs_tiny(tmp_path, capsys):
     assert entry["object_nrmse"]["15"] < 0.7 * entry["object_nrmse"]["2"]
     assert set(entry["subpixel"]["object_nrmse"]) == {"2"}
     assert entry["subpixel"]["ms_per_frame"] > 0
-    assert figures["memory_bytes_per_frame_planned"] > figures["amplitude_bytes_per_frame"] == 4 * 64**2
+    assert figures["memory_bytes_per_frame_planned"] > figures["amplitude_bytes_per_frame"] >= 2 * 64**2
 
 
 def error_after_many_passes(work, **settings):
@@ -139,3 +139,12 @@ def test_passes_of_nothing_are_refused(capsys):
     with pytest.raises(SystemExit):
         solver.main(["--iterations", "0"])
     assert "expected numbers of passes above 0" in capsys.readouterr().err
+
+
+def test_memory_is_seen_again_after_it_was_freed():
+    for _ in range(2):
+        before = solver.resident_bytes()
+        arrays = [np.ones(2**20, np.uint8) for _ in range(64)]
+        assert solver.resident_bytes() - before == pytest.approx(2**26, rel=0.1)
+        assert len(arrays) == 64
+        del arrays
