@@ -124,13 +124,16 @@ class RunDarks:
 
         Its older frames are still in the file, and the sums are exact: they are taken off again.
         So a scan has the same darks live, where the first frames were added before the pause, as
-        from the catalog, which knows the last ones only.
+        from the catalog, which knows the last ones only. One whose older frames can no longer be read keeps them.
         """
         replaced = [self._points[p.seq_num] for p in points if p.seq_num in self._points]
         if replaced:
-            _, old = self._read(replaced)
-            for k, accumulator in enumerate(self._accumulators):
+            found, old = self._read(replaced)
+            for k, accumulator in enumerate(self._accumulators if found else ()):
                 accumulator.remove(old[:, k])
+            for point in found:
+                del self._points[point.seq_num]
+            points = [p for p in points if p.seq_num not in self._points]
         points, frames = self._read(points)
         for k, accumulator in enumerate(self._accumulators if points else ()):
             accumulator.add(frames[:, k])

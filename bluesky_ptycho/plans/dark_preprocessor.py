@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -106,7 +106,7 @@ class DarkPreprocessor:
     def __call__(self, plan: Any) -> MsgGenerator[Any]:
         """Return `plan` with darks where they are needed."""
         plan = ensure_generator(plan)
-        runs: dict[Any, _Run] = {}
+        state = _State()
         answer, error = None, None
         while True:
             try:
@@ -115,14 +115,15 @@ class DarkPreprocessor:
                 return end.value
             answer, error = None, None
             try:
-                answer = yield from self._process(msg, runs)
+                answer = yield from self._process(msg, state)
             except GeneratorExit:
                 plan.close()
                 raise
             except Exception as raised:  # the plan itself must hear of it, to clean up
                 error = raised
 
-    def _process(self, msg: Msg, runs: dict[Any, _Run]) -> Generator[Msg, Any, Any]:
+    def _process(self, msg: Msg, state: _State) -> Generator[Msg, Any, Any]:
+        runs = state.runs
         if msg.command == "open_run":
             return (yield from self._open(msg, runs))
         if msg.command == "close_run":
@@ -131,8 +132,12 @@ class DarkPreprocessor:
             # Most plans give a key to a run, if at all, where they open it: then any open one may be meant.
             for run in [runs[msg.run]] if msg.run in runs else list(runs.values()):
                 if not run.settled:
+                    yield from self._settle(run, msg, state.prepared)
                     run.settled = True
-                    yield from self._settle(run, msg)
+            if msg.command == "prepare":
+                state.prepared = msg.args[0]
+        elif msg.command == "unstage" and msg.obj is self.detector:
+            state.prepared = None
         return (yield msg)
 
     def _open(self, msg: Msg, runs: dict[Any, _Run]) -> Generator[Msg, Any, Any]:
@@ -158,8 +163,11 @@ class DarkPreprocessor:
         rehearsal = msg.command == "prepare" and getattr(msg.args[0], "stream", "") is None
         return not rehearsal
 
-    def _settle(self, run: _Run, msg: Msg) -> MsgGenerator[None]:
-        """Take darks before the first frame of a run unless those that it names serve."""
+    def _settle(self, run: _Run, msg: Msg, prepared: Any) -> MsgGenerator[None]:
+        """Take darks before the first frame of a run unless those that it names serve.
+
+        What the plan has `prepared` before it opened the run is prepared again after them.
+        """
         exposures = tuple(getattr(msg.args[0], "exposures_s", ())) if msg.command == "prepare" else ()
         exposures = exposures or self._exposures()
         key = yield from self._key(exposures)
@@ -168,8 +176,9 @@ class DarkPreprocessor:
         darks = self.dark_plan(self.detector, exposures)
         yield from darks if run.key is None else bpp.set_run_key_wrapper(darks, run.key)
         if msg.command == "trigger" and hasattr(self.detector, "prepare"):
-            # The plan does not prepare its frames: they must not follow the darks into their file.
-            yield from bps.prepare(self.detector, Acquisition("primary", 1, exposures, None, "scan"), wait=True)
+            # The plan does not prepare its frames any more: they must not follow the darks into their file.
+            acquisition = prepared or Acquisition("primary", 1, exposures, None, "scan")
+            yield from bps.prepare(self.detector, acquisition, wait=True)
         n_darks = int(getattr(self.dark_plan, "n_darks", 1))
         dark_records(self.detector).remember_for(key, n_darks, run.uid, is_scan=run.is_scan)
 
@@ -194,6 +203,14 @@ class DarkPreprocessor:
         if found is None and not self.locked_signals:  # those of a ptychography scan
             found = records.find_for(self._conditions(exposures_s), n_darks, self.max_age, is_scan=run.is_scan)
         return found
+
+
+@dataclass
+class _State:
+    """The open runs of a plan, and what it has prepared the detector for, if anything."""
+
+    runs: dict[Any, _Run] = field(default_factory=dict)
+    prepared: Any = None
 
 
 @dataclass

@@ -37,6 +37,8 @@ class DarkModel:
         Gain they were taken with; None where frames don't tell.
     power : ndarray (192, bins) float32 or None
         Power spectrum of each channel's fluctuations along its sequence (FCCD), for its tones.
+    whole : ndarray (192,) int64 or None
+        Frames without a damaged sample of each channel (FCCD), which its power is of.
     read_noise : ndarray (192,) float32 or None
         Noise of a sample of each channel in ADU (FCCD), without the drift that `sigma` holds; NaN where unknown.
     time_s : float or None
@@ -49,6 +51,7 @@ class DarkModel:
     exposure_s: float
     gain: int | None = None
     power: NDArray[np.float32] | None = None
+    whole: NDArray[np.int64] | None = None
     read_noise: NDArray[np.float32] | None = None
     time_s: float | None = None
 
@@ -75,7 +78,8 @@ class DarkAccumulator:
     """Gather dark frames in any number of chunks, in any order, on any number of accumulators.
 
     The sums of 13- or 16-bit values and of their squares stay below 2**53 for two million frames, so
-    float64 holds them exactly: order and chunking change nothing, and nothing cancels.
+    float64 holds them exactly: order and chunking change nothing, and nothing cancels. Frames of different gains
+    are kept apart; the model is that of the gain which most were taken with.
 
     Parameters
     ----------
@@ -85,11 +89,8 @@ class DarkAccumulator:
 
     def __init__(self, layout: str) -> None:
         self._layout: Layout = find_layout(layout)
-        self._sums: NDArray[np.float64] | None = None  # (2, H, W): values, squares
-        self._counts = np.zeros((0, 0), dtype=np.uint32)
-        self._n = 0
-        self._gain: int | None = None
-        self._channels: ChannelStatistics | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._sums: dict[int | None, _Sums] = {}
 
     @classmethod
     def for_plan(cls, plan: ScanPlan) -> Self:
@@ -99,7 +100,7 @@ class DarkAccumulator:
     @property
     def n(self) -> int:
         """Frames added so far."""
-        return self._n
+        return sum(sums.n for sums in self._sums.values())
 
     def add(self, frames: NDArray[Any]) -> None:
         """Add frames ``(n, H, W)``; they are not changed.
@@ -111,32 +112,15 @@ class DarkAccumulator:
         """
         if frames.ndim != 3:
             raise MetadataError(f"dark frames have shape {frames.shape}; expected (n, rows, columns)")
-        shape = frames.shape[1:]
-        if self._sums is None:
-            self._sums = np.zeros((2, *shape))
-            if self._layout.fccd and shape == self._layout.frame_shape:
-                self._channels = ChannelStatistics(self._layout)
-            self._counts = np.zeros(shape, dtype=np.uint32)
-        elif shape != self._counts.shape:
-            raise MetadataError(f"dark frames have shape {shape}; expected {self._counts.shape} as those before")
+        self._check(frames.shape[1:])
         for frame in frames:
             self._take(frame, 1)
 
     def remove(self, frames: NDArray[Any]) -> None:
         """Take frames ``(n, H, W)`` off that were added before, as if they had never been there."""
-        assert self._sums is not None and frames.shape[1:] == self._counts.shape and self._n >= len(frames)
+        assert frames.shape[1:] == self._shape and self.n >= len(frames)
         for frame in frames:
             self._take(frame, -1)
-
-    def _take(self, frame: NDArray[Any], sign: int) -> None:
-        assert self._sums is not None
-        values, good = self._read(frame)
-        self._sums[0] += sign * values
-        self._sums[1] += sign * values * values
-        self._counts += np.where(good, sign, 0).astype(self._counts.dtype)
-        self._n += sign
-        if self._channels is not None:
-            self._channels.add(values, good, sign)
 
     def merge(self, other: DarkAccumulator) -> None:
         """Add all that `other` has gathered.
@@ -144,57 +128,96 @@ class DarkAccumulator:
         Raises
         ------
         MetadataError
-            If its frames differ in shape or gain.
+            If its frames differ in shape.
         """
-        if other._sums is None:
+        if other._shape is None:
             return
-        if self._sums is None:
-            self._sums, self._counts = np.zeros_like(other._sums), np.zeros_like(other._counts)
-            if other._channels is not None:
-                self._channels = ChannelStatistics(self._layout)
-        if other._counts.shape != self._counts.shape:
-            raise MetadataError(f"dark frames have shape {other._counts.shape}; expected {self._counts.shape}")
-        if None not in (self._gain, other._gain) and self._gain != other._gain:
-            raise MetadataError(f"dark frames were taken with gain {other._gain}; expected {self._gain}")
-        self._gain = other._gain if self._gain is None else self._gain
-        self._sums += other._sums
-        self._counts += other._counts
-        self._n += other._n
-        if self._channels is not None and other._channels is not None:
-            self._channels.merge(other._channels)
+        self._check(other._shape)
+        for gain, sums in other._sums.items():
+            self._of(gain).merge(sums)
 
     def model(self, exposure_s: float) -> DarkModel:
-        """Return the model of all frames so far.
+        """Return the model of all frames so far that were taken with the most frequent gain.
 
         Raises
         ------
         MetadataError
             If there is no frame.
         """
-        if self._sums is None or not self._n:
+        if not self.n:
             raise MetadataError(f"darks of {exposure_s} s: there is no frame")
+        # Frames that never came, which tell no gain, count only if there are no others.
+        gain = max(self._sums, key=lambda gain: (gain is not None and self._sums[gain].n > 0, self._sums[gain].n))
+        return self._sums[gain].model(exposure_s, gain)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if self._shape is None:
+            self._shape = shape
+        elif shape != self._shape:
+            raise MetadataError(f"dark frames have shape {shape}; expected {self._shape} as those before")
+
+    def _of(self, gain: int | None) -> _Sums:
+        assert self._shape is not None
+        if gain not in self._sums:
+            self._sums[gain] = _Sums(self._shape, self._layout)
+        return self._sums[gain]
+
+    def _take(self, frame: NDArray[Any], sign: int) -> None:
+        if not self._layout.fccd:
+            values = frame.astype(np.float64)
+            good = np.isfinite(values)
+            return self._of(None).take(np.where(good, values, 0.0), good, sign)
+        gain = _gain_of(frame) if frame.any() else None  # it never came; at gain ×8 its bits would be right
+        good = np.zeros(frame.shape, dtype=bool)
+        if gain is not None:
+            good = (frame & (DAMAGED_BIT | GAIN_BITS[1])) == GAIN_BITS[gain]
+        return self._of(gain).take(np.where(good, frame & ADC_MASK, 0).astype(np.float64), good, sign)
+
+
+class _Sums:
+    """What is gathered of the frames of one gain."""
+
+    def __init__(self, shape: tuple[int, ...], layout: Layout) -> None:
+        self.n = 0
+        self._sums = np.zeros((2, *shape))  # values, squares
+        self._counts = np.zeros(shape, dtype=np.uint32)
+        whole_frames = layout.fccd and shape == layout.frame_shape
+        self._channels = ChannelStatistics(layout) if whole_frames else None
+
+    def take(self, values: NDArray[np.float64], good: NDArray[np.bool_], sign: int) -> None:
+        """Add a frame's values, which are 0 where they are not `good`, or take them off again (`sign` -1)."""
+        self._sums[0] += sign * values
+        self._sums[1] += sign * values * values
+        self._counts += np.where(good, sign, 0).astype(self._counts.dtype)
+        self.n += sign
+        if self._channels is not None:
+            self._channels.add(values, good, sign)
+
+    def merge(self, other: _Sums) -> None:
+        """Add all that `other` has gathered."""
+        self._sums += other._sums
+        self._counts += other._counts
+        self.n += other.n
+        if self._channels is not None and other._channels is not None:
+            self._channels.merge(other._channels)
+
+    def model(self, exposure_s: float, gain: int | None) -> DarkModel:
+        """Return the model of these frames."""
         counts = np.where(self._counts > 0, self._counts, np.nan)
         mean = self._sums[0] / counts
         spread = np.maximum(self._sums[1] - counts * mean * mean, 0.0)
-        sigma = np.sqrt(spread / np.where(counts > 1, counts - 1, np.nan)) if self._n > 1 else np.zeros_like(mean)
-        power = None if self._channels is None else self._channels.power()
-        read_noise = None if self._channels is None else self._channels.read_noise()
+        sigma = np.sqrt(spread / np.where(counts > 1, counts - 1, np.nan)) if self.n > 1 else np.zeros_like(mean)
+        channels = self._channels
         return DarkModel(
-            mean.astype(np.float32), sigma.astype(np.float32), self._n, float(exposure_s), self._gain, power, read_noise
+            mean.astype(np.float32),
+            sigma.astype(np.float32),
+            self.n,
+            float(exposure_s),
+            gain,
+            power=None if channels is None else channels.power(),
+            whole=None if channels is None else channels.counts.copy(),
+            read_noise=None if channels is None else channels.read_noise(),
         )
-
-    def _read(self, frame: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return values (0 where damaged) and which are good."""
-        if self._layout.fccd:
-            if not frame.any():  # it never came; at gain ×8 its bits would be right
-                return np.zeros(frame.shape), np.zeros(frame.shape, dtype=bool)
-            if self._gain is None:
-                self._gain = _gain_of(frame)
-            good = (frame & (DAMAGED_BIT | GAIN_BITS[1])) == GAIN_BITS[self._gain]
-            return np.where(good, frame & ADC_MASK, 0).astype(np.float64), good
-        values = frame.astype(np.float64)
-        good = np.isfinite(values)
-        return np.where(good, values, 0.0), good
 
 
 def _gain_of(frame: NDArray[Any]) -> int:

@@ -239,8 +239,10 @@ def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> Prepared
             sigma = recipe.in_place(dark.sigma)
             values = np.where(_bad_channels(sigma, recipe.layout, settings.bad_channel_sigma), np.nan, values)
         mean[k] = values
-        limits = settings.tone_threshold, settings.tone_limit
-        tones.append(() if dark.power is None else tuple(find_tones(dark.power, dark.n, *limits)))
+        if dark.power is None or dark.whole is None:
+            tones.append(())
+        else:
+            tones.append(tuple(find_tones(dark.power, dark.whole, settings.tone_threshold, settings.tone_limit)))
     longest = max(recipe.exposures_s)
     for k, exposure in enumerate(recipe.exposures_s):
         image = np.zeros(recipe.grid.image_shape, dtype=np.float32)

@@ -27,6 +27,11 @@ class ChannelStatistics:
     ----------
     layout : Layout
         Of an FCCD.
+
+    Attributes
+    ----------
+    counts : ndarray (192,) int64
+        Frames that each channel was whole in.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -38,7 +43,7 @@ class ChannelStatistics:
         self._sum = np.zeros((N_CHANNELS, bins), dtype=np.complex128)
         self._power = np.zeros((N_CHANNELS, bins))
         self._differences = np.zeros((2, N_CHANNELS, layout.n_image_rows))  # sums, squares
-        self._counts = np.zeros(N_CHANNELS, dtype=np.int64)
+        self.counts = np.zeros(N_CHANNELS, dtype=np.int64)
 
     def add(self, values: NDArray[np.float64], good: NDArray[np.bool_], sign: int = 1) -> None:
         """Add a dark frame ``(H, W)`` in the layout's own order, or take it off again (`sign` -1)."""
@@ -51,23 +56,23 @@ class ChannelStatistics:
         self._differences[1, whole] += sign * (first - last) ** 2
         self._sum[whole] += sign * spectrum
         self._power[whole] += sign * (spectrum.real**2 + spectrum.imag**2)
-        self._counts[whole] += sign
+        self.counts[whole] += sign
 
     def merge(self, other: Self) -> None:
         """Add all that `other` has gathered."""
         self._sum += other._sum
         self._power += other._power
         self._differences += other._differences
-        self._counts += other._counts
+        self.counts += other.counts
 
     def power(self) -> NDArray[np.float32]:
         """Return the mean power about the mean frame, ``(192, bins) float32``; 0 with fewer than two frames."""
-        n = self._counts[:, None]
+        n = self.counts[:, None]
         about_mean = self._power - np.abs(self._sum) ** 2 / np.maximum(n, 1)
         return np.where(n > 1, np.maximum(about_mean, 0) / np.maximum(n - 1, 1), 0).astype(np.float32)
 
     def read_noise(self) -> NDArray[np.float32]:
         """Return each channel's rms noise in ADU, ``(192,)``; NaN for those that are not whole in two frames."""
-        n, (total, squares) = self._counts[:, None], self._differences
+        n, (total, squares) = self.counts[:, None], self._differences
         variance = np.mean((squares - total**2 / np.maximum(n, 1)) / np.maximum(n - 1, 1), axis=1) / 2
-        return np.where(self._counts > 1, np.sqrt(np.maximum(variance, 0)), np.nan).astype(np.float32)
+        return np.where(self.counts > 1, np.sqrt(np.maximum(variance, 0)), np.nan).astype(np.float32)

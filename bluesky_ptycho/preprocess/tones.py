@@ -21,25 +21,27 @@ MARGIN = 1.5
 """How much more than its expected leakage is taken out of the spectrum with a line."""
 
 
-def find_tones(power: NDArray[np.float32], n_frames: int, threshold: float, limit: int) -> list[NDArray[np.float64]]:
+def find_tones(
+    power: NDArray[np.float32], n_frames: NDArray[np.int64], threshold: float, limit: int
+) -> list[NDArray[np.float64]]:
     """Return each channel's tones, strongest first: ``(n, 2)`` frequency in periods per sequence, amplitude in ADU.
 
     Parameters
     ----------
     power : ndarray (channels, bins) float32
         Mean power of the dark fluctuations of each channel over the bins of the real transform.
-    n_frames : int
-        Darks that it is the mean of.
+    n_frames : ndarray (channels,) int64
+        Darks that each channel's power is the mean of.
     threshold : float
         Power of a line over the median of its channel.
     limit : int
         Most lines of a channel.
     """
     none = np.empty((0, 2))
-    if n_frames < MIN_DARKS_FOR_TONES or not limit:
+    if not limit:
         return [none] * len(power)
     floor = np.median(power[:, LOWEST_BIN:], axis=1)
-    strong = power[:, LOWEST_BIN:].max(axis=1) > threshold * floor
+    strong = (power[:, LOWEST_BIN:].max(axis=1) > threshold * floor) & (n_frames >= MIN_DARKS_FOR_TONES)
     return [
         _lines_of(spectrum.astype(np.float64), level, threshold, limit) if level > 0 and found else none
         for spectrum, level, found in zip(power, floor, strong, strict=True)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.callbacks import LiveSettings
-from bluesky_ptycho.callbacks.dark_store import DarkStore, darks_of_documents
+from bluesky_ptycho.callbacks.dark_store import DarkStore, RunDarks, darks_of_documents
+from bluesky_ptycho.callbacks.document_keys import Point
 from bluesky_ptycho.callbacks.frame_supply import FrameSupply
 from bluesky_ptycho.callbacks.intake import Intake
 from bluesky_ptycho.errors import MetadataError, SettingsError
@@ -78,6 +79,29 @@ def test_a_stored_dark_that_cannot_be_read_costs_itself_only(rewound):
     Path(path).unlink()
     with pytest.raises(MetadataError, match="does not exist"):
         darks_of_documents(rewound)
+
+
+def test_a_replaced_dark_that_cannot_be_read_any_more_stays_the_only_one_of_its_point():
+    lost = set()
+
+    def read(points):
+        there = [p for p in points if p.row not in lost]
+        return there, DARKS[[p.row for p in there]][:, None]
+
+    darks = RunDarks(small_plan(POSITIONS_M, n_darks=2), read)
+    darks.add([Point(1, 0, None, 0.0), Point(2, 1, None, 0.0)])
+    lost.add(1)
+    darks.add([Point(2, 2, None, 0.0)])
+    (model,) = darks.models()
+    assert model.n == 2
+    np.testing.assert_allclose(model.mean, DARKS[[0, 1]].mean(axis=0), rtol=1e-6)
+    lost.clear()
+    lost.add(3)
+    darks.add([Point(2, 3, None, 0.0)])  # now the new one is lost, for good
+    darks.add([Point(2, 4, None, 0.0)])
+    (model,) = darks.models()
+    assert model.n == 2
+    np.testing.assert_allclose(model.mean, DARKS[[0, 4]].mean(axis=0), rtol=1e-6)
 
 
 def test_the_backend_holds_for_preprocessing_too(monkeypatch):

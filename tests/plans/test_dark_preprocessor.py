@@ -11,6 +11,7 @@ from bluesky.utils import RunEngineInterrupted
 from ophyd import Signal
 
 from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.frames import Acquisition
 from bluesky_ptycho.plans import DarkPreprocessor, ShutterDarks, dark_preprocessor, ptycho_fly_scan, ptycho_scan
 
 from .recording import assert_stored_is_measured
@@ -169,6 +170,46 @@ def test_a_plan_hears_of_darks_that_fail_and_ends_its_run(RE, recorder, fccd):
     recorder.clear()
     with pytest.raises(RuntimeError, match="stuck"):
         RE(bp.count([fccd], 1))
+
+
+def test_a_plan_that_tries_again_after_darks_that_failed_gets_them(RE, recorder, seen, fccd):
+    inner, tries = ShutterDarks(fccd.shutter, n_darks=2), []
+
+    def sticks_once(detector, exposures_s):
+        tries.append(detector)
+        if len(tries) == 1:
+            raise RuntimeError("the shutter is stuck")
+        yield from inner(detector, exposures_s)
+
+    @bpp.stage_decorator([fccd])
+    @bpp.run_decorator()
+    def patient():
+        try:
+            yield from bps.trigger_and_read([fccd])
+        except RuntimeError:
+            yield from bps.trigger_and_read([fccd])
+
+    RE.preprocessors.append(DarkPreprocessor(detector=fccd, dark_plan=sticks_once))
+    RE(patient())
+    assert len(tries) == 2
+    assert recorder.stop["num_events"] == {"dark": 2, "primary": 1}
+    assert frames_by_shutter(recorder, seen, "dark") == [False, False]
+
+
+def test_what_was_prepared_before_the_run_is_prepared_again_after_the_darks(RE, recorder, fccd, install):
+    @bpp.stage_decorator([fccd])
+    def plan():
+        yield from bps.prepare(fccd, Acquisition("survey", 2, (0.005,), None, "mine"), wait=True)
+        yield from bps.open_run()
+        for _ in range(2):
+            yield from bps.trigger_and_read([fccd], name="survey")
+        yield from bps.close_run()
+
+    install()
+    RE(plan())
+    assert recorder.stop["num_events"] == {"dark": 3, "survey": 2}
+    files = [doc["uri"] for doc in recorder.all("stream_resource")]
+    assert sum("survey" in uri for uri in files) == 1 and not any("primary" in uri for uri in files)
 
 
 def test_a_pause_in_the_darks_is_made_good(RE, recorder, seen, fccd):

@@ -159,7 +159,7 @@ def test_a_tone_between_two_bins_is_taken_out_whole():
 
 
 def test_tones_are_found_in_the_darks_with_their_frequencies(tone_dark):
-    found = find_tones(tone_dark.power, tone_dark.n, 6.0, 2)
+    found = find_tones(tone_dark.power, tone_dark.whole, 6.0, 2)
     by_channel = {}
     for channel, frequency, _ in ToneCamera.tones:
         by_channel.setdefault(channel, []).append(frequency)
@@ -171,8 +171,8 @@ def test_tones_are_found_in_the_darks_with_their_frequencies(tone_dark):
         np.testing.assert_allclose(found[index_of(channel)][:, 1], expected, rtol=0.2)
     others = [f for i, f in enumerate(found) if i not in map(index_of, by_channel)]
     assert sum(len(f) for f in others) == 0
-    assert sum(len(f) for f in find_tones(tone_dark.power, 4, 6.0, 2)) == 0  # too few darks to tell
-    assert sum(len(f) for f in find_tones(tone_dark.power, tone_dark.n, 6.0, 0)) == 0
+    assert sum(len(f) for f in find_tones(tone_dark.power, np.full(192, 4), 6.0, 2)) == 0  # too few darks to tell
+    assert sum(len(f) for f in find_tones(tone_dark.power, tone_dark.whole, 6.0, 0)) == 0
 
 
 def test_hann_line_is_the_transform_of_the_window():

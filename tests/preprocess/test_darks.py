@@ -78,16 +78,26 @@ def test_a_first_frame_that_is_empty_does_not_decide_the_gain():
     np.testing.assert_array_equal(accumulator.model(0.1).mean, whole.model(0.1).mean)
 
 
-def test_darks_of_two_gains_are_not_merged():
-    one, other = DarkAccumulator("fccd-assembled"), DarkAccumulator("fccd-assembled")
-    one.add(FRAMES[:0])
-    other.add(FRAMES & 0x1FFF)
-    one.merge(other)
-    assert one.model(0.1).gain == 8
-    other = DarkAccumulator("fccd-assembled")
-    other.add(FRAMES)
-    with pytest.raises(MetadataError, match="gain 1; expected 8"):
-        one.merge(other)
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("split", [False, True])
+def test_the_gain_of_most_darks_counts_whichever_came_first(first, split):
+    few, most = FRAMES[:2] & 0x1FFF, FRAMES[2:]
+    parts = [few, most] if first == 0 else [most, few]
+    gathered = DarkAccumulator("fccd-assembled")
+    for part in parts:
+        if split:
+            other = DarkAccumulator("fccd-assembled")
+            other.add(part)
+            gathered.merge(other)
+        else:
+            gathered.add(part)
+    expected = DarkAccumulator("fccd-assembled")
+    expected.add(most)
+    model = gathered.model(0.1)
+    assert (model.gain, model.n, gathered.n) == (1, len(most), len(FRAMES))
+    np.testing.assert_array_equal(model.mean, expected.model(0.1).mean)
+    gathered.remove(most)
+    assert gathered.model(0.1).gain == 8
 
 
 def test_plain_frames_use_all_bits_and_skip_nan():
@@ -141,9 +151,14 @@ def test_a_channel_that_never_came_hides_no_noisy_one():
 def test_tones_stay_with_their_exposure_where_other_darks_tell_none():
     model = Camera(3).darks(n=5)
     power = np.ones_like(model.power)
-    power[7, 300] = 1e4
+    power[[7, 8], 300] = 1e4
+    whole = model.whole.copy()
+    whole[8] = 4  # too few to tell
     plan = make_plan(exposures_s=(0.1, 0.01))
-    darks = [dataclasses.replace(model, power=None), dataclasses.replace(model, power=power, exposure_s=0.01)]
+    darks = [
+        dataclasses.replace(model, power=None),
+        dataclasses.replace(model, power=power, whole=whole, exposure_s=0.01),
+    ]
     first, second = prepare_darks(darks, make_recipe(plan, PreprocessSettings(preset="nanosurveyor"))).tones
     assert not len(first) and [len(lines) for lines in second].index(1) == 7
 
