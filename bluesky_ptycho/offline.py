@@ -42,6 +42,8 @@ def reconstruct_file(
     progress: bool = True,
     backend: str = "auto",
     show: bool = False,
+    propagation: str | None = None,
+    focus_to_sample_m: float | None = None,
 ) -> dict[str, Any]:
     """Reconstruct the patterns of a CXI file; write ``summary.json``, ``result.cxi``, ``reconstruction.png``.
 
@@ -63,6 +65,8 @@ def reconstruct_file(
         "auto", "numpy" or "cupy".
     show : bool
         Show the picture in a window at the end, until it is closed.
+    propagation, focus_to_sample_m
+        Go before what the file says, as in :func:`~bluesky_ptycho.io.cxi.read_cxi`.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def reconstruct_file(
         raise SettingsError(f"iterations is {iterations}; expected at least 1")
     if show:
         check_windows()
-    data = read_cxi(path)
+    data = read_cxi(path, propagation=propagation, focus_to_sample_m=focus_to_sample_m)
     make_directory(output)
     settings = settings.replace(tail_passes=min(settings.tail_passes, iterations))
     plan = ScanPlan.from_positions(
@@ -143,6 +147,8 @@ def _write(output: Path, snapshot: Snapshot, stxm: np.ndarray, data: CxiData) ->
         residual=snapshot.residual,
         frc_resolution_m=None if snapshot.frc is None else snapshot.frc["half_bit_m"],
         frames_lost=len(data.photons) - len(snapshot.seq_nums),
+        propagation=data.geometry.propagation,
+        focus_to_sample_m=data.geometry.focus_to_sample_m,
     )
     result, picture, figures = OUTPUT_FILES
     write_result_cxi(output / result, snapshot, sample_name=data.title, versions=software_versions(), stxm=stxm)

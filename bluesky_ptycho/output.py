@@ -73,6 +73,8 @@ def write_output(
         object_nrmse=object_nrmse,
         frc_resolution_m=None if frc is None else frc["half_bit_m"],
         frames_lost=update.progress.taken - update.progress.used - update.progress.rejected,
+        propagation=None if snapshot is None else snapshot.geometry.propagation,
+        focus_to_sample_m=None if snapshot is None else snapshot.geometry.focus_to_sample_m,
     )
     names = [*written, "summary.json"]
     if snapshot is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_output, positive_whole
+from .arguments import LineParser, add_output, positive, positive_whole
 
 # Named here, for help that is there at once: the tables themselves load numba.
 ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")  # the solver's default first
 NOISES = ("gaussian", "poisson")
 BACKENDS = ("auto", "numpy", "cupy")
+PROPAGATIONS = ("far", "near")
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -55,6 +56,20 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="gaussian noise of the amplitudes, or poisson noise of the photons (default: %(default)s)",
     )
     add(
+        "--propagation",
+        choices=PROPAGATIONS,
+        metavar="NAME",
+        help="far, or near for patterns that are Fresnel images of the sample (default: the file's attribute "
+        '"propagation", else far)',
+    )
+    add(
+        "--focus-to-sample",
+        type=positive,
+        metavar="M",
+        help="distance in m from the beam's focus to the sample, for the near field in a diverging beam (default: the "
+        'file\'s attribute "focus_to_sample_m", else a parallel beam)',
+    )
+    add(
         "--backend",
         choices=BACKENDS,
         default=BACKENDS[0],
@@ -89,5 +104,7 @@ def run(options: argparse.Namespace) -> int:
         output=options.output,
         backend=options.backend,
         show=options.figure,
+        propagation=options.propagation,
+        focus_to_sample_m=options.focus_to_sample,
     )
     return 0

@@ -34,6 +34,9 @@ class Summary:
         Half pitch in m at the 1/2-bit crossing of the FRC of two half data sets.
     frames_lost : int or None
         Scan points measured that neither reached the solver nor were rejected for a reason.
+    propagation : {"far", "near"} or None
+    focus_to_sample_m : float or None
+        As in :class:`~bluesky_ptycho.geometry.Geometry`.
     """
 
     raw_uid: str | None = None
@@ -46,6 +49,8 @@ class Summary:
     object_nrmse: float | None = None
     frc_resolution_m: float | None = None
     frames_lost: int | None = None
+    propagation: str | None = None
+    focus_to_sample_m: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all keys; numbers that are not finite become None, which JSON can hold."""

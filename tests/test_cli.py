@@ -63,6 +63,8 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
     assert "schedule is 'mpie,ml:3'; expected NAME:PASSES" in error_line(
         capsys, "reconstruct", file, "--schedule", "mpie,ml:3"
     )
+    focus = error_line(capsys, "reconstruct", file, "--focus-to-sample", "0.01")
+    assert "focus_to_sample_m is 0.01; expected None for the far field" in focus
     assert "has no setting 'speed'" in error_line(capsys, "reconstruct", file, "--set", "speed=3")
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
     assert error_line(capsys, "reconstruct", file, "--modes", "100000000").startswith("not enough memory")
@@ -87,6 +89,11 @@ WHOLE = "expected a whole number, 1 or more"
         (["demo", "--shape", "0", "5"], f"argument --shape: value is '0'; {WHOLE}"),
         (["demo", "--trajectory", "zigzag"], "argument --trajectory: invalid choice: 'zigzag' (choose from "),
         (["reconstruct", "a.cxi", "--modes", "0"], f"argument --modes: value is '0'; {WHOLE}"),
+        (["reconstruct", "a.cxi", "--propagation", "mid"], "argument --propagation: invalid choice: 'mid'"),
+        (
+            ["reconstruct", "a.cxi", "--focus-to-sample", "0"],
+            "argument --focus-to-sample: value is '0'; expected a pos",
+        ),
         (["reconstruct", "a.cxi", "--iterations", "1.5"], f"argument --iterations: value is '1.5'; {WHOLE}"),
         (["reconstruct", "a.cxi", "--noise", "pink"], "argument --noise: invalid choice: 'pink' (choose from "),
         (

@@ -69,6 +69,17 @@ def test_a_known_object_is_recovered(measured, tmp_path, capsys):
     assert "R 0." in out.err
 
 
+def test_near_field_goes_from_the_arguments_to_the_result(measured, tmp_path):
+    summary = reconstruct_file(
+        measured.path, iterations=1, settings=QUICK, output=tmp_path, progress=False,
+        propagation="near", focus_to_sample_m=0.002,
+    )  # fmt: skip
+    assert (summary["propagation"], summary["focus_to_sample_m"]) == ("near", 0.002)
+    found = read_result_cxi(tmp_path / "result.cxi")
+    assert (found.geometry.propagation, found.geometry.focus_to_sample_m) == ("near", 0.002)
+    assert found.canvas.pixel_m == found.geometry.object_pixel_m
+
+
 def test_fewer_passes_than_the_tail(measured, tmp_path, capsys):
     summary = reconstruct_file(measured.path, iterations=2, settings=QUICK, output=tmp_path, progress=False)
     assert summary["iterations"] == 2

@@ -18,6 +18,8 @@ KEYS = [
     "object_nrmse",
     "frc_resolution_m",
     "frames_lost",
+    "propagation",
+    "focus_to_sample_m",
 ]
 
 
