@@ -167,7 +167,7 @@ class CupyBackend(Backend):
     ) -> list[Callable[..., None]]:
         """Compile with NVRTC; cupy keeps the machine code on disk for the next process."""
         fused = "true" if fused_multiply_add else "false"
-        module = self.xp.RawModule(code=source, options=("--std=c++17", f"--fmad={fused}"))
+        module = self.xp.RawModule(code=source, options=(f"--fmad={fused}",))
         return [module.get_function(name) for name in names]
 
 

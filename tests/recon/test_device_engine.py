@@ -215,6 +215,21 @@ def test_project(backend, modes, detection):
         same([state.backend.to_host(state.excess) for state in both.states], rtol=1e-4)
 
 
+@pytest.mark.parametrize("poisson", [False, True])
+def test_where_the_waves_are_nothing_they_stay_so(backend, poisson):
+    state, engine = make_state(backend), DeviceEngine(backend)
+    state.object = state.object * 0
+    state.detection.poisson = poisson
+    seen = []
+
+    def visit(lane, slots):
+        waves = lane.project(state, slots, lane.exit_waves(state, slots, lane.probes(state, slots)))
+        seen.append(backend.to_host(waves))
+
+    assert np.isfinite(float(engine.run(state, state.frames.slots(), visit)))
+    assert not seen[0].any()
+
+
 def gradients(lane, state, slots):
     probes = lane.probes(state, slots)
     waves = lane.project(state, slots, lane.exit_waves(state, slots, probes))
