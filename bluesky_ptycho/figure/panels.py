@@ -98,8 +98,9 @@ def draw_probe(axes: Axes, snapshot: Snapshot) -> None:
 
 
 def draw_pupil(axes: Axes, snapshot: Snapshot) -> None:
-    """Draw the probe as the detector would see it without a sample (amplitude)."""
-    _name(axes, "Probe at the detector")
+    """Draw the amplitude of the probe's spectrum, which a far-field detector would see without a sample."""
+    near = snapshot.geometry.propagation == "near"
+    _name(axes, "Spectrum of the probe" if near else "Probe at the detector")
     pupil = np.sqrt(np.sum(np.abs(np.fft.fftshift(np.fft.fft2(snapshot.probe), axes=(1, 2))) ** 2, axis=0))
     if not pupil.max() > 0:
         _absent(axes, "no probe yet")
