@@ -7,6 +7,7 @@ from bluesky_ptycho.errors import MetadataError, NotFoundError
 from bluesky_ptycho.frames import Batch
 from bluesky_ptycho.recon import IncrementalSolver, SolverSettings
 from bluesky_ptycho.registry import algorithms
+from bluesky_ptycho.scan_plan import ScanPlan
 
 from .backends import BACKENDS, StrictBackend, UnfusedBackend
 from .small_problem import GEOMETRY, PIXEL_M, SIZE, make_problem
@@ -47,6 +48,40 @@ def test_known_object_is_found_from_a_wrong_probe(clean, algorithm):
     assert clean.error(solver) > 0.2
     solver.step(100)
     assert clean.error(solver) < BOUNDS[algorithm]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_hot_pixels_in_the_mask_do_no_harm(clean, algorithm):
+    batch, rng = clean.batch(), np.random.default_rng(2)
+    mask = rng.random((SIZE, SIZE)) > 0.01
+    hot = np.where(mask, batch.amplitude, np.float32(3000)).astype(np.float32)
+    solvers = [clean.solver(algorithm=algorithm) for _ in "ab"]
+    solvers[0].add(batch)
+    solvers[1].add(Batch(batch.seq_nums, batch.positions_m, hot, mask))
+    for solver in solvers:
+        solver.step(60)
+    assert clean.error(solvers[1]) < 1.5 * clean.error(solvers[0]) + 0.02
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_global_phase_of_the_probe_and_a_shift_of_the_stage_change_nothing(noisy, algorithm):
+    """Where the stage's origin lies, and the phase of the first probe, are nothing that patterns tell of."""
+    far = np.array([3.25e-5, -1.5e-5])
+    snapshots = []
+    for phase, shift in ((1.0, 0.0), (np.exp(2.1j), far)):
+        batch = noisy.batch()
+        plan = ScanPlan.from_positions(noisy.positions_m + shift, energy_ev=800.0, distance_m=0.1)
+        settings = SolverSettings(algorithm=algorithm, probe_start=1)
+        solver = IncrementalSolver(plan, GEOMETRY, settings, "numpy", probe=noisy.probe * phase)
+        solver.add(Batch(batch.seq_nums, batch.positions_m + shift, batch.amplitude, batch.mask))
+        solver.step(4)
+        snapshots.append(solver.snapshot(exact_residual=True))
+    a, b = snapshots
+    assert b.residual == pytest.approx(a.residual, rel=2e-3)
+    lit = a.coverage > 0.1 * a.coverage.max()
+    assert a.object.shape == b.object.shape
+    # Subpixel parts of the positions differ in their last digits.
+    assert np.abs(a.object[lit] - b.object[lit]).max() < 0.02
 
 
 def assert_alike(a, b):
@@ -233,6 +268,57 @@ def test_half_sets_share_no_noise(noisy):
     assert frc is not None
     upper = frc["correlation"][len(frc["correlation"]) // 2 :]
     assert abs(np.mean(upper)) < 0.2
+
+
+def test_uncertainty_is_the_statistical_error():
+    claimed = []
+    for photons in (2e5, 2e4):
+        problem = make_problem(photons=photons)
+        solver = problem.solver(frc_passes=60)
+        solver.add(problem.batch())
+        solver.step(60)
+        assert solver.snapshot().uncertainty is None
+        snapshot = solver.snapshot(frc=True)
+        box = snapshot.canvas.scanned_box(snapshot.positions_m)
+        size = np.sqrt(np.mean(np.abs(snapshot.object[box]) ** 2))
+        claimed.append(np.sqrt(np.mean(snapshot.uncertainty[box] ** 2)) / size)
+        # What both halves have wrong alike is not in it.
+        assert 0.3 * problem.error(solver) < claimed[-1] < 1.5 * problem.error(solver)
+        outside = np.ones(snapshot.object.shape, bool)
+        outside[box] = False
+        assert np.isnan(snapshot.uncertainty[outside]).all()
+    assert claimed[1] / claimed[0] == pytest.approx(10**0.5, rel=0.35)
+
+
+def test_what_is_newly_lit_continues_what_is_known(clean):
+    """An object of constant transmission 0.5 goes on as such where frames light it for the first time."""
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    probe = np.exp(-(x**2 + y**2) / 40.0) * 300
+    amplitude = 0.5 * np.abs(np.fft.fftshift(np.fft.fft2(probe, norm="ortho")))
+    columns = np.arange(0, 60, 4)
+    corners = np.array([(r, c) for c in columns for r in (0, 4, 8)])
+    positions = (corners + SIZE // 2) * PIXEL_M
+    plan = ScanPlan.from_positions(positions, energy_ev=800.0, distance_m=0.1)
+    mask = np.ones((SIZE, SIZE), bool)
+
+    def frames(which):
+        n = len(which)
+        return Batch(which, positions[which], np.broadcast_to(amplitude, (n, SIZE, SIZE)).astype(np.float32), mask)
+
+    solver = IncrementalSolver(plan, GEOMETRY, SolverSettings(probe_start=0), "numpy", probe=probe)
+    half = len(positions) // 2
+    solver.add(frames(np.arange(half)))
+    solver.step(20)
+    known = solver.snapshot()
+    level = np.median(np.abs(known.object[known.coverage > 0.3 * known.coverage.max()]))
+    solver.add(frames(np.arange(half, len(positions))))
+    fill = solver._fresh.fill
+    fill(solver._state, solver._state.frames.slots(lit=True))
+    image = solver.snapshot()
+    new = (image.coverage > 0.3 * image.coverage.max()) & (known.coverage < 1e-3 * known.coverage.max())
+    assert new.sum() > 100
+    assert np.abs(known.object[new]) == pytest.approx(1.0, abs=0.05)  # it was the start's
+    assert np.median(np.abs(image.object[new])) == pytest.approx(level, rel=0.1)
 
 
 def test_state_and_snapshot_are_single_precision_and_apart(noisy):
