@@ -7,7 +7,7 @@ spikes are the tones known from the darks at their exact frequencies, and rows w
 from the estimate itself, so that they do not pull it towards 0.
 
 Dim light has samples below any threshold, and those are no background: they would take up to a twentieth of a
-photon off it. Where more than a few samples of a row and channel are above, only its overscan tells.
+photon off it. Where more than a few image samples of a row and channel are above, only its overscan tells.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .steps import dilate3x3
 N_PASSES = 3
 """Rounds of the drift: each takes for background what is within the threshold of the round before."""
 MOST_LIT = 2
-"""Samples of a row and channel above the threshold that noise explains; with more there is light on it."""
+"""Image samples of a row and channel above the threshold that noise explains; with more there is light on it."""
 LOUD_SHARE = 0.25
 """Amplitude of a channel's tones, over the background limit, from which they are removed in two rounds."""
 MIN_SHARE = 0.05
@@ -97,10 +97,10 @@ def tone_rounds(tones: NDArray[np.float64], limit: float) -> list[tuple[float, f
 
 def background_means(sequences: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
     """Return the mean ``(…, rows, channels)`` of each row's background samples; 0 where there are none."""
+    overscan = np.isin(np.arange(N_SLOTS), OVERSCAN_SLOTS)
     with np.errstate(invalid="ignore"):
         usable = np.abs(sequences) < limit
-        lit = (sequences >= limit).sum(axis=-1) > MOST_LIT
-    overscan = np.isin(np.arange(N_SLOTS), OVERSCAN_SLOTS)
+        lit = ((sequences >= limit) & ~overscan).sum(axis=-1) > MOST_LIT
     usable &= overscan | ~lit[..., None]
     totals = np.where(usable, sequences, np.float32(0)).sum(axis=-1)
     return np.asarray(totals / np.maximum(usable.sum(axis=-1), 1), dtype=np.float32)

@@ -115,27 +115,35 @@ def _solve(s: Any) -> Any:
 
 
 @_jit
-def average_background(values: Any, state: Any, limit: Any, most_lit: int, means: Any) -> None:
-    """Write the mean of each row's and group's samples below `limit`, ``(rows, groups)``; 0 where there are none.
+def average_background(values: Any, level: Any, state: Any, limit: Any, most_lit: Any, means: Any) -> None:
+    """Subtract `level` and write the mean of each row's and group's samples below `limit`; 0 where there are none.
 
-    Where more than `most_lit` samples are above it, only the overscan counts.
+    Where more than `most_lit` image samples are above it, only the overscan counts. `level` and `means` are
+    ``(rows, groups)``.
     """
+    none, one = np.float32(0), np.float32(1)
     for y in range(len(values)):
-        line, flags = values[y], state[y]
+        line, flags, base = values[y], state[y], level[y]
         for g in range(_GROUPS):
-            total, n, lit = np.float32(0), np.float32(0), 0
-            for x in range(g * N_SLOTS, (g + 1) * N_SLOTS):
-                kept = np.float32((flags[x] == 0) & (abs(line[x]) < limit))
-                total += line[x] if kept else np.float32(0)
+            total, n, lit = none, none, none
+            for slot in range(_FIRST + 1, _LAST):
+                x = g * N_SLOTS + slot
+                value = line[x] - base[g]
+                line[x] = value
+                good = one if flags[x] == 0 else none
+                kept = good if abs(value) < limit else none
+                lit += good if value >= limit else none
+                total += value if kept > none else none
                 n += kept
-                lit += (flags[x] == 0) & (line[x] >= limit)
-            if lit > most_lit:
-                total, n = np.float32(0), np.float32(0)
-                for x in (g * N_SLOTS + _FIRST, g * N_SLOTS + _LAST):
-                    if (flags[x] == 0) & (abs(line[x]) < limit):
-                        total += line[x]
-                        n += np.float32(1)
-            means[y, g] = total / max(n, np.float32(1))
+            dark = none if lit > most_lit else one
+            total, n = dark * total, dark * n
+            for x in (g * N_SLOTS + _FIRST, g * N_SLOTS + _LAST):
+                value = line[x] - base[g]
+                line[x] = value
+                kept = one if (flags[x] == 0) & (abs(value) < limit) else none
+                total += value if kept > none else none
+                n += kept
+            means[y, g] = total / max(n, one)
 
 
 @_jit

@@ -148,14 +148,14 @@ class StagedChain:
             )  # fmt: skip
         if self._direct:
             return
-        channel_kernels.subtract_rows(values, buffers.level)
+        limit = np.float32(self._recipe.background_limit)
+        level = buffers.level
+        for _ in range(N_PASSES if self._background and settings.drift_terms else 0):
+            channel_kernels.average_background(values, level, state, limit, np.float32(MOST_LIT), buffers.means)
+            level = drift_of(buffers.means.reshape(2, -1, GROUPS), settings.drift_terms).reshape(-1, GROUPS)
+        channel_kernels.subtract_rows(values, level)
         if not self._background:
             return
-        limit = np.float32(self._recipe.background_limit)
-        for _ in range(N_PASSES if settings.drift_terms else 0):
-            channel_kernels.average_background(values, state, limit, MOST_LIT, buffers.means)
-            drift = drift_of(buffers.means.reshape(2, -1, GROUPS), settings.drift_terms)
-            channel_kernels.subtract_rows(values, drift.reshape(-1, GROUPS))
         n_rows = len(values) // 2
         for half, group, reach, cosine, sine in tones:
             rows = slice(half * n_rows, (half + 1) * n_rows)
