@@ -9,17 +9,7 @@ import pytest
 from bluesky_ptycho.errors import MetadataError
 from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline
 
-from .camera import ADU_PER_PHOTON, Camera, make_plan
-
-
-@pytest.fixture(scope="module")
-def camera():
-    return Camera(seed=4, drift=2.0)
-
-
-@pytest.fixture(scope="module")
-def dark(camera):
-    return camera.darks(6)
+from .camera import ADU_PER_PHOTON, make_plan
 
 
 @pytest.fixture(scope="module")

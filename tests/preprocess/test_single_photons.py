@@ -107,12 +107,18 @@ def test_read_noise_comes_from_the_darks_without_drift_and_pattern():
     assert np.isnan(camera.darks(1).read_noise).all()
 
 
-def test_a_dim_image_comes_out_with_its_photons():
+@pytest.fixture(scope="module")
+def steady():
+    """A camera without drift, and its darks."""
     camera = Camera(seed=12)
+    return camera, camera.darks(25)
+
+
+def test_a_dim_image_comes_out_with_its_photons(steady):
+    camera, dark = steady
     image = np.full((960, 960), 0.05)
     image[:, 480:] = 0.4
     frames = np.stack([camera.frame(image) for _ in range(3)])[:, None]
-    dark = camera.darks(25)
     view = solver_view(image) / 16
     own = make_pipeline(make_plan())(frames, (dark,)).photons / 16
     for level in (0.05, 0.4):
@@ -120,13 +126,12 @@ def test_a_dim_image_comes_out_with_its_photons():
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_repeats_of_a_dim_image_keep_its_photons(fused):
+def test_repeats_of_a_dim_image_keep_its_photons(steady, fused):
     """In the mean of three repeats a photon is a third: it is the sum that single ones are counted in."""
-    camera = Camera(seed=13)
+    camera, dark = steady
     image = np.full((960, 960), 0.02)
     image[:, 480:] = 0.3
     frames = np.stack([camera.frame(image) for _ in range(3)])[None]
-    dark = camera.darks(25)
     view = solver_view(image) / 16
     settings = PreprocessSettings(fused=fused)
     own = make_pipeline(make_plan(exposures_s=(0.1, 0.1, 0.1)), settings)(frames, (dark,) * 3).photons / 16

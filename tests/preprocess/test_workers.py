@@ -10,19 +10,9 @@ import pytest
 from bluesky_ptycho.errors import MetadataError, SettingsError
 from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline, workers
 
-from .camera import Camera, make_plan
+from .camera import make_plan
 
 SETTINGS = {name: PreprocessSettings(preset=name, threads=2) for name in ("cosmic", "nanosurveyor")}
-
-
-@pytest.fixture(scope="module")
-def camera():
-    return Camera(seed=4, drift=2.0)
-
-
-@pytest.fixture(scope="module")
-def dark(camera):
-    return camera.darks(6)
 
 
 @pytest.fixture(scope="module")
