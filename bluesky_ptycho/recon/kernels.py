@@ -144,46 +144,57 @@ def project_model(
 
     `weights` and `background` (ny, nx) float32 may be empty, (0, 0). The photons of `background` are those of
     a frame of gain 1, `brightness` is one over the gain squared. `reference.excess` is added to `excess` (2, ny, nx)
-    unless that is empty; `found` (2,) becomes overlap and power.
+    unless that is empty; `found` (2,) becomes overlap and power; `row` (2 nx,) float32 is scratch.
     """
     modes, ny, nx = far.shape
     zero, one, tiny = np.float32(0), np.float32(1), np.float32(1e-9)
-    half, quarter = np.float32(0.5), np.float32(0.25)
+    half, quarter, floor = np.float32(0.5), np.float32(0.25), np.float32(0.01)
     size, normal, way_back, share = np.float32(unit), np.float32(scale), np.float32(back), np.float32(strength)
     dim = np.float32(brightness)
     total, overlaps, powers = 0.0, 0.0, 0.0
+    intensity, weight = row[:nx], row[nx : 2 * nx]
+    # What is asked for once a row, in loops of its own, leaves the loops over pixels free to run on vectors.
     for y in range(ny):
-        intensity_of(far, y, row)
+        intensity_of(far, y, intensity)
+        for x in range(nx):
+            intensity[x] *= normal * normal
+            weight[x] = one if counts[y, x] != 65535 else zero
+        if weights.shape[0]:
+            for x in range(nx):
+                weight[x] *= weights[y, x]
+        if background.shape[0]:
+            for x in range(nx):
+                intensity[x] += background[y, x] * dim
+        if excess.shape[0]:
+            for x in range(nx):
+                wanted, inverse = np.float32(counts[y, x]) * size, one / max(intensity[x], quarter)
+                by_photons = half * (wanted * wanted - intensity[x]) * inverse
+                by_moduli = wanted / (np.sqrt(intensity[x]) + tiny) - one
+                excess[0, y, x] += weight[x] * dim * (by_photons if poisson else by_moduli)
+                excess[1, y, x] += weight[x] * dim * dim * half * inverse
         error, overlap, power = zero, zero, zero
         for x in range(nx):
-            intensity = row[x] * normal * normal
-            if background.shape[0]:
-                intensity += background[y, x] * dim
-            modulus = np.sqrt(intensity)
-            wanted = np.float32(counts[y, x]) * size
-            weight = one if counts[y, x] != 65535 else zero
-            if weights.shape[0]:
-                weight *= weights[y, x]
-            ratio = wanted / (modulus + tiny)
-            if poisson:
-                wish = one + half * (wanted * wanted - intensity) / (intensity + np.float32(0.01))
-                ratio = min(wish, max(one, ratio + ratio))
-            if excess.shape[0]:
-                inverse = one / max(intensity, quarter)
-                by_photons = half * (wanted * wanted - intensity) * inverse
-                excess[0, y, x] += weight * dim * (by_photons if poisson else wanted / (modulus + tiny) - one)
-                excess[1, y, x] += weight * dim * dim * half * inverse
+            modulus, wanted = np.sqrt(intensity[x]), np.float32(counts[y, x]) * size
             difference = wanted - modulus
-            error += weight * difference * difference
-            overlap += weight * wanted * modulus
-            power += weight * intensity
-            row[x] = (one + share * weight * (ratio - one)) * way_back
+            error += weight[x] * difference * difference
+            overlap += weight[x] * wanted * modulus
+            power += weight[x] * intensity[x]
         total += float(error)
         overlaps += float(overlap)
         powers += float(power)
+        if poisson:
+            for x in range(nx):
+                wanted = np.float32(counts[y, x]) * size
+                most = max(one, (wanted + wanted) / (np.sqrt(intensity[x]) + tiny))
+                wish = one + half * (wanted * wanted - intensity[x]) / (intensity[x] + floor)
+                intensity[x] = (one + share * weight[x] * (min(wish, most) - one)) * way_back
+        else:
+            for x in range(nx):
+                ratio = np.float32(counts[y, x]) * size / (np.sqrt(intensity[x]) + tiny)
+                intensity[x] = (one + share * weight[x] * (ratio - one)) * way_back
         for m in range(modes):
             for x in range(nx):
-                far[m, y, x] *= row[x]
+                far[m, y, x] *= intensity[x]
     found[0], found[1] = overlaps, powers
     return total
 
