@@ -141,6 +141,8 @@ class Snapshot:
         Standard deviation of the object from its two half data sets; NaN where it was not measured.
     converged : bool
         Whether the residual has stopped falling, within the settings' tolerance.
+    slices : ndarray (n, rows, cols) complex64 or None
+        Slices of a thick object in the order of the beam, whose product `object` is; None for one slice.
     """
 
     object: NDArray[np.complex64]
@@ -162,6 +164,7 @@ class Snapshot:
     variation: NDArray[np.complex64] | None = None
     uncertainty: NDArray[np.float32] | None = None
     converged: bool = False
+    slices: NDArray[np.complex64] | None = None
 
     @property
     def frc_limit_m(self) -> float | None:

@@ -147,21 +147,19 @@ def read_result_cxi(path: Path | str) -> Snapshot:
     """
     with hdf5.open_for_reading(Path(path)) as file:
         image = hdf5.array(hdf5.dataset(file, f"{_IMAGE}/data"), "c", (None, None), np.complex64)
-        modes: list[NDArray[np.complex64]] = []
-        while (mode := hdf5.find_dataset(file, f"{SOURCE}/modes/mode_{len(modes) + 1}")) is not None:
-            modes.append(hdf5.array(mode, "c", (None, None), np.complex64))
-        if not modes or any(mode.shape != modes[0].shape for mode in modes):
-            raise MetadataError(f"{path} has no {SOURCE}/modes/mode_1, or modes of unequal shapes")
+        probe = _read_numbered(file, f"{SOURCE}/modes/mode_")
+        if probe is None:
+            raise MetadataError(f"{path} has no {SOURCE}/modes/mode_1")
         origin, pixel = (
             hdf5.array(hdf5.dataset(file, f"{_IMAGE}/{name}"), "f", (2,), np.float64)
             for name in ("canvas_origin", "pixel_size")
         )
-        shape = (modes[0].shape[0], modes[0].shape[1])
+        shape = (probe.shape[1], probe.shape[2])
         seq_nums = hdf5.dataset(file, f"{_PROCESS}/seq_nums")
         residuals = hdf5.dataset(file, f"{_PROCESS}/residuals")
         return Snapshot(
             object=image,
-            probe=np.stack(modes),
+            probe=probe,
             canvas=Canvas((image.shape[0], image.shape[1]), _pair(origin), _pair(pixel), shape),
             geometry=read_geometry(file, shape),
             coverage=hdf5.array(hdf5.dataset(file, f"{_IMAGE}/coverage"), "f", image.shape, np.float32),
@@ -172,6 +170,7 @@ def read_result_cxi(path: Path | str) -> Snapshot:
             iteration=int(hdf5.dataset(file, f"{_PROCESS}/iterations")[()]),
             frc=_read_frc(file),
             settings=_read_json(file, f"{_PROCESS}/settings"),
+            slices=_read_numbered(file, f"{_IMAGE}/slices/slice_"),
         )
 
 
@@ -236,6 +235,8 @@ def _write_image(file: h5py.File, snapshot: Snapshot, stxm: NDArray[np.float32] 
     image["data_type"] = text("object transmission")
     image["data_space"] = text("real")
     image["coverage"] = snapshot.coverage.astype(np.float32)
+    for index, layer in enumerate(() if snapshot.slices is None else snapshot.slices, start=1):
+        image[f"slices/slice_{index}"] = layer.astype(np.complex64)
     if stxm is not None:
         image["stxm"] = stxm.astype(np.float32)
     image["canvas_origin"] = np.array(canvas.origin_m)
@@ -266,6 +267,16 @@ def _read_frc(file: h5py.File) -> dict[str, Any] | None:
         return None
     found = {name: hdf5.dataset(file, f"{_PROCESS}/frc/{name}") for name in group}
     return {name: d[()] if d.ndim else float(d[()]) for name, d in found.items()}
+
+
+def _read_numbered(file: h5py.File, name: str) -> NDArray[np.complex64] | None:
+    """Return the complex images `name`1, `name`2, … in one array; None where there is none."""
+    images: list[NDArray[np.complex64]] = []
+    while (found := hdf5.find_dataset(file, f"{name}{len(images) + 1}")) is not None:
+        images.append(hdf5.array(found, "c", (None, None), np.complex64))
+    if any(image.shape != images[0].shape for image in images):
+        raise MetadataError(f"{file.filename}: {name}1 and others have unequal shapes")
+    return np.stack(images) if images else None
 
 
 def _read_json(file: h5py.File, name: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class ArrayEngine:
         return reference.shift_probe(self.backend.xp, each, taps, adjoint=adjoint)
 
     def _windows(self, state: ReconState, slots: Slots, image: Any = None, offset: tuple[int, int] = (0, 0)) -> Any:
-        most = np.asarray(state.object.shape) - np.asarray(state.probe.shape[-2:])
+        most = np.asarray(state.object.shape[-2:]) - np.asarray(state.probe.shape[-2:])
         corners = np.clip(state.frames.corners[slots] + np.asarray(offset), 0, most)
         return self.backend.gather(state.object if image is None else image, corners, state.probe.shape[-2:])
 
@@ -152,13 +152,17 @@ class ArrayEngine:
             change = waves - reference.exit_waves(probes, windows)
             sums_of_shifts = reference.shift_sums(xp, probes, self._slopes(state, slots), change)
             frames.shift_sums[slots] = self.backend.to_host(sums_of_shifts)
-        q = self._shifted(state, slots, q, adjoint=True)
-        if state.tracks_variation and state.variation is not None:
-            state.variation.note(self.backend, slots, q[:, 0, ...], t)
         self.backend.scatter_add(sums.gradient, frames.corners[slots], g)
         self.backend.scatter_add(sums.illumination, frames.corners[slots], w)
-        sums.probe += xp.sum(q, axis=0)
-        sums.transmission += xp.sum(t, axis=0)
+        self._accumulate_probe(state, slots, q, t)
+
+    def _accumulate_probe(self, state: ReconState, slots: Slots, gradients: Any, transmission: Any) -> None:
+        xp, sums = self.backend.xp, self._ensure(state)
+        own = self._shifted(state, slots, gradients, adjoint=True)
+        if state.tracks_variation and state.variation is not None:
+            state.variation.note(self.backend, slots, own[:, 0, ...], transmission)
+        sums.probe += xp.sum(own, axis=0)
+        sums.transmission += xp.sum(transmission, axis=0)
 
     def _slopes(self, state: ReconState, slots: Slots) -> tuple[Any, Any]:
         down, up, left, right = (
@@ -187,19 +191,23 @@ class ArrayEngine:
         each = self.backend.xp.broadcast_to(found.probe[None, ...], (len(slots), *found.probe.shape))
         return self._shifted(state, slots, each)
 
+    def _along_object(self, state: ReconState, slots: Slots, probes: Any, found: Directions) -> Any:
+        return reference.exit_waves(probes, self._windows(state, slots, found.object))
+
+    def _along_probe(self, state: ReconState, slots: Slots, found: Directions) -> Any:
+        return self.exit_waves(state, slots, self._changes(state, slots, found))
+
     def couple(self, state: ReconState, slots: Slots, probes: Any, found: Directions) -> None:
         """Add the product of the two directions' effects."""
         xp = self.backend.xp
-        a = reference.exit_waves(probes, self._windows(state, slots, found.object))
-        b = reference.exit_waves(self._changes(state, slots, found), self._windows(state, slots))
+        a, b = self._along_object(state, slots, probes, found), self._along_probe(state, slots, found)
         self.total = self.total + xp.sum(xp.real(a) * xp.real(b) + xp.imag(a) * xp.imag(b))
 
     def bend(self, state: ReconState, slots: Slots, probes: Any, found: Directions) -> None:
         """Add the curvature along both directions."""
-        windows, detection = self._windows(state, slots), state.detection
-        change = reference.exit_waves(probes, self._windows(state, slots, found.object))
-        change = change + reference.exit_waves(self._changes(state, slots, found), windows)
-        far, far_change = (self._to_detector(state, slots, w) for w in (reference.exit_waves(probes, windows), change))
+        detection, waves = state.detection, self.exit_waves(state, slots, probes)
+        change = self._along_object(state, slots, probes, found) + self._along_probe(state, slots, found)
+        far, far_change = (self._to_detector(state, slots, w) for w in (waves, change))
         self.total = self.total + reference.curvature(
             self.backend.xp, far, far_change, state.frames.amplitude_of(slots),
             scale=detection.scales(far.shape[-1] * far.shape[-2])[0], poisson=detection.poisson,

@@ -57,7 +57,7 @@ class Constraints:
 
 
 def denoise_tv(xp: Any, image: Any, weight: float) -> Any:
-    """Return the total-variation denoised complex `image` ``(rows, cols)``.
+    """Return the total-variation denoised complex `image` ``(rows, cols)``, or each of many.
 
     The minimum of |u - image|² / 2 + weight * TV(u), with the isotropic total variation of complex differences, by
     Chambolle's fixed-point iteration (J. Math. Imaging Vis. 20, 89 (2004), eq. 9).
@@ -73,16 +73,16 @@ def denoise_tv(xp: Any, image: Any, weight: float) -> Any:
 
 def _gradient(xp: Any, image: Any) -> list[Any]:
     found = [xp.zeros_like(image) for _ in "yx"]
-    found[0][:-1, :] = image[1:, :] - image[:-1, :]
-    found[1][:, :-1] = image[:, 1:] - image[:, :-1]
+    found[0][..., :-1, :] = image[..., 1:, :] - image[..., :-1, :]
+    found[1][..., :-1] = image[..., 1:] - image[..., :-1]
     return found
 
 
 def _divergence(xp: Any, field: list[Any]) -> Any:
     """Return minus the adjoint of `_gradient`; the last row and column of `field` are 0."""
     out = field[0] + field[1]
-    out[1:, :] -= field[0][:-1, :]
-    out[:, 1:] -= field[1][:, :-1]
+    out[..., 1:, :] -= field[0][..., :-1, :]
+    out[..., 1:] -= field[1][..., :-1]
     return out
 
 

@@ -123,8 +123,12 @@ Algorithm = Callable[[ReconState, Engine, Slots, Any], float]
 """What the registry of algorithms holds; see :mod:`bluesky_ptycho.recon.algorithms`."""
 
 
-def make_engine(backend: Backend) -> Engine:
-    """Return the fastest engine for `backend`."""
+def make_engine(backend: Backend, between: Any = None) -> Engine:
+    """Return the fastest engine for `backend`; `between` is what :class:`multislice.MultisliceEngine` takes."""
+    if between is not None:
+        from .multislice import MultisliceEngine
+
+        return MultisliceEngine(backend, between)
     if backend.cuda:
         from .device_engine import DeviceEngine
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,7 +45,8 @@ class FreshRegions:
             floor = LIT * float(self._light.max())
             fresh = (self._light[box] > floor) & (before[box] <= floor)
             known = np.where(before[box] > floor, before[box], np.float32(0))
-            self._continue(state, box, fresh, known)
+            for layer in state.slices:
+                self._continue(state, layer, box, fresh, known)
 
     def _follow(self, state: ReconState) -> None:
         """Move the light to the state's canvas."""
@@ -58,13 +61,18 @@ class FreshRegions:
         self._light, self._canvas = light, canvas
 
     def _continue(
-        self, state: ReconState, box: tuple[slice, slice], fresh: NDArray[np.bool_], known: NDArray[np.float32]
+        self,
+        state: ReconState,
+        layer: Any,
+        box: tuple[slice, slice],
+        fresh: NDArray[np.bool_],
+        known: NDArray[np.float32],
     ) -> None:
         if not fresh.any() or not known.any():
             return
         from scipy import ndimage
 
-        image = np.array(state.backend.to_host(state.object[box]))
+        image = np.array(state.backend.to_host(layer[box]))
         width = [n * REACH for n in state.frames.window]
         # A floor of light with the mean transmission takes over where nothing known is near.
         mean = np.sum(image * known) / np.sum(known)
@@ -72,4 +80,4 @@ class FreshRegions:
         values = ndimage.gaussian_filter(image * known, width) + floor * mean
         weights = ndimage.gaussian_filter(known, width) + floor
         image[fresh] = (values / weights)[fresh]
-        state.object[box] = state.backend.to_device(image.astype(np.complex64))
+        layer[box] = state.backend.to_device(image.astype(np.complex64))

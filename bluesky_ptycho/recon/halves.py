@@ -37,7 +37,10 @@ class Halves:
         settings: SolverSettings,
     ) -> None:
         self.engine, self.constraints, self.settings = engine, constraints, settings
-        self.states = [ReconState.start(whole.backend, whole.canvas, np.array(first_probe), whole.frames) for _ in "ab"]
+        self.states = [
+            ReconState.start(whole.backend, whole.canvas, np.array(first_probe), whole.frames, settings.slices)
+            for _ in "ab"
+        ]
         self.visits = 0
         self._passes = 0
         self._rng = np.random.default_rng(settings.seed)
@@ -74,7 +77,7 @@ class Halves:
         return image
 
     def _images(self, whole: ReconState, box: tuple[slice, slice]) -> tuple[NDArray[Any], NDArray[Any]]:
-        first, second = (whole.backend.to_host(s.object)[box] for s in self.states)
+        first, second = (whole.backend.to_host(s.transmission)[box] for s in self.states)
         return first, second
 
     def _box(self, whole: ReconState) -> tuple[slice, slice] | None:

@@ -47,6 +47,17 @@ def warn_of_undersampling(geometry: Geometry) -> None:
         )
 
 
+def angular_spectrum(geometry: Geometry, distance_m: float) -> NDArray[np.complex64]:
+    """Return free space over `distance_m` at the sample (Goodman, eq. 3-74, without the constant phase).
+
+    Frequencies above 1 / wavelength, which do not propagate, keep their energy, so that the conjugate is the way back.
+    """
+    qy, qx = spatial_frequencies(geometry.shape, geometry.object_pixel_m)
+    axial = np.sqrt(np.maximum(1 - geometry.wavelength_m**2 * (qy**2 + qx**2), 0)) - 1
+    phase = 2 * np.pi * distance_m / geometry.wavelength_m * axial
+    return np.asarray(np.exp(1j * phase) / phase.size, dtype=np.complex64)
+
+
 def shift_back(
     fractions: NDArray[np.float64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:

@@ -10,6 +10,7 @@ with negative values where the pixel is not valid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .subpixel import FIRST_TAP, N_TAPS
@@ -263,9 +264,13 @@ def shift_sums(xp: Any, probes: Any, slopes: tuple[Any, Any], change: Any) -> An
     (n, 4) float32
         For y and x: Re sum conj(P slope) change, sum |P slope|².
     """
+    return sums_along(xp, [probes * slope[:, None, ...] for slope in slopes], change)
+
+
+def sums_along(xp: Any, ways: Sequence[Any], change: Any) -> Any:
+    """Return Re sum conj(way) change and sum |way|² of each way, ``(n, 2 ways) float32``; all are (n, m, ny, nx)."""
     found = []
-    for slope in slopes:
-        moved = probes * slope[:, None, ...]
+    for moved in ways:
         found.append(xp.sum(xp.real(moved) * xp.real(change) + xp.imag(moved) * xp.imag(change), axis=(1, 2, 3)))
         found.append(xp.sum(xp.real(moved) ** 2 + xp.imag(moved) ** 2, axis=(1, 2, 3)))
     return xp.stack(found, axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import SettingsError
 from ..settings import Settings, setting
 from .detection import NOISES
 
@@ -62,10 +63,20 @@ class SolverSettings(Settings):
         "Share of the brightest mean amplitude above which the probe's spatial frequencies lie.",
         low=0.0,
         high=1.0,
+    slices: int = setting(1, "Slices of a thick object, one behind the other (multislice).", low=1)
+    slice_distance_m: float | None = setting(None, "Distance from slice to slice.", low=0.0, unit="m")
     )
     tolerance: float = setting(
         0.0, "Relative fall of the residual over ten passes below which it has converged; 0 is never.", low=0.0
     )
     tail_passes: int = setting(4, "Passes after the last frame.", low=0, unit="pass")
     frc_passes: int = setting(15, "Passes over each half data set for a Fourier ring correlation.", low=1, unit="pass")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.slices > 1 and not self.slice_distance_m:
+            raise SettingsError(
+                f"SolverSettings.slice_distance_m is {self.slice_distance_m}; expected the distance in m of "
+                f"{self.slices} slices"
+            )
     seed: int = setting(0, "Seed of the frame order.", low=0)

@@ -22,7 +22,7 @@ from .measure import coverage, error_of, has_converged
 from .passes import PassOptions
 from .probe import orthogonalise
 from .probe_start import ProbeStart
-from .propagation import near_field, warn_of_undersampling
+from .propagation import angular_spectrum, near_field, warn_of_undersampling
 from .refinements import refined, refinements
 from .schedule import Schedule
 from .settings import SolverSettings
@@ -76,12 +76,15 @@ class IncrementalSolver:
         frames = FrameStore(
             plan.n_points, geometry.shape, self.backend, self.settings.subpixel, geometry.propagation == "far"
         )
-        self._state = ReconState.start(self.backend, canvas, np.zeros((modes, *geometry.shape), np.complex64), frames)
+        dark = np.zeros((modes, *geometry.shape), np.complex64)
+        self._state = ReconState.start(self.backend, canvas, dark, frames, self.settings.slices)
         self._state.detection.poisson = self.settings.noise == "poisson"
         if geometry.propagation == "near":
             warn_of_undersampling(geometry)
             self._state.detection.transfer = self.backend.to_device(near_field(geometry))
-        self._engine = make_engine(self.backend)
+        distance_m = self.settings.slice_distance_m
+        between = angular_spectrum(geometry, distance_m) if self.settings.slices > 1 and distance_m else None
+        self._engine = make_engine(self.backend, between)
         self._rng = np.random.default_rng(self.settings.seed)
         self._residuals: list[float] = []
         self._passes_complete = 0
@@ -110,7 +113,7 @@ class IncrementalSolver:
         window = self.geometry.shape
         frames = FrameStore(2, window, self.backend, subpixel=True, far_field=self._state.frames.far_field)
         probe = np.ones(self._state.probe.shape, np.complex64)
-        rehearsal = ReconState.start(self.backend, self.canvas, probe, frames)
+        rehearsal = ReconState.start(self.backend, self.canvas, probe, frames, self.settings.slices)
         middle = np.mean(np.reshape(self.plan.extent_m, (2, 2)), axis=1)
         positions = middle + np.array([[0.0, 0.0], [0.4, 0.3]]) * np.asarray(self.canvas.pixel_m)
         light = np.ones((2, *window), np.float32)
@@ -233,7 +236,7 @@ class IncrementalSolver:
         exact = error_of(state, self._engine, slots) if exact_residual and self._probe.guessed else float("nan")
         halves = self._halves() if frc else None
         return Snapshot(
-            object=np.array(host(state.object)),
+            object=np.array(host(state.transmission)),
             probe=np.array(host(state.probe)),
             canvas=self.canvas,
             geometry=self.geometry,
@@ -249,3 +252,4 @@ class IncrementalSolver:
             converged=self.converged,
             **refined(state, self.settings),
         )
+            slices=np.array(host(state.object)) if self.settings.slices > 1 else None,

@@ -22,7 +22,7 @@ class ReconState:
 
     Parameters
     ----------
-    object : (rows, cols) complex64
+    object : (rows, cols) or (slices, rows, cols) complex64
     probe : (modes, ny, nx) complex64
     object_velocity, probe_velocity : complex64
         What momentum carries from step to step, of the same shapes.
@@ -57,13 +57,25 @@ class ReconState:
     memory: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, backend: Backend, canvas: Canvas, probe: NDArray[np.complex64], frames: FrameStore) -> ReconState:
-        """Return a state whose object is 1 everywhere."""
+    def start(
+        cls, backend: Backend, canvas: Canvas, probe: NDArray[np.complex64], frames: FrameStore, slices: int = 1
+    ) -> ReconState:
+        """Return a state whose object is 1 everywhere; of one slice it has two axes, of more `slices` three."""
         xp = backend.xp
         # asarray may share memory with the caller's probe, which the solver would then change
         own = backend.to_device(np.array(probe, dtype=np.complex64, order="C"))
-        image = xp.ones(canvas.shape, dtype=xp.complex64)
+        image = xp.ones(canvas.shape if slices == 1 else (slices, *canvas.shape), dtype=xp.complex64)
         return cls(backend, image, own, xp.zeros_like(image), xp.zeros_like(own), frames, canvas)
+
+    @property
+    def slices(self) -> list[Any]:
+        """The object's slices in the order of the beam, views ``(rows, cols)``."""
+        return [self.object] if self.object.ndim == 2 else [self.object[k, ...] for k in range(self.object.shape[0])]
+
+    @property
+    def transmission(self) -> Any:
+        """The object's image ``(rows, cols)``: the product of its slices."""
+        return self.object if self.object.ndim == 2 else self.backend.xp.prod(self.object, axis=0)
 
     def rest(self) -> None:
         """Take all momentum away."""
@@ -102,8 +114,8 @@ def move_to(state: ReconState, canvas: Canvas) -> None:
     xp = state.backend.xp
     r, c = offset_px(state.canvas, canvas)
     rows, cols = state.canvas.shape
-    image = xp.ones(canvas.shape, dtype=xp.complex64)
-    image[r : r + rows, c : c + cols] = state.object
+    image = xp.ones((*state.object.shape[:-2], *canvas.shape), dtype=xp.complex64)
+    image[..., r : r + rows, c : c + cols] = state.object
     velocity = xp.zeros_like(image)
-    velocity[r : r + rows, c : c + cols] = state.object_velocity
+    velocity[..., r : r + rows, c : c + cols] = state.object_velocity
     state.object, state.object_velocity, state.canvas = image, velocity, canvas
