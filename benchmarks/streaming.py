@@ -68,7 +68,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return all figures."""
-    chosen = {name: value for name in ("algorithm", "schedule") if (value := getattr(options, name))}
+    method = options.schedule or options.algorithm
+    chosen = {"algorithm": method} if method else {}
     settings = SolverSettings.from_mapping(SolverSettings.read_changes(options.set) | chosen)
     before = conditions()
     work = SolverWork.named(options.size)

@@ -82,7 +82,7 @@ def reconstruct_file(
     """
     output = Path(output)
     settings = settings or SolverSettings()
-    schedule = Schedule.parse(settings.schedule or settings.algorithm)  # an unknown one is refused before work
+    schedule = Schedule.parse(settings.algorithm)  # an unknown one is refused before work
     iterations = (schedule.total or DEFAULT_ITERATIONS) if iterations is None else iterations
     if iterations < 1:
         raise SettingsError(f"iterations is {iterations}; expected at least 1")

@@ -8,7 +8,8 @@ from pathlib import Path
 from .arguments import LineParser, add_output, positive, positive_whole
 
 # Named here, for help that is there at once: the tables themselves load numba.
-ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")  # the solver's default first
+ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")
+SCHEDULE = "mpie:20,lsqml"  # the solver's default
 NOISES = ("gaussian", "poisson")
 BACKENDS = ("auto", "numpy", "cupy")
 PROPAGATIONS = ("far", "near")
@@ -32,14 +33,14 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     method = reconstruct.add_mutually_exclusive_group()
     method.add_argument(
         "--algorithm",
-        default=ALGORITHMS[0],
         metavar="NAME",
-        help=f"algorithm of the solver: {', '.join(ALGORITHMS)} (default: %(default)s)",
+        help=f"one algorithm for all passes: {', '.join(ALGORITHMS)}",
     )
     method.add_argument(
         "--schedule",
         metavar="NAME:N,NAME:N",
-        help='algorithms one after the other with their passes: "mpie:30,lsqml:50"',
+        help='algorithms one after the other with their passes, as "mpie:30,lsqml:50" (default: %(default)s)',
+        default=SCHEDULE,
     )
     add(
         "--modes",
@@ -93,10 +94,9 @@ def run(options: argparse.Namespace) -> int:
     from .offline import reconstruct_file
     from .recon import SolverSettings
 
-    given = ("algorithm", "schedule", "modes", "refine_positions", "noise")
-    settings = SolverSettings.from_mapping(
-        {name: getattr(options, name) for name in given} | SolverSettings.read_changes(options.set)
-    )
+    given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
+    given["algorithm"] = options.algorithm or options.schedule
+    settings = SolverSettings.from_mapping(given | SolverSettings.read_changes(options.set))
     reconstruct_file(
         options.file,
         iterations=options.iterations,

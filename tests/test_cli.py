@@ -11,7 +11,7 @@ from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
 from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
-from bluesky_ptycho.reconstruct_command import ALGORITHMS
+from bluesky_ptycho.reconstruct_command import ALGORITHMS, SCHEDULE
 from bluesky_ptycho.registry import algorithms
 from tests.small_cxi import write_small_cxi
 
@@ -140,7 +140,7 @@ def test_help_tells_every_argument_and_its_default(command, capsys):
 
 def test_names_and_defaults_in_the_help_are_those_of_the_tables():
     assert sorted(ALGORITHMS) == sorted(algorithms)
-    assert ALGORITHMS[0] == SolverSettings().algorithm
+    assert SolverSettings().algorithm == SCHEDULE
     assert list(PRESETS) == list(preprocess_presets)
     assert PreprocessSettings().preset == PRESETS[0]
     assert sorted(TRAJECTORIES) == sorted(trajectories)

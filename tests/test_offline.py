@@ -166,7 +166,7 @@ def test_etched_tungsten_is_no_worse_than_the_peer(real_file, tmp_path):
 
 
 def test_a_schedule_brings_its_own_number_of_passes(measured, tmp_path):
-    settings = SolverSettings(schedule="mpie:4,lsqml:3", tail_passes=1)
+    settings = SolverSettings(algorithm="mpie:4,lsqml:3", tail_passes=1)
     assert reconstruct_file(measured.path, settings=settings, output=tmp_path)["iterations"] == 7
     assert reconstruct_file(measured.path, iterations=5, settings=settings, output=tmp_path)["iterations"] == 5
 

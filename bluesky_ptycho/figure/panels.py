@@ -172,7 +172,7 @@ def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
     energy = geometry.energy_ev
     return [
         ("frames", f"{len(snapshot.seq_nums)} of {geometry.shape[0]} × {geometry.shape[1]} pixels"),
-        ("passes", ", ".join(filter(None, (str(snapshot.iteration), _method(snapshot))))),
+        ("passes", f"{snapshot.iteration}, {snapshot.settings.get('algorithm', '')}".rstrip(", ")),
         ("residual", f"{snapshot.residual:.4g}" if math.isfinite(snapshot.residual) else "–"),
         ("resolution", resolution_text(snapshot)),
         ("object pixel", pixels),
@@ -180,10 +180,6 @@ def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
         ("photon energy", f"{energy / 1e3:.4g} keV" if energy >= 2000 else f"{energy:.4g} eV"),
         ("open-beam frame", f"{float(f'{photons:.3g}'):,.0f} photons"),
     ]
-
-
-def _method(snapshot: Snapshot) -> str:
-    return str(snapshot.settings.get("schedule") or snapshot.settings.get("algorithm", ""))
 
 
 def resolution_text(snapshot: Snapshot) -> str:

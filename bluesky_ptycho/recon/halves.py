@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..registry import algorithms
 from .constraints import Constraints
-from .engine import Algorithm, Engine
+from .engine import Engine
 from .metrics import frc, half_difference
 from .passes import PassOptions
 from .probe import orthogonalise
+from .schedule import Schedule
 from .settings import SolverSettings
 from .state import ReconState, move_to
 
@@ -34,9 +36,10 @@ class Halves:
         first_probe: NDArray[np.complex64],
         engine: Engine,
         constraints: Constraints,
+        schedule: Schedule,
         settings: SolverSettings,
     ) -> None:
-        self.engine, self.constraints, self.settings = engine, constraints, settings
+        self.engine, self.constraints, self.schedule, self.settings = engine, constraints, schedule, settings
         self.states = [
             ReconState.start(whole.backend, whole.canvas, np.array(first_probe), whole.frames, settings.slices)
             for _ in "ab"
@@ -45,8 +48,9 @@ class Halves:
         self._passes = 0
         self._rng = np.random.default_rng(settings.seed)
 
-    def step(self, whole: ReconState, algorithm: Algorithm) -> None:
-        """Make one pass of `algorithm` over each half; detection and the probe's variation are those of `whole`."""
+    def step(self, whole: ReconState) -> None:
+        """Make one pass over each half by their own schedule; detection and the probe's variation are the whole's."""
+        algorithm = algorithms[self.schedule.at(0, self._passes, complete=True, tail=False)]
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
         options = PassOptions(self.settings, self._passes >= self.settings.probe_start)

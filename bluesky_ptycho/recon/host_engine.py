@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import PlannedFFT, cpu_count
-from . import kernels
+from . import detection_kernels, kernels
 from .engine import Directions, Slots, Visit
 from .propagation import shift_back
 from .reference import Coefficients
@@ -75,11 +75,11 @@ class HostLane:
         scale, back = detection.scales(self.shape[1] * self.shape[2])
         counts, unit = frames.counts[slot], frames.unit[slot] / frames.gain[slot]
         if detection.plain and frames.weights is None and strength == 1.0:
-            self.total += kernels.project_modulus(self.fft.buffer, counts, unit, scale, back, self.row)
+            self.total += detection_kernels.project_modulus(self.fft.buffer, counts, unit, scale, back, self.row)
             return self.fft.buffer
         excess = NO_EXCESS if state.excess is None else self.engine.excess[self.index]
         weights, background, brightness = self._extras(state, slot)
-        self.total += kernels.project_model(
+        self.total += detection_kernels.project_model(
             self.fft.buffer, counts, unit, weights, background, brightness, detection.poisson, strength, scale, back,
             self.row, excess, self.found,
         )  # fmt: skip
@@ -176,7 +176,7 @@ class HostLane:
         for fft in (self.fft, self.spare):
             self._to_detector(state, slot, fft)
         weights, background, brightness = self._extras(state, slot)
-        self.total += kernels.curvature(
+        self.total += detection_kernels.curvature(
             self.fft.buffer, self.spare.buffer, frames.counts[slot], frames.unit[slot] / frames.gain[slot],
             weights, background, brightness, detection.poisson, detection.scales(self.shape[1] * self.shape[2])[0],
         )  # fmt: skip
@@ -207,7 +207,7 @@ class HostEngine:
         self.threads = threads or cpu_count()
         self.lanes: list[HostLane] = []
         self.excess = np.zeros((self.threads, 2, 0, 0), np.float32)
-        self._seen = False
+        self._seen: set[tuple[Any, ...]] = set()
         self._pool: ThreadPoolExecutor | None = None
 
     def warm_up(self, state: ReconState) -> None:
@@ -248,16 +248,16 @@ class HostEngine:
         if found is not None:
             fill(self.padded_change, found.probe)
         try:
-            return self._deal(slots, visit)
+            return self._deal(slots, visit, _kernels_of(state, visit))
         finally:
             if state.excess is not None:
                 state.excess += self.excess.sum(axis=0)
                 self.excess[...] = 0
 
-    def _deal(self, slots: Slots, visit: Visit) -> float:
-        if not self._seen:
+    def _deal(self, slots: Slots, visit: Visit, used: tuple[Any, ...]) -> float:
+        if used not in self._seen:
             # The first call of a kernel registers its argument types in numba, which two threads must not do at once.
-            self._seen = True
+            self._seen.add(used)
             return sum(self._work(lane, slots, visit) for lane in self.lanes)
         waiting = []
         for lane in self.lanes[1:]:
@@ -288,6 +288,13 @@ class HostEngine:
         if probe_step:
             kernels.advance(state.probe, state.probe_velocity, found.probe, probe_step, momentum)
         self.sums.clear()
+
+
+def _kernels_of(state: ReconState, visit: Visit) -> tuple[Any, ...]:
+    """Return what decides which kernels `visit` calls on frames of `state`."""
+    detection, frames = state.detection, state.frames
+    asked = (detection.plain, frames.weights is None, state.excess is None, state.tracks_shifts, state.tracks_variation)
+    return visit.__code__, bool(frames.fractional.any()), *asked
 
 
 def pairs(a: NDArray[np.complex64]) -> NDArray[np.float32]:

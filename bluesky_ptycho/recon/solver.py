@@ -71,7 +71,7 @@ class IncrementalSolver:
         self._probe = ProbeStart(plan, geometry, settings, probe)
         modes = self._probe.modes
         self.settings = settings.replace(modes=modes)
-        self._schedule = Schedule.parse(settings.schedule or settings.algorithm)
+        self._schedule = Schedule.parse(settings.algorithm)
         canvas = Canvas.for_extent(plan.extent_m, geometry)
         frames = FrameStore(
             plan.n_points, geometry.shape, self.backend, self.settings.subpixel, geometry.propagation == "far"
@@ -198,9 +198,11 @@ class IncrementalSolver:
         if not self._probe.guessed or not n_lit:
             return float("inf")
         if self._half_sets is None:
-            self._half_sets = Halves(self._state, self._probe.first, self._engine, self._constraints, self.settings)
+            self._half_sets = Halves(
+                self._state, self._probe.first, self._engine, self._constraints, self._schedule, self.settings
+            )
         for _ in range(n):
-            self._half_sets.step(self._state, self._algorithm())
+            self._half_sets.step(self._state)
         return self._half_sets.visits / n_lit
 
     def close(self) -> None:
@@ -250,6 +252,6 @@ class IncrementalSolver:
             settings=self.settings.to_dict(),
             uncertainty=None if halves is None else halves.uncertainty(state),
             converged=self.converged,
+            slices=np.array(host(state.object)) if self.settings.slices > 1 else None,
             **refined(state, self.settings),
         )
-            slices=np.array(host(state.object)) if self.settings.slices > 1 else None,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bluesky_ptycho.recon import kernels, reference
+from bluesky_ptycho.recon import detection_kernels, kernels, reference
 from bluesky_ptycho.recon.host_engine import padded_like, pairs
 from bluesky_ptycho.recon.subpixel import FIRST_TAP, N_TAPS, NO_SHIFT, PASS_BAND, shift_taps, split_corners
 
@@ -86,7 +86,9 @@ def test_project_modulus(rng, modes, row, pattern):
     far = complex_noise(rng, modes, NY, NX)
     far[:, 6, 6], far[:, 7, 7] = 0, 0
     expected, error, *_ = reference.project_modulus(np, far[None], amplitude_of(*pattern), **SCALES)
-    assert kernels.project_modulus(far, *pattern, *SCALES.values(), row) == pytest.approx(float(error), rel=1e-5)
+    assert detection_kernels.project_modulus(far, *pattern, *SCALES.values(), row) == pytest.approx(
+        float(error), rel=1e-5
+    )
     assert np.allclose(far, expected[0], rtol=1e-4, atol=1e-7)
     assert np.isfinite(far).all()
 
@@ -107,7 +109,7 @@ def test_project_model(rng, modes, row, pattern, poisson, extras):
         np, far[None], amplitude, **SCALES, poisson=poisson, strength=0.6, **options
     )
     model = np.sum(np.abs(far) ** 2, axis=0) * SCALES["scale"] ** 2 + (background / gain**2 if extras else 0)
-    total = kernels.project_model(
+    total = detection_kernels.project_model(
         far, *pattern, weights, background, gain**-2, poisson, 0.6, *SCALES.values(), row, excess, found
     )
     assert total == pytest.approx(float(error), rel=1e-5)
@@ -155,7 +157,7 @@ def test_curvature_is_the_likelihoods_near_its_minimum(rng, modes, poisson):
         np, far[None], change[None], amplitude_of(counts, unit), background=background[None], **options
     )
     assert float(expected) == pytest.approx(numeric, rel=0.02)
-    found = kernels.curvature(far, change, counts, unit, EMPTY, background, 1.0, poisson, scale)
+    found = detection_kernels.curvature(far, change, counts, unit, EMPTY, background, 1.0, poisson, scale)
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 

@@ -63,7 +63,7 @@ def called(monkeypatch):
 
 def test_solver_follows_the_schedule(called):
     problem = make_problem()
-    solver = problem.solver(schedule="mpie:2,lsqml:2,raar", tail_passes=2)
+    solver = problem.solver(algorithm="mpie:2,lsqml:2,raar", tail_passes=2)
     solver.add(problem.batch(slice(0, 20)))
     solver.step(2)
     solver.add(problem.batch())
