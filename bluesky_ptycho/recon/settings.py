@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import SettingsError
-from ..errors import SettingsError
 from ..settings import Settings, setting
 from .detection import NOISES
 
@@ -14,9 +13,8 @@ from .detection import NOISES
 class SolverSettings(Settings):
     """What the incremental solver does; the defaults serve soft and hard X-ray data alike."""
 
-    algorithm: str = setting("mpie", "Name in the registry of algorithms.")
-    schedule: str | None = setting(
-        None, "Algorithms one after the other, NAME:PASSES,NAME:PASSES,…, in the place of one algorithm."
+    algorithm: str = setting(
+        "mpie:20,lsqml", "Name in the registry of algorithms, or a schedule of them: NAME:PASSES,NAME:PASSES,…."
     )
     modes: int | None = setting(None, "Incoherent probe modes; None takes those of the given probe, else 1.", low=1)
     batch_size: int = setting(16, "Fewest frames per object and probe update.", low=1, unit="frame")
@@ -64,8 +62,6 @@ class SolverSettings(Settings):
         "Share of the brightest mean amplitude above which the probe's spatial frequencies lie.",
         low=0.0,
         high=1.0,
-    slices: int = setting(1, "Slices of a thick object, one behind the other (multislice).", low=1)
-    slice_distance_m: float | None = setting(None, "Distance from slice to slice.", low=0.0, unit="m")
     )
     slices: int = setting(1, "Slices of a thick object, one behind the other (multislice).", low=1)
     slice_distance_m: float | None = setting(None, "Distance from slice to slice.", low=0.0, unit="m")
@@ -74,14 +70,6 @@ class SolverSettings(Settings):
     )
     tail_passes: int = setting(4, "Passes after the last frame.", low=0, unit="pass")
     frc_passes: int = setting(15, "Passes over each half data set for a Fourier ring correlation.", low=1, unit="pass")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.slices > 1 and not self.slice_distance_m:
-            raise SettingsError(
-                f"SolverSettings.slice_distance_m is {self.slice_distance_m}; expected the distance in m of "
-                f"{self.slices} slices"
-            )
     seed: int = setting(0, "Seed of the frame order.", low=0)
 
     def __post_init__(self) -> None:
