@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bluesky_ptycho.frames import Batch
@@ -30,11 +32,16 @@ class Flawed:
         Factor of the amplitudes.
     background : (ny, nx) array, optional
         Photons added to each frame, zero frequency in the middle.
+    change : callable, optional
+        Makes the object of the problem's.
     """
 
-    def __init__(self, photons=3e5, probe_of=None, shifts=None, gain=None, background=None, seed=1, n_side=9):
+    def __init__(
+        self, photons=3e5, probe_of=None, shifts=None, gain=None, background=None, seed=1, n_side=9, change=None
+    ):
         rng = np.random.default_rng(seed)
         base = make_problem(photons=None, n_side=n_side, step=3, seed=seed)
+        base = base if change is None else replace(base, object=change(base.object).astype(np.complex64))
         self.base, n = base, len(base.corners)
         scale = np.sqrt(photons / 1e6)
         patterns = []
