@@ -1,7 +1,8 @@
 """cdtools: Adam with the learning rate lowered in steps, by automatic differentiation in torch.
 
-``Adam`` shifts the probe by fractions of a pixel (FancyPtycho), ``Adam, whole pixels`` does not (SimplePtycho). The
-steps are shares of the passes to be made, so that every number of passes is a run of its own.
+``Adam`` shifts the probe by fractions of a pixel (FancyPtycho; positions, weights and background are known and stay as
+they are), ``Adam, whole pixels`` does not (SimplePtycho). The steps are shares of the passes to be made, so that every
+number of passes is a run of its own.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class _CDTools:
         self._padding = 16 if fancy else 0
         options: dict[str, Any] = {"obj_padding": self._padding} if fancy else {}
         self._model = getattr(models, model).from_dataset(dataset, **options)
+        for known in ("weights", "translation_offsets", "background") if fancy else ():
+            getattr(self._model, known).requires_grad = False
         probe = torch.as_tensor(work.probe0)
         self._model.probe_norm.copy_(probe.abs().max())
         self._model.probe.data = (probe / probe.abs().max()).reshape(self._model.probe.shape)
