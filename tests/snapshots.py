@@ -38,3 +38,21 @@ def make_snapshot(*, modes: int = 2, n: int = 32, n_frames: int = 25, **changes:
         "settings": {"algorithm": "rpie", "modes": modes},
     }
     return Snapshot(**(values | changes))
+
+
+def learnt(snapshot: Snapshot) -> dict[str, Any]:
+    """Return all that a solver may learn beside object and probe, made up, as fields of `snapshot`."""
+    rng = np.random.default_rng(3)
+    n, image, window = len(snapshot.seq_nums), snapshot.object.shape, snapshot.geometry.shape
+    uncertainty = rng.random(image).astype(np.float32)
+    uncertainty[0] = np.nan
+    return {
+        "shifts_m": rng.normal(size=(n, 2)) * 1e-9,
+        "drift_m": np.array([3e-9, -4e-9]),
+        "gain": rng.normal(1, 0.1, n).astype(np.float32),
+        "background": rng.random(window).astype(np.float32),
+        "variation": (rng.normal(size=(2, *window)) + 1j).astype(np.complex64),
+        "uncertainty": uncertainty,
+        "slices": (rng.normal(size=(2, *image)) + 1j).astype(np.complex64),
+        "converged": True,
+    }

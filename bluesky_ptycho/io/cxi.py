@@ -24,6 +24,7 @@ from ..frames import Snapshot
 from ..geometry import Canvas, Geometry
 from . import hdf5
 from .cxi_geometry import DETECTOR, SOURCE, read_geometry, write_geometry
+from .cxi_learnt import read_learnt, write_learnt
 
 CXI_VERSION = 160
 _IMAGE = "entry_1/image_1"
@@ -147,7 +148,7 @@ def read_result_cxi(path: Path | str) -> Snapshot:
     """
     with hdf5.open_for_reading(Path(path)) as file:
         image = hdf5.array(hdf5.dataset(file, f"{_IMAGE}/data"), "c", (None, None), np.complex64)
-        probe = _read_numbered(file, f"{SOURCE}/modes/mode_")
+        probe = hdf5.numbered_images(file, f"{SOURCE}/modes/mode_")
         if probe is None:
             raise MetadataError(f"{path} has no {SOURCE}/modes/mode_1")
         origin, pixel = (
@@ -170,7 +171,8 @@ def read_result_cxi(path: Path | str) -> Snapshot:
             iteration=int(hdf5.dataset(file, f"{_PROCESS}/iterations")[()]),
             frc=_read_frc(file),
             settings=_read_json(file, f"{_PROCESS}/settings"),
-            slices=_read_numbered(file, f"{_IMAGE}/slices/slice_"),
+            slices=hdf5.numbered_images(file, f"{_IMAGE}/slices/slice_"),
+            **read_learnt(file, f"{_PROCESS}/learnt", seq_nums.size, image.shape, shape),
         )
 
 
@@ -257,6 +259,7 @@ def _write_process(file: h5py.File, snapshot: Snapshot, versions: Mapping[str, s
     process["residual"].attrs["description"] = "sum(sqrt(I) - |Psi|)^2 / sum(I) over all frames and valid pixels"
     process["residuals"] = np.asarray(snapshot.residuals, dtype=np.float64)
     process["seq_nums"] = np.asarray(snapshot.seq_nums, dtype=np.int64)
+    write_learnt(process.create_group("learnt"), snapshot)
     for name, values in (snapshot.frc or {}).items():
         process[f"frc/{name}"] = np.asarray(values, dtype=np.float64)
 
@@ -267,16 +270,6 @@ def _read_frc(file: h5py.File) -> dict[str, Any] | None:
         return None
     found = {name: hdf5.dataset(file, f"{_PROCESS}/frc/{name}") for name in group}
     return {name: d[()] if d.ndim else float(d[()]) for name, d in found.items()}
-
-
-def _read_numbered(file: h5py.File, name: str) -> NDArray[np.complex64] | None:
-    """Return the complex images `name`1, `name`2, … in one array; None where there is none."""
-    images: list[NDArray[np.complex64]] = []
-    while (found := hdf5.find_dataset(file, f"{name}{len(images) + 1}")) is not None:
-        images.append(hdf5.array(found, "c", (None, None), np.complex64))
-    if any(image.shape != images[0].shape for image in images):
-        raise MetadataError(f"{file.filename}: {name}1 and others have unequal shapes")
-    return np.stack(images) if images else None
 
 
 def _read_json(file: h5py.File, name: str) -> dict[str, Any]:

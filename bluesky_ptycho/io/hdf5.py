@@ -124,6 +124,22 @@ def array(found: h5py.Dataset, kinds: str, shape: tuple[int | None, ...], dtype:
     return values
 
 
+def numbered_images(file: h5py.File, name: str) -> NDArray[np.complex64] | None:
+    """Return the complex images `name`1, `name`2, … in one array ``(n, rows, cols)``; None where there is none.
+
+    Raises
+    ------
+    MetadataError
+        If one has the wrong type, or their shapes differ.
+    """
+    images: list[NDArray[np.complex64]] = []
+    while (found := find_dataset(file, f"{name}{len(images) + 1}")) is not None:
+        images.append(array(found, "c", (None, None), np.complex64))
+    if any(image.shape != images[0].shape for image in images):
+        raise MetadataError(f"{file.filename}: {name}1 and others have unequal shapes")
+    return np.stack(images) if images else None
+
+
 def physical_memory() -> int:
     """Return the size of this machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -12,7 +12,7 @@ from bluesky_ptycho.errors import MetadataError, NotFoundError, PtychoError
 from bluesky_ptycho.geometry import Geometry
 from bluesky_ptycho.io import read_cxi, read_result_cxi, write_result_cxi
 from tests.small_cxi import DETECTOR_PIXEL_M, DISTANCE_M, PIXEL_M, N, write_small_cxi
-from tests.snapshots import make_snapshot
+from tests.snapshots import learnt, make_snapshot
 
 DETECTOR = "entry_1/instrument_1/detector_1"
 SOURCE = "entry_1/instrument_1/source_1"
@@ -257,6 +257,21 @@ def test_result_comes_back_as_it_was(tmp_path):
     assert found.frc.keys() == snapshot.frc.keys()
     np.testing.assert_allclose(found.frc["correlation"], snapshot.frc["correlation"])
     assert [p.name for p in tmp_path.iterdir()] == ["result.cxi"]
+
+
+def test_what_the_solver_learnt_comes_back(tmp_path):
+    bare = make_snapshot()
+    known = learnt(bare)
+    write_result_cxi(tmp_path / "result.cxi", dataclasses.replace(bare, **known))
+    found = read_result_cxi(tmp_path / "result.cxi")
+    for name, expected in known.items():
+        np.testing.assert_array_equal(getattr(found, name), expected, err_msg=name)
+        assert np.asarray(getattr(found, name)).dtype == np.asarray(expected).dtype, name
+    with h5py.File(tmp_path / "result.cxi", "r+") as file:
+        assert file["entry_1/image_1/process_1/learnt/position_shifts"].attrs["units"] == "m"
+        del file["entry_1/image_1/process_1/learnt"], file["entry_1/image_1/slices"]
+    old = read_result_cxi(tmp_path / "result.cxi")
+    assert {name: getattr(old, name) for name in known} == dict.fromkeys(known) | {"converged": False}
 
 
 @pytest.mark.parametrize("modes", [1, 12])
