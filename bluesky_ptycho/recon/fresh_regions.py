@@ -25,11 +25,14 @@ class FreshRegions:
         self._canvas: Canvas | None = None
         self._seen: set[int] = set()
 
-    def fill(self, state: ReconState, slots: NDArray[np.int64]) -> None:
-        """Continue the object of `state` into what the frames of `slots` that are new have lit."""
+    def fill(self, state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Continue the object of `state` into what frames have lit that are new; return which of `slots` are.
+
+        The first frames of all count as old: there is nothing to continue.
+        """
         new = np.array([s for s in slots.tolist() if s not in self._seen], dtype=np.int64)
         if not len(new):
-            return
+            return new
         started = bool(self._seen)
         self._follow(state)
         before = self._light.copy() if started else self._light
@@ -47,6 +50,7 @@ class FreshRegions:
             known = np.where(before[box] > floor, before[box], np.float32(0))
             for layer in state.slices:
                 self._continue(state, layer, box, fresh, known)
+        return new if started else new[:0]
 
     def _follow(self, state: ReconState) -> None:
         """Move the light to the state's canvas."""

@@ -18,6 +18,7 @@ from .constraints import Constraints
 from .engine import Algorithm, make_engine
 from .fresh_regions import FreshRegions
 from .halves import Halves
+from .introduction import introduce
 from .measure import coverage, error_of, has_converged
 from .passes import PassOptions
 from .probe import orthogonalise
@@ -173,7 +174,7 @@ class IncrementalSolver:
         if not len(slots):
             return
         free = self._probe.prepare(state, slots)
-        self._fresh.fill(state, slots)
+        introduce(state, self._engine, self._rng.permutation(self._fresh.fill(state, slots)), self.settings)
         refining = free and self.iteration >= self.settings.refine_start
         for refinement in self._refinements:
             refinement.begin(state, slots, active=refining)
