@@ -5,7 +5,7 @@
 
 - ``fft_floor_ms``, ``fft_library``: forward and inverse transform of one frame on all threads of the process, by the
   fastest library (:mod:`benchmarks.fft_floor`); the best of all repeats of the run; ``fft_ms`` has all libraries;
-- ``algorithms``: for each
+- ``algorithms``: for each, and for the solver's ``default`` schedule (``default_algorithm``)
 
   - ``ms_per_frame``: wall time of the fastest of ``--repeats`` passes over all frames, after warm-up and the passes
     below, divided by the frames; ``ms_per_frame_median`` of the same passes;
@@ -19,6 +19,7 @@
   - ``subpixel``: speed, and error after the first of ``--iterations`` passes, on the same workload measured at
     positions between the pixels;
 
+- ``modes``: speed by the number of probe modes, with one algorithm;
 - ``peers``: with ``--peers``, the same for other programs, or ``error`` if one failed: see :mod:`benchmarks.peers`;
   ``peers_left_out`` says why; on ``big`` they are only timed unless ``--peer-iterations`` asks for more;
 - ``memory_bytes_per_frame``: that of the default algorithm; ``memory_bytes_per_frame_planned`` is what
@@ -54,6 +55,9 @@ from .solver_work import SolverWork, describe
 from .workloads import RECIPES
 
 ALGORITHMS = ("epie", "rpie", "mpie", "dm", "raar", "admm", "lsqml", "ml")
+MODES = (1, 2, 4)
+ALGORITHM_OF_MODES = "mpie"
+"""What a pass costs by the number of probe modes is measured with one algorithm: the shares are alike."""
 FLOOR_FRAMES = 512
 """Frames of one measurement of the floor: tens of ms."""
 
@@ -98,35 +102,42 @@ def numbers(text: str) -> list[int]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return all figures."""
     before = conditions()
+    default = SolverSettings().algorithm
     there = [name for name in options.algorithms if name in algorithms]
+    methods = {name: name for name in there} | {"default": default}
     work = SolverWork.named(options.size)
     between = SolverWork.named(options.size, subpixel=True)
     first = sorted(options.iterations)[:1]
     passes = sum(max(some, default=0) + options.repeats for some in (options.iterations, first))
     with FFTFloor(work.window, cpu_count(), FLOOR_FRAMES) as floor:
         found = {}
-        with ProgressLine(len(there) * passes, f"solver on {options.size}", "pass") as line:
-            for i, name in enumerate(there):
-                settings = SolverSettings(algorithm=name)
+        several = len(MODES) * options.repeats
+        with ProgressLine(len(methods) * passes + several, f"solver on {options.size}", "pass") as line:
+            for i, (name, method) in enumerate(methods.items()):
+                settings = SolverSettings(algorithm=method)
                 told = _Told(line, i * passes, name)
                 rounded = Run(work, settings, options.iterations, options.repeats, floor, told)
                 told = _Told(line, (i + 1) * passes - sum(first) - options.repeats, f"{name}, subpixel")
                 found[name] = rounded, Run(between, settings, first, options.repeats, floor, told)
+            by_modes = {}
+            for i, modes in enumerate(MODES):
+                told = _Told(line, len(methods) * passes + i * options.repeats, f"{modes} modes")
+                settings = SolverSettings(algorithm=ALGORITHM_OF_MODES, modes=modes)
+                by_modes[modes] = Run(work, settings, [], options.repeats, floor, told).speed
         peers = run_peers(options, work.n, floor) if options.peers else {}
         library, floor_ms = floor.best
-        default = SolverSettings().algorithm
         entries = {name: _entry(rounded, subpixel, floor_ms, options) for name, (rounded, subpixel) in found.items()}
-        shown = entries.get(default) or next(iter(entries.values()), {})
         return {
             "workload": describe(work, options.size),
             "fft_floor_ms": floor_ms,
             "fft_library": library,
             "fft_ms": floor.ms_per_frame,
             "algorithms": entries,
+            "modes": {str(modes): speed.figures(floor_ms) for modes, speed in by_modes.items()},
             "not_registered": sorted(set(options.algorithms) - set(there)),
             "peers": {name: _peer_entry(found, floor_ms, options) for name, found in peers.items()},
             "peers_left_out": left_out() if options.peers else {},
-            "memory_bytes_per_frame": shown.get("memory_bytes_per_frame"),
+            "memory_bytes_per_frame": entries["default"]["memory_bytes_per_frame"],
             "memory_bytes_per_frame_planned": planned_bytes(work) / work.n,
             "amplitude_bytes_per_frame": BYTES_PER_FRAME_PIXEL * work.window**2,
             "default_algorithm": default,
