@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .callbacks.result_file import LEARNT
 from .callbacks.results import SUMMARY_KEY
 from .errors import NotFoundError
 from .frames import Snapshot
@@ -77,7 +78,7 @@ class StoredScan:
         return file
 
     def snapshot(self) -> Snapshot:
-        """Return the stored reconstruction as the solver gave it.
+        """Return the stored reconstruction as the solver gave it; what an older version did not store is None.
 
         Raises
         ------
@@ -90,6 +91,7 @@ class StoredScan:
         geometry = Geometry.from_dict(found.metadata["start"]["geometry"])
         image, probe = self.object, self.probe
         figures = {name: np.asarray(stream[name].read()).item() for name in ("iteration", "residual", *_FRC_SCALARS)}
+        drift_m = [self._stop_figures().get(f"drift_{axis}_m") for axis in "yx"]
         curve = {name: self._array(f"frc_{name}", optional=True) for name in ("frequency_per_m", *_FRC_CURVES)}
         curve = {name: values for name, values in curve.items() if values is not None}
         settings = found.metadata["start"]["settings"]
@@ -106,12 +108,20 @@ class StoredScan:
             iteration=figures["iteration"],
             frc={**curve, **{key: figures[name] for name, key in _FRC_SCALARS.items()}} if curve else None,
             settings={**settings.get("solver", {}), "modes": len(probe)},
+            drift_m=None if None in drift_m else np.array(drift_m),
+            converged=bool(self._stop_figures().get("converged")),
+            **{field: self._array(name, optional=True) for name, (field, _) in LEARNT.items()},
         )
 
     def _result(self) -> Any:
         if self.result is None or "primary" not in self.result:
             raise NotFoundError(f"scan {self.raw.metadata['start']['uid']} has no reconstruction")
         return self.result
+
+    def _stop_figures(self) -> dict[str, Any]:
+        """Return the figures in the result's stop document, which cost no request; empty without one."""
+        stop = (self.result.metadata.get("stop") if self.result is not None else None) or {}
+        return dict(stop.get(SUMMARY_KEY, {}))
 
     def _array(self, name: str, *, optional: bool = False) -> Any:
         stream = self._result()["primary"]
@@ -125,9 +135,7 @@ class StoredScan:
     def __repr__(self) -> str:
         if self.result is None:
             return f"<{self._title()}: not reconstructed>"
-        stop = self.result.metadata.get("stop") or {}
-        figures = stop.get(SUMMARY_KEY, {})
-        return f"<{self._title()}: {describe(figures)}; .show() draws it, .object and .probe are arrays>"
+        return f"<{self._title()}: {describe(self._stop_figures())}; .show() draws it, .object and .probe are arrays>"
 
 
 _FRC_CURVES = ("correlation", "half_bit")
@@ -154,9 +162,8 @@ def newest_scan(catalog: Catalog) -> StoredScan:
 def describe(figures: Any) -> str:
     """Say in a few words what the figures of a result's stop document say."""
     sharp = resolution_text(figures.get("frc_resolution_m"), figures.get("frc_limit_m"))
-    return (
-        f"resolution {sharp or 'unknown'}, {figures.get('frames_used', 0)}/{figures.get('frames_taken', 0)} frames used"
-    )
+    used = f"{figures.get('frames_used', 0)}/{figures.get('frames_taken', 0)} frames used"
+    return f"resolution {sharp or 'unknown'}, {used}{', converged' if figures.get('converged') else ''}"
 
 
 def _pair(values: Any) -> Any:

@@ -17,6 +17,16 @@ GROUP = "/entry"
 _CHUNK = 1024
 """Longest side of an HDF5 chunk, so that a part of a large object can be read alone."""
 
+LEARNT = {
+    "uncertainty": ("uncertainty", np.float32),
+    "position_shifts": ("shifts_m", np.float64),
+    "gain": ("gain", np.float32),
+    "background": ("background", np.float32),
+    "probe_variation": ("variation", np.complex64),
+    "slices": ("slices", np.complex64),
+}
+"""Array → field of the snapshot, and dtype, of what the solver only knows where it was asked to learn it."""
+
 
 def result_arrays(update: Update) -> dict[str, NDArray[Any]]:
     """Return the arrays of a final update by name; empty without a snapshot.
@@ -25,7 +35,8 @@ def result_arrays(update: Update) -> dict[str, NDArray[Any]]:
     ``stxm`` are maps on the object's grid; ``positions`` (n, 2) are ``(y, x)`` in m of the
     scan points ``seq_nums`` (n,); ``residual_history`` has one value a pass; and
     ``frc_frequency_per_m`` with ``frc_correlation`` and ``frc_half_bit`` are the curves of the Fourier ring
-    correlation and of its 1/2-bit criterion.
+    correlation and of its 1/2-bit criterion. The arrays of :data:`LEARNT` have the shapes of the fields of
+    :class:`~bluesky_ptycho.frames.Snapshot`.
     What is not there or has no elements is left out.
     """
     snapshot = update.snapshot
@@ -43,6 +54,7 @@ def result_arrays(update: Update) -> dict[str, NDArray[Any]]:
         "frc_frequency_per_m": (frc.get("frequency_per_m"), np.float64),
         "frc_correlation": (frc.get("correlation"), np.float64),
         "frc_half_bit": (frc.get("half_bit"), np.float64),
+        **{name: (getattr(snapshot, field), dtype) for name, (field, dtype) in LEARNT.items()},
     }
     arrays = {name: np.asarray(value, dtype) for name, (value, dtype) in found.items() if value is not None}
     return {name: array for name, array in arrays.items() if array.size}

@@ -26,6 +26,10 @@ _SOURCE = "bluesky_ptycho"
 
 _UNITS = {
     "positions": "m",
+    "position_shifts": "m",
+    "background": "photon",
+    "drift_y_m": "m",
+    "drift_x_m": "m",
     "frc_frequency_per_m": "1/m",
     "frc_resolution_m": "m",
     "frc_limit_m": "m",
@@ -45,6 +49,12 @@ _DIMS = {
     "frc_frequency_per_m": ["ring"],
     "frc_correlation": ["ring"],
     "frc_half_bit": ["ring"],
+    "uncertainty": ["y", "x"],
+    "position_shifts": ["point", "axis"],
+    "gain": ["point"],
+    "background": ["pattern_y", "pattern_x"],
+    "probe_variation": ["variation", "probe_y", "probe_x"],
+    "slices": ["slice", "y", "x"],
 }
 
 
@@ -208,9 +218,13 @@ def _figures(update: Update) -> dict[str, int | float]:
     snapshot = update.snapshot
     assert snapshot is not None
     frc = snapshot.frc or {}
+    drift_y_m, drift_x_m = (math.nan, math.nan) if snapshot.drift_m is None else map(float, snapshot.drift_m)
     return {
         "iteration": int(snapshot.iteration),
         "residual": float(snapshot.residual),
+        "converged": int(snapshot.converged),
+        "drift_y_m": drift_y_m,
+        "drift_x_m": drift_x_m,
         "frc_resolution_m": float(frc.get("half_bit_m", math.nan)),
         "frc_one_seventh_m": float(frc.get("one_seventh_m", math.nan)),
         "frc_limit_m": snapshot.frc_limit_m or math.nan,
