@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import Backend
+from ..errors import SettingsError
 from .probe_guess import mean_amplitude
 from .settings import SolverSettings
 from .state import ReconState
@@ -21,14 +22,26 @@ TINY = 1e-12
 
 
 class Constraints:
-    """Bounds, smoothness and supports that `settings` ask for; nothing by default."""
+    """Bounds, smoothness and supports that `settings` ask for; nothing by default.
 
-    def __init__(self, settings: SolverSettings) -> None:
+    Raises
+    ------
+    SettingsError
+        If a pupil is asked for in the near field, where patterns do not show it.
+    """
+
+    def __init__(self, settings: SolverSettings, *, far_field: bool = True) -> None:
+        if settings.probe_pupil_threshold is not None and not far_field:
+            raise SettingsError(
+                f"SolverSettings.probe_pupil_threshold is {settings.probe_pupil_threshold}; expected None for the "
+                "near field, where patterns are no spectra of the probe"
+            )
         self.settings = settings
         self._pupil: Any = None
+        self._pupil_of_frames = 0
         self._support: Any = None
 
-    def impose(self, state: ReconState, slots: NDArray[np.int64]) -> None:
+    def impose(self, state: ReconState) -> None:
         """Impose all of them on `state`."""
         chosen, backend = self.settings, state.backend
         xp = backend.xp
@@ -47,13 +60,15 @@ class Constraints:
                 self._support = backend.to_device(disc(state.frames.window, chosen.probe_support))
             state.probe = state.probe * self._support
         if chosen.probe_pupil_threshold is not None:
-            state.probe = within_pupil(backend, state.probe, self._pupil_of(state, slots))
+            state.probe = within_pupil(backend, state.probe, self._pupil_of(state))
 
-    def _pupil_of(self, state: ReconState, slots: NDArray[np.int64]) -> Any:
-        if self._pupil is None or self._pupil[0] != len(slots):
-            mask = pupil_mask(mean_amplitude(state.frames, slots), float(self.settings.probe_pupil_threshold or 0))
-            self._pupil = len(slots), state.backend.to_device(mask)
-        return self._pupil[1]
+    def _pupil_of(self, state: ReconState) -> Any:
+        frames = state.frames
+        if self._pupil_of_frames != frames.arrived:
+            mean = mean_amplitude(frames, frames.slots(lit=True))
+            mask = pupil_mask(mean, float(self.settings.probe_pupil_threshold or 0))
+            self._pupil, self._pupil_of_frames = state.backend.to_device(mask), frames.arrived
+        return self._pupil
 
 
 def denoise_tv(xp: Any, image: Any, weight: float) -> Any:

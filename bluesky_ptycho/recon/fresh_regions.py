@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Canvas
+from .newcomers import Newcomers
 from .state import ReconState, offset_px
 
 LIT = 0.01
@@ -23,17 +24,17 @@ class FreshRegions:
     def __init__(self) -> None:
         self._light = np.zeros((0, 0), np.float32)
         self._canvas: Canvas | None = None
-        self._seen: set[int] = set()
+        self._newcomers = Newcomers()
 
     def fill(self, state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Continue the object of `state` into what frames have lit that are new; return which of `slots` are.
 
         The first frames of all count as old: there is nothing to continue.
         """
-        new = np.array([s for s in slots.tolist() if s not in self._seen], dtype=np.int64)
+        new = self._newcomers.meet(state.frames, slots)
         if not len(new):
             return new
-        started = bool(self._seen)
+        started = self._canvas is not None
         self._follow(state)
         before = self._light.copy() if started else self._light
         power = np.sum(np.abs(state.backend.to_host(state.probe)) ** 2, axis=0, dtype=np.float32)
@@ -41,7 +42,6 @@ class FreshRegions:
         corners = state.frames.corners[new]
         for r, c in corners.tolist():
             self._light[r : r + ny, c : c + nx] += power
-        self._seen.update(new.tolist())
         if started:
             low, high = corners.min(axis=0), corners.max(axis=0) + np.array([ny, nx])
             box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))

@@ -6,7 +6,9 @@ import logging
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .newcomers import Newcomers
 from .state import ReconState
 
 logger = logging.getLogger("bluesky_ptycho")
@@ -43,7 +45,7 @@ class Guard:
         self._kept: list[tuple[Any, Any]] = []
         self._canvas: Any = None
         self._last, self._peak = float("inf"), 0.0
-        self._frames = 0
+        self._newcomers = Newcomers()
 
     @classmethod
     def of(cls, state: ReconState) -> Guard:
@@ -58,13 +60,13 @@ class Guard:
             self._canvas = state.canvas
         self._kept = [*self._kept[-1:], (state.object * 1, state.probe * 1)]
 
-    def after_pass(self, state: ReconState, residual: float, n_frames: int) -> bool:
-        """Judge the pass by its running `residual` over `n_frames`; True if `state` was set back."""
-        new = max(0, n_frames - self._frames) / n_frames
+    def after_pass(self, state: ReconState, residual: float, slots: NDArray[np.int64]) -> bool:
+        """Judge the pass by its running `residual` over the frames of `slots`; True if `state` was set back."""
+        new = len(self._newcomers.meet(state.frames, slots)) / len(slots)
         allowed = max(NEGLIGIBLE, WORSE * self._last + 4 * self._peak * new)
         finite = bool(np.isfinite(residual))
         bad = not finite or residual > allowed
-        self._last, self._frames = residual if finite else float("inf"), n_frames
+        self._last = residual if finite else float("inf")
         self._peak = max(self._peak, residual) if finite else self._peak
         if not bad:
             self.caution = min(1.0, self.caution * RECOVERY)

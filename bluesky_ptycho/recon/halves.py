@@ -60,7 +60,7 @@ class Halves:
             state.detection, state.variation = whole.detection, whole.variation
             if len(mine):
                 algorithm(state, self.engine, self._rng.permutation(mine), options)
-                self.constraints.impose(state, mine)
+                self.constraints.impose(state)
                 if options.probe_free:
                     orthogonalise(state)
         self._passes += 1

@@ -35,14 +35,10 @@ class PositionRefinement:
 
     def __init__(self, model: str, bound_px: float) -> None:
         self.model, self.bound_px = model, bound_px
-        self._speed = np.zeros((0, 2))
 
     def begin(self, state: ReconState, slots: NDArray[np.int64], *, active: bool) -> None:
         """Have visits note what they ask."""
         state.tracks_shifts = active
-        missing = len(state.frames.numbers) - len(self._speed)
-        if missing > 0:
-            self._speed = np.concatenate([self._speed, np.zeros((missing, 2))])
 
     def finish(self, state: ReconState, slots: NDArray[np.int64]) -> None:
         """Step, keep to model and bound, and place the frames anew."""
@@ -50,8 +46,8 @@ class PositionRefinement:
         sums = frames.shift_sums[slots].astype(np.float64)
         weight = sums[:, 1::2]
         wish = np.clip(sums[:, ::2] / np.maximum(weight, 1e-12), -MOST_PX, MOST_PX)
-        self._speed[slots] = np.clip(MOMENTUM * self._speed[slots] + wish, -MOST_PX, MOST_PX)
-        shift = frames.shift_px[slots] + self._speed[slots]
+        frames.shift_speed[slots] = np.clip(MOMENTUM * frames.shift_speed[slots] + wish, -MOST_PX, MOST_PX)
+        shift = frames.shift_px[slots] + frames.shift_speed[slots]
         if self.model != "free":
             shift = fitted(shift, weight, self._basis(state, slots))
         shift -= np.average(shift, axis=0, weights=weight + 1e-12)

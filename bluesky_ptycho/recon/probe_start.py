@@ -48,9 +48,8 @@ class ProbeStart:
         self._guessed_from = 0
 
     def _own_modes(self, settings: SolverSettings) -> int:
-        if settings.motion_m is not None:
-            return 2
-        return 1 if self.given is None else len(self.given)
+        own = 1 if self.given is None else len(self.given)
+        return own if settings.motion_m is None else max(own, 2)
 
     @property
     def guessed(self) -> bool:

@@ -112,8 +112,9 @@ class ProbeVariations:
         """Make room for the frames' coefficients and have visits note what they ask."""
         if active and state.variation is None:
             state.variation = Variation(state.backend, self.n_modes, state.frames.window, self.seed)
+            state.variation.welcome(slots, len(state.frames.numbers))
         if state.variation is not None:
-            state.variation.reserve(len(state.frames.numbers))
+            state.variation.clear()
         state.tracks_variation = active
 
     def finish(self, state: ReconState, slots: NDArray[np.int64]) -> None:

@@ -74,6 +74,14 @@ class SolverSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.motion_m is not None and (len(self.motion_m) != 2 or self.modes == 1):
+            raise SettingsError(
+                f"SolverSettings.motion_m is {self.motion_m} with modes {self.modes}; expected a way (y, x) and two "
+                "modes or more"
+            )
+        for name in ("probe_support", "object_max_amplitude"):
+            if getattr(self, name) == 0:
+                raise SettingsError(f"SolverSettings.{name} is 0; expected more, or None for no such constraint")
         if self.slices > 1 and not self.slice_distance_m:
             raise SettingsError(
                 f"SolverSettings.slice_distance_m is {self.slice_distance_m}; expected the distance in m of "

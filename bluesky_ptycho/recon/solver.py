@@ -90,7 +90,7 @@ class IncrementalSolver:
         self._residuals: list[float] = []
         self._passes_complete = 0
         self._refinements = refinements(self.settings)
-        self._constraints = Constraints(self.settings)
+        self._constraints = Constraints(self.settings, far_field=frames.far_field)
         self._fresh = FreshRegions()
         self._half_sets: Halves | None = None
 
@@ -135,10 +135,15 @@ class IncrementalSolver:
         """
         if not batch.n:
             return
+        state = self._state
+        state.frames.check(batch)
         canvas = grown_canvas(self.canvas, batch.positions_m)
         if canvas is not self.canvas:
-            move_to(self._state, canvas)
-        self._state.frames.put(batch, canvas)
+            move_to(state, canvas)
+            state.frames.place(canvas)
+        slots = state.frames.put(batch, canvas)
+        if state.variation is not None:
+            state.variation.welcome(slots, len(state.frames.numbers))
 
     def remove(self, seq_nums: ArrayLike) -> None:
         """Forget frames: the passes after this one do not know them."""
@@ -180,9 +185,10 @@ class IncrementalSolver:
             refinement.begin(state, slots, active=refining)
         algorithm, options = self._algorithm(tail=tail), PassOptions(self.settings, free)
         error = algorithm(state, self._engine, self._rng.permutation(slots), options)
-        for refinement in self._refinements if refining else ():
+        # A pass that went wrong has nothing to say, and is taken back: see Guard.
+        for refinement in self._refinements if refining and np.isfinite(error) else ():
             refinement.finish(state, slots)
-        self._constraints.impose(state, slots)
+        self._constraints.impose(state)
         if free:
             orthogonalise(state)
         self._passes_complete += self.n_frames >= self.plan.n_points

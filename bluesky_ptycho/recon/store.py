@@ -7,6 +7,7 @@ replaces the old one.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,12 @@ photons in the brightest pixel, and are half the memory of a float."""
 
 BOOKKEEPING = (
     "positions_m", "corners", "taps", "fractional", "photons", "numbers", "unit", "gain", "brightness", "shift_sums",
-    "shift_px", "fractions",
+    "shift_px", "shift_speed", "fractions", "arrivals",
 )  # fmt: skip
 """Arrays on the host, one row a slot."""
+
+PLACED_AT_ONCE = 4096
+"""Frames whose filters are made together: a filter asks for hundreds of numbers on the way."""
 
 
 class FrameStore:
@@ -76,6 +80,12 @@ class FrameStore:
         What `reference.shift_sums` found at the frame's last visit; kept where shifts are tracked.
     shift_px : (capacity, 2) float64
         Correction of the position, in pixels.
+    shift_speed : (capacity, 2) float64
+        What the correction's momentum carries from pass to pass.
+    arrivals : (capacity,) int64
+        Running number, from 1, of each frame's arrival; it tells a frame from those that lay in the slot before.
+    arrived : int
+        Frames that have come so far, replacements too.
     version : int
         Grows whenever frames come, go or move, for copies on the device to be renewed.
     """
@@ -86,7 +96,8 @@ class FrameStore:
         self.backend, self.window, self.subpixel, self.far_field = backend, window, subpixel, far_field
         self._slot_of: dict[int, int] = {}
         self.version = 0
-        self._free = list(range(capacity))
+        self._free = deque(range(capacity))
+        self.arrived = 0
         self.counts = backend.xp.zeros((capacity, *window), dtype=backend.xp.uint16)
         self.weights: Any = None
         self.unit = np.ones(capacity, np.float32)
@@ -101,6 +112,8 @@ class FrameStore:
         self.brightness = np.zeros((capacity, 2), np.float32)
         self.shift_sums = np.zeros((capacity, 4), np.float32)
         self.shift_px = np.zeros((capacity, 2))
+        self.shift_speed = np.zeros((capacity, 2))
+        self.arrivals = np.zeros(capacity, np.int64)
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -119,26 +132,40 @@ class FrameStore:
         found = np.array([self._slot_of[s] for s in sorted(self._slot_of)], dtype=np.int64)
         return found[self.photons[found] > 0] if lit else found
 
-    def put(self, batch: Batch, canvas: Canvas) -> None:
-        """Take the frames of `batch`; those known already are replaced."""
+    def check(self, batch: Batch) -> None:
+        """Raise MetadataError unless `put` can take `batch`."""
         window = self.window
         if batch.amplitude.shape != (batch.n, *window):
             raise MetadataError(f"Batch.amplitude has shape {batch.amplitude.shape}; expected {(batch.n, *window)}")
-        positions = np.asarray(batch.positions_m, dtype=np.float64)
-        if positions.shape != (batch.n, 2) or not np.isfinite(positions).all():
-            raise MetadataError(f"Batch.positions_m has shape {positions.shape}; expected {(batch.n, 2)}, all finite")
+        shape = np.shape(batch.positions_m)
+        if shape != (batch.n, 2) or not np.isfinite(batch.positions_m).all():
+            raise MetadataError(f"Batch.positions_m has shape {shape}; expected {(batch.n, 2)}, all finite")
+        for name in ("mask", "weight"):
+            given = getattr(batch, name)
+            if given is not None and np.shape(given) not in (window, (batch.n, *window)):
+                raise MetadataError(
+                    f"Batch.{name} has shape {np.shape(given)}; expected {window} or {(batch.n, *window)}"
+                )
+
+    def put(self, batch: Batch, canvas: Canvas) -> NDArray[np.int64]:
+        """Take the frames of `batch`, which lie on `canvas`; those known already are replaced. Return their slots."""
+        window, positions = self.window, batch.positions_m
         mask = np.broadcast_to(batch.mask, batch.amplitude.shape)
         if batch.weight is not None and self.weights is None:
             self.weights = self.backend.xp.ones(self.counts.shape, dtype=self.backend.xp.float32)
+        slots = np.zeros(batch.n, np.int64)
         for i, seq in enumerate(np.asarray(batch.seq_nums).tolist()):
-            slot = self._take_slot(int(seq))
+            slot = slots[i] = self._take_slot(int(seq))
             self.counts[slot, ...] = self.backend.to_device(self._coded(slot, batch.amplitude[i], mask[i]))
             if self.weights is not None:
                 weight = np.ones(window) if batch.weight is None else np.broadcast_to(batch.weight, mask.shape)[i]
                 self.weights[slot, ...] = self.backend.to_device(self._ordered(weight.astype(np.float32)))
             self.positions_m[slot], self.numbers[slot], self.gain[slot] = positions[i], seq, 1.0
-            self.shift_px[slot] = 0.0
-        self.place(canvas)
+            self.shift_px[slot] = self.shift_speed[slot] = 0.0
+            self.arrived += 1
+            self.arrivals[slot] = self.arrived
+        self.place(canvas, slots)
+        return slots
 
     def _coded(self, slot: int, amplitude: Any, mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
         raw = np.asarray(amplitude, dtype=np.float32)
@@ -156,7 +183,7 @@ class FrameStore:
         if seq not in self._slot_of:
             if not self._free:
                 self._grow()
-            self._slot_of[seq] = self._free.pop(0)
+            self._slot_of[seq] = self._free.popleft()
         return self._slot_of[seq]
 
     def _grow(self) -> None:
@@ -171,7 +198,9 @@ class FrameStore:
                 setattr(self, name, grown)
         for name in BOOKKEEPING:
             array = getattr(self, name)
-            setattr(self, name, np.concatenate([array, np.zeros((new - old, *array.shape[1:]), array.dtype)]))
+            # whole arrays are divided by these two
+            rest = np.full((new - old, *array.shape[1:]), 1 if name in ("unit", "gain") else 0, array.dtype)
+            setattr(self, name, np.concatenate([array, rest]))
         self._free.extend(range(old, new))
 
     def drop(self, seq_nums: NDArray[np.int64]) -> None:
@@ -183,10 +212,14 @@ class FrameStore:
                 self._free.append(slot)
                 self.photons[slot] = 0.0
 
-    def place(self, canvas: Canvas) -> None:
-        """Work out where every frame lies on `canvas`."""
+    def place(self, canvas: Canvas, slots: NDArray[np.int64] | None = None) -> None:
+        """Work out where the frames of `slots`, or all, lie on `canvas`."""
         self.version += 1
-        slots = self.slots()
+        slots = self.slots() if slots is None else slots
+        for first in range(0, len(slots), PLACED_AT_ONCE):
+            self._place(canvas, slots[first : first + PLACED_AT_ONCE])
+
+    def _place(self, canvas: Canvas, slots: NDArray[np.int64]) -> None:
         whole, fractions = split_corners(
             canvas.corners_px(self.positions_m[slots]) + self.shift_px[slots], self.subpixel
         )

@@ -53,13 +53,18 @@ class Variation:
         self._host = np.ascontiguousarray(modes, dtype=np.complex64)
         self.modes = self.backend.to_device(np.array(self._host))
 
-    def reserve(self, capacity: int) -> None:
-        """Make room for the coefficients of `capacity` frames."""
+    def welcome(self, slots: NDArray[np.int64], capacity: int) -> None:
+        """Make room for the coefficients of `capacity` frames; those of `slots`, which are new, are 0."""
         missing = capacity - len(self.coefficients)
         if missing > 0:
             for name in ("coefficients", "_wishes"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros((missing, *old.shape[1:]), np.float32)]))
+        self.coefficients[slots] = 0
+
+    def clear(self) -> None:
+        """Forget what the visits of a pass asked for."""
+        self._gradient[...], self._weight[...] = 0, 0
 
     def of(self, backend: Backend, slots: NDArray[np.int64]) -> Any:
         """Return what each frame adds to the strongest mode, ``(n, ny, nx) complex64``."""
@@ -86,7 +91,6 @@ class Variation:
         gradient, weight = self._gradient.sum(axis=0), self._weight.sum(axis=0)
         floor = REGULARISATION * weight.max(axis=(1, 2), keepdims=True) + 1e-9
         modes = self._host + STEP * gradient / (weight + floor)
-        self._gradient[...], self._weight[...] = 0, 0
         common = self.coefficients[slots].mean(axis=0)
         self.coefficients[slots] -= common
         shared = np.einsum("k,kyx->yx", common, modes).astype(np.complex64)

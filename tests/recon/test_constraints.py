@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.backend import Backend
-from bluesky_ptycho.recon.constraints import bound_phase, denoise_tv, disc, pupil_mask, within_pupil
+from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.recon import SolverSettings
+from bluesky_ptycho.recon.constraints import Constraints, bound_phase, denoise_tv, disc, pupil_mask, within_pupil
 
 from .flawed import Flawed
 from .small_problem import SIZE
@@ -107,3 +109,15 @@ def test_constraints_are_off_by_default():
     solver = Flawed(photons=3e4).solve(passes=2)
     assert np.abs(solver.snapshot().probe).min() > 0
     assert solver.snapshot().probe.shape[-1] == SIZE
+
+
+@pytest.mark.parametrize("name", ["probe_support", "object_max_amplitude"])
+def test_constraints_that_leave_nothing_are_refused(name):
+    with pytest.raises(SettingsError, match=name):
+        SolverSettings.from_mapping({name: 0.0})
+
+
+def test_pupil_in_the_near_field_is_refused():
+    with pytest.raises(SettingsError, match="near field"):
+        Constraints(SolverSettings(probe_pupil_threshold=0.1), far_field=False)
+    Constraints(SolverSettings(probe_support=0.9), far_field=False)

@@ -63,20 +63,32 @@ def test_frames_that_arrive_are_not_taken_for_divergence(problem):
     assert solver._state.memory["guard"].rejected == 0
 
 
+def test_frames_in_the_place_of_others_are_not_taken_for_divergence():
+    problem = make_problem(photons=2e5, n_side=14)
+    solver, half = problem.solver(), problem.batch(slice(0, 98))
+    solver.add(half)
+    solver.step(15)
+    solver.remove(half.seq_nums)
+    solver.add(problem.batch(slice(98, None)))
+    solver.step(3)
+    assert solver._state.memory["guard"].rejected == 0
+
+
 def test_caution_recovers(problem):
     solver = problem.solver()
     solver.add(problem.batch())
     solver.step()
     guard, state = Guard(), solver._state
+    slots = state.frames.slots()
     kept = state.object.copy()
     guard.before_pass(state)
-    assert not guard.after_pass(state, 0.1, 10)
+    assert not guard.after_pass(state, 0.1, slots)
     state.object[:] = 5
     guard.before_pass(state)
-    assert guard.after_pass(state, float("nan"), 10)
+    assert guard.after_pass(state, float("nan"), slots)
     assert np.array_equal(state.object, kept)
     assert guard.caution == 0.5
     for _ in range(20):
         guard.before_pass(state)
-        guard.after_pass(state, 0.1, 10)
+        guard.after_pass(state, 0.1, slots)
     assert guard.caution == 1.0

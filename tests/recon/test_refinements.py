@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.frames import Batch
+from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.recon.positions import fitted
 
 from .backends import StrictBackend, UnfusedBackend
@@ -165,3 +168,42 @@ def test_weights_silence_bad_pixels():
     loud.add(type(batch)(batch.seq_nums, batch.positions_m, damaged, batch.mask))
     loud.step(80)
     assert data.error(loud) > 2 * data.error(solver)
+
+
+@pytest.mark.parametrize(
+    "refinement",
+    [{"refine_positions": True}, {"fit_intensity": True}, {"fit_background": True}, {"probe_variations": 2}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_a_pass_that_is_taken_back_teaches_nothing(jittered, refinement):
+    solver = jittered.solve(passes=8, refine_start=2, probe_start=1, **refinement)
+    before = solver.snapshot(exact_residual=True).residual
+    solver._state.object[40, 40] = np.nan
+    assert np.isnan(solver.step())
+    solver.step(3)
+    assert solver.snapshot(exact_residual=True).residual < 1.2 * before
+
+
+def test_what_varies_is_known_of_frames_beyond_the_plan_and_not_of_replaced_ones(jittered):
+    solver, batch = jittered.solve(passes=6, probe_variations=1, refine_start=2, probe_start=1), jittered.batch
+    coefficients = solver._state.variation.coefficients
+    assert coefficients[:N].all()
+    solver.add(Batch(batch.seq_nums[:1], batch.positions_m[:1], batch.amplitude[:1], batch.mask))
+    assert not coefficients[solver._state.frames.slots()[0]].any()
+    solver.add(Batch(batch.seq_nums + 500, batch.positions_m, batch.amplitude, batch.mask))
+    assert np.isfinite(solver.snapshot(exact_residual=True).residual)
+    solver.step_halves()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"motion_m": (1e-6,)}, {"motion_m": (0, 1e-6, 0)}, {"motion_m": (0, 1e-6), "modes": 1}]
+)
+def test_motion_that_could_not_be_followed_is_refused(wrong):
+    with pytest.raises(SettingsError, match="motion_m"):
+        SolverSettings.from_mapping(wrong)
+
+
+def test_motion_does_not_take_modes_away():
+    probe = make_problem().probe
+    given = np.stack([probe, 0.1 * np.roll(probe, 2, 0), 0.1 * np.roll(probe, 2, 1)])
+    assert make_problem().solver(probe=given, motion_m=(0.0, PIXEL_M)).settings.modes == 3

@@ -356,5 +356,10 @@ def test_bad_input_is_refused_by_name(clean):
     with pytest.raises(MetadataError, match=r"amplitude has shape \(1, 8, 8\)"):
         solver.add(Batch(np.array([1]), clean.positions_m[:1], np.zeros((1, 8, 8), np.float32), np.ones((8, 8), bool)))
     with pytest.raises(MetadataError, match="all finite"):
-        bad = np.array([[np.nan, 0.0]])
+        bad = np.array([[np.inf, 0.0]])
         solver.add(Batch(np.array([1]), bad, np.ones((1, SIZE, SIZE), np.float32), np.ones((SIZE, SIZE), bool)))
+    frame, ones = np.ones((1, SIZE, SIZE), np.float32), np.ones((SIZE, SIZE), bool)
+    for name, mask, weight in (("mask", ones[:3], None), ("weight", ones, np.ones((3, 3), np.float32))):
+        with pytest.raises(MetadataError, match=rf"{name} has shape \(3, "):
+            solver.add(Batch(np.array([1]), clean.positions_m[:1], frame, mask, weight))
+    assert solver.n_frames == 0

@@ -47,7 +47,7 @@ def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: 
         )
         engine.advance(state, found, object_step, probe_step, momentum)
     error = float(total)
-    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), len(slots))
+    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), slots)
     return error
 
 

@@ -21,9 +21,9 @@ from .pie import pie_visit
 
 @dataclass(frozen=True)
 class _Pass:
-    """What a pass leaves for the next one: its frames, gradients, downhill slope and the direction it took."""
+    """What a pass leaves for the next one: which frames it saw, gradients, downhill slope and the direction it took."""
 
-    slots: NDArray[np.int64]
+    arrivals: NDArray[np.int64]
     gradients: tuple[Any, Any]
     slope: float
     taken: tuple[Any, Any]
@@ -42,7 +42,8 @@ def ml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: Pas
     slope = _product(xp, gradients, downhill)
     along = downhill
     last: _Pass | None = state.memory.get("ml")
-    if last is not None and np.array_equal(last.slots, np.sort(slots)) and last.taken[0].shape == state.object.shape:
+    arrivals = np.sort(state.frames.arrivals[slots])
+    if last is not None and np.array_equal(last.arrivals, arrivals) and last.taken[0].shape == state.object.shape:
         share = max(0.0, (slope - _product(xp, last.gradients, downhill)) / last.slope)
         mixed = (downhill[0] + share * last.taken[0], downhill[1] + share * last.taken[1])
         along = mixed if _product(xp, gradients, mixed) > 0 else downhill
@@ -52,7 +53,7 @@ def ml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: Pas
     found = replace(found, object=along[0], probe=along[1])
     bend = _curvature(state, engine, slots, found)
     step = options.choose("step", 1.0) * _product(xp, gradients, along) / bend if bend > 0 else 0.0
-    state.memory["ml"] = _Pass(np.sort(slots), gradients, slope, (along[0] + 0, along[1] + 0))
+    state.memory["ml"] = _Pass(arrivals, gradients, slope, (along[0] + 0, along[1] + 0))
     engine.advance(state, found, step, step if options.probe_free else 0.0)
     return float(error)
 

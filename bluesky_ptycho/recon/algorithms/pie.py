@@ -71,7 +71,7 @@ def pie_pass(
         found = engine.directions(state, *(alphas if regularisation is None else (regularisation, regularisation)))
         engine.advance(state, found, size, size if options.probe_free else 0.0, momentum)
     error = float(total)
-    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), len(slots))
+    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), slots)
     return error
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ...registry import algorithms
 from ..engine import Engine, Lane, Slots
 from ..measure import error_of
+from ..newcomers import Newcomers
 from ..passes import PassOptions
 from ..reference import Coefficients
 from ..state import ReconState
@@ -99,7 +100,7 @@ def projection_pass(
     """
     frames = state.frames
     kept = _Kept.of(state)
-    stored, fresh = kept.waves, kept.renew(state, slots)
+    stored, fresh = kept.waves, kept.newcomers.meet(frames, slots)
 
     def visit(lane: Lane, chunk: Slots) -> None:
         probes = lane.probes(state, chunk)
@@ -122,29 +123,19 @@ def projection_pass(
 
 
 class _Kept:
-    """Exit waves ``(capacity, m, ny, nx) complex64`` and the identity of the frames that they belong to."""
+    """Exit waves ``(capacity, m, ny, nx) complex64`` and which frames they belong to."""
 
     def __init__(self, state: ReconState) -> None:
         capacity = len(state.frames.numbers)
         self.waves = state.backend.xp.zeros((capacity, *state.probe.shape), dtype=state.backend.xp.complex64)
-        self.identities = np.full((capacity, 2), -1.0)
+        self.newcomers = Newcomers()
 
     @classmethod
     def of(cls, state: ReconState) -> _Kept:
         """Return what `state` keeps, with room for all of its frames."""
         kept: _Kept | None = state.memory.get("projections")
-        new = cls(state) if kept is None or len(kept.identities) < len(state.frames.numbers) else kept
+        new = cls(state) if kept is None or kept.waves.shape[0] < len(state.frames.numbers) else kept
         if kept is not None and new is not kept:
-            old = len(kept.identities)
-            new.waves[:old, ...], new.identities[:old] = kept.waves, kept.identities
+            new.waves[: kept.waves.shape[0], ...], new.newcomers = kept.waves, kept.newcomers
         state.memory["projections"] = new
         return new
-
-    def renew(self, state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return which of `slots` hold frames that are new or were replaced, and note them."""
-        frames = state.frames
-        now = np.stack([frames.numbers[slots], frames.photons[slots]], axis=1)
-        fresh = slots[(self.identities[slots] != now).any(axis=1)]
-        self.identities[:] = -1.0  # a frame that was taken away starts anew when it comes again
-        self.identities[slots] = now
-        return fresh

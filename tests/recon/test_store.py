@@ -1,0 +1,75 @@
+"""Frames that come, go and come again, and what is kept of each slot."""
+
+import numpy as np
+import pytest
+
+from bluesky_ptycho.backend import Backend
+from bluesky_ptycho.frames import Batch
+from bluesky_ptycho.geometry import Canvas
+from bluesky_ptycho.recon import store as store_module
+from bluesky_ptycho.recon.newcomers import Newcomers
+from bluesky_ptycho.recon.store import FrameStore
+
+CANVAS = Canvas((200, 200), (0.0, 0.0), (1e-8, 1e-8), (8, 8))
+
+
+def batch_of(seq_nums, seed=0):
+    rng, n = np.random.default_rng(seed), len(seq_nums)
+    return Batch(
+        np.asarray(seq_nums),
+        rng.uniform(2e-7, 1.5e-6, (n, 2)),
+        rng.random((n, 8, 8)).astype(np.float32),
+        np.ones((8, 8), bool),
+    )
+
+
+@pytest.fixture
+def store():
+    return FrameStore(4, (8, 8), Backend(), subpixel=True)
+
+
+def test_frames_that_come_again_or_take_a_slot_are_new(store):
+    newcomers = Newcomers()
+    store.put(batch_of(range(4)), CANVAS)
+    assert len(newcomers.meet(store, store.slots())) == 4
+    assert len(newcomers.meet(store, store.slots())) == 0
+    replaced = store.put(batch_of([2], seed=1), CANVAS)
+    store.drop(np.array([0]))
+    taken = store.put(batch_of([10], seed=2), CANVAS)
+    more = store.put(batch_of([11], seed=3), CANVAS)
+    assert set(newcomers.meet(store, store.slots())) == {*replaced, *taken, *more}
+
+
+def test_a_store_that_has_grown_is_that_of_the_whole_scan(store):
+    store.put(batch_of(range(30)), CANVAS)
+    whole = FrameStore(30, (8, 8), Backend(), subpixel=True)
+    whole.put(batch_of(range(30)), CANVAS)
+    for name in (*store_module.BOOKKEEPING, "counts"):
+        assert np.array_equal(getattr(store, name)[:30], getattr(whole, name)), name
+    assert store.gain.min() == 1
+    assert store.unit.min() > 0
+
+
+def test_only_frames_that_come_are_placed(store, monkeypatch):
+    """Placing all of them with each batch would take a time that grows with their number squared."""
+    placed = []
+    whole = FrameStore._place
+    monkeypatch.setattr(
+        FrameStore, "_place", lambda self, canvas, slots: placed.append(len(slots)) or whole(self, canvas, slots)
+    )
+    monkeypatch.setattr(store_module, "PLACED_AT_ONCE", 2)
+    store.put(batch_of(range(3)), CANVAS)
+    store.put(batch_of([3]), CANVAS)
+    assert placed == [2, 1, 1]
+    store.place(CANVAS)
+    assert sum(placed) == 8
+
+
+def test_what_was_learnt_of_a_frame_goes_when_it_is_replaced(store):
+    slots = store.put(batch_of(range(2)), CANVAS)
+    for name in ("shift_px", "shift_speed", "gain"):
+        getattr(store, name)[slots] = 0.5
+    store.put(batch_of([1]), CANVAS)
+    assert np.array_equal(store.shift_px[slots], [[0.5, 0.5], [0, 0]])
+    assert np.array_equal(store.shift_speed[slots], [[0.5, 0.5], [0, 0]])
+    assert np.array_equal(store.gain[slots], [0.5, 1.0])
