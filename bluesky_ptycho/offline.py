@@ -90,7 +90,8 @@ def reconstruct_file(
         check_windows()
     data = read_cxi(path, propagation=propagation, focus_to_sample_m=focus_to_sample_m)
     make_directory(output)
-    settings = settings.replace(tail_passes=min(settings.tail_passes, iterations))
+    last = schedule.stages[-1].passes or iterations  # the tail is of the last stage's passes
+    settings = settings.replace(tail_passes=min(settings.tail_passes, iterations, last))
     plan = ScanPlan.from_positions(
         data.positions_m, energy_ev=data.geometry.energy_ev, distance_m=data.geometry.distance_m
     )

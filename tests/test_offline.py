@@ -169,6 +169,8 @@ def test_a_schedule_brings_its_own_number_of_passes(measured, tmp_path):
     settings = SolverSettings(algorithm="mpie:4,lsqml:3", tail_passes=1)
     assert reconstruct_file(measured.path, settings=settings, output=tmp_path)["iterations"] == 7
     assert reconstruct_file(measured.path, iterations=5, settings=settings, output=tmp_path)["iterations"] == 5
+    reconstruct_file(measured.path, settings=settings.replace(tail_passes=4), output=tmp_path)
+    assert read_result_cxi(tmp_path / "result.cxi").settings["tail_passes"] == 3  # the others are mPIE's
 
 
 def test_passes_end_when_the_residual_has_converged(measured, tmp_path):

@@ -10,6 +10,9 @@ BYTES_PER_FRAME_PIXEL = 2
 BYTES_PER_PIXEL_OF_A_STATE = 8 + 8 + 2 * 8
 """Object, its velocity and the guard's two copies (complex64)."""
 
+BYTES_PER_PIXEL_OF_LIGHT = 4
+"""What the object has received, by which newly lit regions are found (float32)."""
+
 STATES = 3
 """All frames, and the two halves of the Fourier ring correlation."""
 
@@ -40,10 +43,10 @@ def reconstruction_bytes(
     """
     lanes = threads or cpu_count()
     each = STATES * BYTES_PER_PIXEL_OF_A_STATE + lanes * BYTES_PER_PIXEL_OF_A_LANE
-    each += BYTES_PER_PIXEL_OF_A_DIRECTION + BYTES_PER_PIXEL_OF_A_SNAPSHOT
+    each += BYTES_PER_PIXEL_OF_A_DIRECTION + BYTES_PER_PIXEL_OF_LIGHT + BYTES_PER_PIXEL_OF_A_SNAPSHOT
     rows, cols = canvas
     ny, nx = window
-    # A lane has a probe gradient, a shifted probe and the transform's buffer, a little larger each, of every mode; the
+    # A lane has a probe gradient, a shifted probe, one with a rim and the buffers of two transforms of every mode; the
     # lanes share the probe and its direction with a rim around them.
-    probes = modes * (STATES * BYTES_PER_PIXEL_OF_A_STATE + 3 * 8 + lanes * 4 * 8)
+    probes = modes * (STATES * BYTES_PER_PIXEL_OF_A_STATE + 3 * 8 + lanes * 5 * 8)
     return rows * cols * each + ny * nx * (n_frames * BYTES_PER_FRAME_PIXEL + probes)

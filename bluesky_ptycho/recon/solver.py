@@ -167,10 +167,16 @@ class IncrementalSolver:
         """Whether the residual has stopped falling, within the settings' tolerance."""
         return has_converged(self._residuals, self.settings.tolerance)
 
+    @property
+    def _complete(self) -> bool:
+        """Whether all planned frames are there, or were: to take bad ones away does not start the scan anew."""
+        return self._passes_complete > 0 or self.n_frames >= self.plan.n_points
+
     def _algorithm(self, *, tail: bool = False) -> Algorithm:
-        complete = self.n_frames >= self.plan.n_points
         before = self.iteration - self._passes_complete
-        function: Algorithm = algorithms[self._schedule.at(before, self._passes_complete, complete=complete, tail=tail)]
+        function: Algorithm = algorithms[
+            self._schedule.at(before, self._passes_complete, complete=self._complete, tail=tail)
+        ]
         return function
 
     def _pass(self, *, tail: bool = False) -> None:
@@ -191,7 +197,7 @@ class IncrementalSolver:
         self._constraints.impose(state)
         if free:
             orthogonalise(state)
-        self._passes_complete += self.n_frames >= self.plan.n_points
+        self._passes_complete += self._complete
         self._residuals.append(error / float(state.frames.photons[slots].sum()))
 
     def step_halves(self, n: int = 1) -> float:

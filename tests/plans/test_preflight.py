@@ -46,9 +46,9 @@ def test_numbers():
     assert report.step_m == pytest.approx(100e-9)
     assert report.seconds == pytest.approx(41.0)
     assert report.disk == 410 * 2 * 1040 * 1152
-    frames, side = 400 * 240 * 240 * 4, 1.9e-6 / 6.51e-9 + 240 + 16
-    # three states of object, velocity and two copies, two cores' gradients and illuminations, one snapshot
-    assert report.memory == pytest.approx(frames + side**2 * (3 * 32 + 2 * 12 + 16), rel=0.1)
+    frames, side = 400 * 240 * 240 * 2, 1.9e-6 / 6.51e-9 + 240 + 16
+    # three states of object, velocity and two copies, two cores' gradients and illuminations, direction, light, snapshot
+    assert report.memory == pytest.approx(frames + side**2 * (3 * 32 + 2 * 12 + 8 + 4 + 16), rel=0.1)
     np.testing.assert_allclose(report.field_m, 1.9e-6)
     np.testing.assert_allclose(report.object_pixel_m, 6.51e-9, rtol=1e-3)
     assert report.overlap == pytest.approx(1 - 100 / (report.probe_m * 1e9))
@@ -74,7 +74,7 @@ def test_text_fits_a_terminal():
     assert text.splitlines() == [
         "400 points (raster) over 1.9 x 1.9 µm (x, y), step 100 nm, probe 537 nm, overlap 81%",
         "  object pixel 6.51 x 6.51 nm, 410 frames, 10 dark points, about 41 s",
-        "  disk 0.98 GB (1e+03 GB free) in /data; memory for the analysis 0.14 GB (1e+03 GB free)",
+        "  disk 0.98 GB (1e+03 GB free) in /data; memory for the analysis 0.1 GB (1e+03 GB free)",
     ]
 
 

@@ -115,11 +115,11 @@ def test_motion_during_the_exposure_is_taken_up_by_modes():
 
 
 def test_poisson_noise_model_is_better_with_few_photons():
-    data = Flawed(photons=1e3)
+    data = Flawed(photons=1e4)
     gaussian, poisson = (
-        np.mean([data.error(data.solve(passes=60, algorithm="ml", noise=noise))]) for noise in ("gaussian", "poisson")
+        data.error(data.solve(passes=60, algorithm="ml", noise=noise)) for noise in ("gaussian", "poisson")
     )
-    assert poisson < 1.02 * gaussian
+    assert poisson < 0.93 * gaussian
 
 
 EVERYTHING = {

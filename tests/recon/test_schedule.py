@@ -72,6 +72,16 @@ def test_solver_follows_the_schedule(called):
     assert called == ["mpie"] * 2 + ["lsqml"] * 2 + ["raar"] * 3
 
 
+def test_a_frame_taken_away_does_not_start_the_schedule_anew(called):
+    problem = make_problem()
+    solver = problem.solver(algorithm="mpie:2,lsqml")
+    solver.add(problem.batch())
+    solver.step(3)
+    solver.remove([1])
+    solver.step(2)
+    assert called == ["mpie"] * 2 + ["lsqml"] * 3
+
+
 def test_convergence_is_a_residual_that_falls_no_more():
     falling = 0.1 * 0.8 ** np.arange(30)
     assert not has_converged(falling, 1e-3)
