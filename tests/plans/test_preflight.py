@@ -47,8 +47,10 @@ def test_numbers():
     assert report.seconds == pytest.approx(41.0)
     assert report.disk == 410 * 2 * 1040 * 1152
     frames, side = 400 * 240 * 240 * 2, 1.9e-6 / 6.51e-9 + 240 + 16
-    # three states of object, velocity and two copies, two cores' gradients and illuminations, direction, light, snapshot
-    assert report.memory == pytest.approx(frames + side**2 * (3 * 32 + 2 * 12 + 8 + 4 + 16), rel=0.1)
+    # three states of object, velocity and two copies, two cores' gradients and illuminations, direction, light, one
+    # snapshot; as many states of the probe, and two cores' five buffers
+    probe = 240**2 * (3 * 32 + 24 + 2 * 5 * 8)
+    assert report.memory == pytest.approx(frames + probe + side**2 * (3 * 32 + 2 * 12 + 8 + 4 + 16), rel=0.02)
     np.testing.assert_allclose(report.field_m, 1.9e-6)
     np.testing.assert_allclose(report.object_pixel_m, 6.51e-9, rtol=1e-3)
     assert report.overlap == pytest.approx(1 - 100 / (report.probe_m * 1e9))
