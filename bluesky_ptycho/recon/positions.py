@@ -80,7 +80,7 @@ def _on_canvas(state: ReconState, slots: NDArray[np.int64], shift: NDArray[np.fl
     """Return `shift` cut so that no window leaves the canvas."""
     canvas, frames = state.canvas, state.frames
     corners = canvas.corners_px(frames.positions_m[slots])
-    most = np.asarray(canvas.shape) - np.asarray(canvas.window) - 1
+    most = np.asarray(canvas.shape) - np.asarray(canvas.window)
     return np.asarray(np.clip(corners + shift, 0, most) - corners)
 
 

@@ -90,7 +90,10 @@ class Variation:
         self.coefficients[slots] += STEP * wishes[..., 0] / (wishes[..., 1] + 1e-9)
         gradient, weight = self._gradient.sum(axis=0), self._weight.sum(axis=0)
         floor = REGULARISATION * weight.max(axis=(1, 2), keepdims=True) + 1e-9
-        modes = self._host + STEP * gradient / (weight + floor)
+        change = STEP * gradient / (weight + floor)
+        # A mode that the frames hardly hold is asked to change without bounds, while they may ask for more of it.
+        change /= np.maximum(1, np.sqrt(np.sum(np.abs(change) ** 2, axis=(1, 2), keepdims=True)))
+        modes = self._host + change
         common = self.coefficients[slots].mean(axis=0)
         self.coefficients[slots] -= common
         shared = np.einsum("k,kyx->yx", common, modes).astype(np.complex64)

@@ -207,3 +207,24 @@ def test_motion_does_not_take_modes_away():
     probe = make_problem().probe
     given = np.stack([probe, 0.1 * np.roll(probe, 2, 0), 0.1 * np.roll(probe, 2, 1)])
     assert make_problem().solver(probe=given, motion_m=(0.0, PIXEL_M)).settings.modes == 3
+
+
+def test_as_many_variations_as_frames_do_not_run_away(jittered):
+    solver, batch = jittered.base.solver(probe_variations=3, refine_start=0, probe_start=0), jittered.batch
+    solver.add(Batch(batch.seq_nums[:3], batch.positions_m[:3], batch.amplitude[:3], batch.mask))
+    solver.step(3)
+    before = solver.snapshot(exact_residual=True).residual
+    solver.step(10)
+    assert solver.snapshot(exact_residual=True).residual < before
+
+
+def test_a_frame_at_the_edge_of_the_canvas_stays_there(jittered):
+    solver, batch = jittered.base.solver(refine_positions=True, refine_start=1, probe_start=1), jittered.batch
+    solver.add(batch)
+    canvas = solver.canvas
+    corner = np.subtract(canvas.shape, canvas.window)
+    edge = np.asarray(canvas.origin_m) + (corner + SIZE // 2) * PIXEL_M * (1 - 1e-12)
+    solver.add(Batch(np.array([900]), edge[None], batch.amplitude[:1], batch.mask))
+    solver.step(2)
+    assert solver.canvas == canvas
+    assert np.abs(solver.snapshot().shifts_m[-1]).max() <= 0.7 * PIXEL_M
