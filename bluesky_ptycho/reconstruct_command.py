@@ -30,46 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="N",
         help="passes over all frames (default: those of the schedule, else 100)",
     )
-    method = reconstruct.add_mutually_exclusive_group()
-    method.add_argument(
-        "--algorithm",
-        metavar="NAME",
-        help=f"one algorithm for all passes: {', '.join(ALGORITHMS)}",
-    )
-    method.add_argument(
-        "--schedule",
-        metavar="NAME:N,NAME:N",
-        help='algorithms one after the other with their passes, as "mpie:30,lsqml:50" (default: %(default)s)',
-        default=SCHEDULE,
-    )
-    add(
-        "--modes",
-        type=positive_whole,
-        metavar="K",
-        help="incoherent probe modes (default: as many as the file's probe guess has, else 1)",
-    )
-    add("--refine-positions", action="store_true", help="refine the positions with the object")
-    add(
-        "--noise",
-        choices=NOISES,
-        default=NOISES[0],
-        metavar="NAME",
-        help="gaussian noise of the amplitudes, or poisson noise of the photons (default: %(default)s)",
-    )
-    add(
-        "--propagation",
-        choices=PROPAGATIONS,
-        metavar="NAME",
-        help="far, or near for patterns that are Fresnel images of the sample (default: the file's attribute "
-        '"propagation", else far)',
-    )
-    add(
-        "--focus-to-sample",
-        type=positive,
-        metavar="M",
-        help="distance in m from the beam's focus to the sample, for the near field in a diverging beam (default: the "
-        'file\'s attribute "focus_to_sample_m", else a parallel beam)',
-    )
+    _add_method(reconstruct)
+    _add_geometry(reconstruct)
     add(
         "--backend",
         choices=BACKENDS,
@@ -87,6 +49,54 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--figure", action="store_true", help="show the picture in a window when done")
     add_output(reconstruct, "ptycho_reconstruction")
     reconstruct.set_defaults(command=run)
+
+
+def _add_method(parser: LineParser) -> None:
+    method = parser.add_mutually_exclusive_group()
+    method.add_argument(
+        "--algorithm",
+        metavar="NAME",
+        help=f"one algorithm for all passes: {', '.join(ALGORITHMS)}",
+    )
+    method.add_argument(
+        "--schedule",
+        metavar="NAME:N,NAME:N",
+        help='algorithms one after the other with their passes, as "mpie:30,lsqml:50" (default: %(default)s)',
+        default=SCHEDULE,
+    )
+    add = parser.add_argument
+    add(
+        "--modes",
+        type=positive_whole,
+        metavar="K",
+        help="incoherent probe modes (default: as many as the file's probe guess has, else 1)",
+    )
+    add("--refine-positions", action="store_true", help="refine the positions with the object")
+    add(
+        "--noise",
+        choices=NOISES,
+        default=NOISES[0],
+        metavar="NAME",
+        help="gaussian noise of the amplitudes, or poisson noise of the photons (default: %(default)s)",
+    )
+
+
+def _add_geometry(parser: LineParser) -> None:
+    add = parser.add_argument
+    add(
+        "--propagation",
+        choices=PROPAGATIONS,
+        metavar="NAME",
+        help="far, or near for patterns that are Fresnel images of the sample (default: the file's attribute "
+        '"propagation", else far)',
+    )
+    add(
+        "--focus-to-sample",
+        type=positive,
+        metavar="M",
+        help="distance in m from the beam's focus to the sample, for the near field in a diverging beam (default: the "
+        'file\'s attribute "focus_to_sample_m", else a parallel beam)',
+    )
 
 
 def run(options: argparse.Namespace) -> int:

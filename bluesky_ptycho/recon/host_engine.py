@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..backend import PlannedFFT, cpu_count
 from . import detection_kernels, kernels
 from .engine import Directions, Slots, Visit
+from .host_arrays import fill, padded, padded_like, pairs
 from .propagation import shift_back
 from .reference import Coefficients
 from .state import ReconState
@@ -295,27 +296,3 @@ def _kernels_of(state: ReconState, visit: Visit) -> tuple[Any, ...]:
     detection, frames = state.detection, state.frames
     asked = (detection.plain, frames.weights is None, state.excess is None, state.tracks_shifts, state.tracks_variation)
     return visit.__code__, bool(frames.fractional.any()), *asked
-
-
-def pairs(a: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """Return complex `a` as float32 with real and imaginary parts side by side in the last axis."""
-    return a.view(np.float32)
-
-
-def padded_like(shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    """Return zeros with the rows and columns that the shift filter reaches for around `shape`."""
-    return np.zeros((shape[0], shape[1] + N_TAPS - 1, shape[2] + N_TAPS - 1), np.complex64)
-
-
-def fill(around: NDArray[np.complex64], probe: NDArray[np.complex64]) -> None:
-    """Put `probe` into the middle of what `padded_like` made."""
-    ny, nx = probe.shape[-2:]
-    last = N_TAPS - 1 + FIRST_TAP
-    around[:, last : last + ny, last : last + nx] = probe
-
-
-def padded(probe: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Return `probe` with the zeros around it that the shift filter reaches for."""
-    around = padded_like(probe.shape)
-    fill(around, probe)
-    return around

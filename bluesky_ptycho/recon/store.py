@@ -21,7 +21,7 @@ from .subpixel import N_TAPS, shift_taps, split_corners
 
 INVALID = 65535
 MOST_COUNTS = 65534
-"""Sixteen bits hold an amplitude a thousand times finer than the photons' own noise of one half, up to a million
+"""Sixteen bits hold an amplitude to a hundredth of the photons' own noise of one half, up to a million
 photons in the brightest pixel, and are half the memory of a float."""
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.recon import detection_kernels, kernels, reference
-from bluesky_ptycho.recon.host_engine import padded_like, pairs
+from bluesky_ptycho.recon.host_arrays import padded_like, pairs
 from bluesky_ptycho.recon.subpixel import FIRST_TAP, N_TAPS, NO_SHIFT, PASS_BAND, shift_taps, split_corners
 
 NY, NX, ROWS, COLS = 18, 14, 40, 37
