@@ -163,7 +163,7 @@ def _clean(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter, progress: 
             if readable:
                 clean = pipeline(frames, scan.darks.darks)
                 dark_corrected &= clean.dark_corrected
-                reasons |= wrong_in_themselves(readable, clean.rejected)
+                reasons |= wrong_in_themselves(readable, clean.rejected, scan.plan.extent_m)
                 flux = clean.flux
                 # What is dim beside the others is known for good when all have been seen.
                 _append(writer, readable, clean, [i for i in range(len(readable)) if i not in reasons], pipeline)

@@ -166,7 +166,7 @@ class FrameSupply:
             if self._dark_watch is not None and (message := self._dark_watch.look(readable, frames)):
                 self._note(message)
                 self._dark_store.retire(self._intake.plan, str(self._darks.uid))
-        reasons = wrong_in_themselves(readable, {} if clean is None else clean.rejected)
+        reasons = wrong_in_themselves(readable, {} if clean is None else clean.rejected, self._intake.plan.extent_m)
         lost = [p for p in points if p.seq_num in unreadable]
         flux = np.zeros(0) if clean is None else clean.flux
         judged = reasons | {len(readable) + i: unreadable[p.seq_num] for i, p in enumerate(lost)}

@@ -15,12 +15,29 @@ KINDS = ("corrupt", "saturated", "dark", "shape", "unreadable", "position")
 """What a reason begins with: damaged pixels, too much light, none, the wrong shape, no frame in the file, no place."""
 
 
-def wrong_in_themselves(points: Sequence[Point], rejected: Mapping[int, str]) -> dict[int, str]:
-    """Return row → reason for what is wrong with a frame, as `rejected` tells, or with its place."""
+LEAST_REACH_M = 20e-6
+"""So far beyond the plan a position may lie however small the plan is."""
+
+
+def wrong_in_themselves(
+    points: Sequence[Point], rejected: Mapping[int, str], extent_m: tuple[float, float, float, float]
+) -> dict[int, str]:
+    """Return row → reason for what is wrong with a frame, as `rejected` tells, or with its place.
+
+    A place further beyond the planned `extent_m` (y_min, y_max, x_min, x_max) than that is wide is an encoder's
+    mistake, for which no object could be large enough.
+    """
     reasons = dict(rejected)
+    y_min, y_max, x_min, x_max = extent_m
+    reach = max(y_max - y_min, x_max - x_min, LEAST_REACH_M)
+    low, high = np.array([y_min, x_min]) - reach, np.array([y_max, x_max]) + reach
     for i, point in enumerate(points):
-        if point.position_m is None or not np.isfinite(point.position_m).all():
-            reasons.setdefault(i, f"position: it is {point.position_m}")
+        place = point.position_m
+        if place is None or not np.isfinite(place).all():
+            reasons.setdefault(i, f"position: it is {place}")
+        elif (np.asarray(place) < low).any() or (np.asarray(place) > high).any():
+            where = ", ".join(f"{v * 1e6:.6g}" for v in place)
+            reasons.setdefault(i, f"position: (y, x) is ({where}) µm, more than {reach * 1e6:.3g} µm beyond the plan")
     return reasons
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .algorithms.pie import MANY, pie_visit
+from .algorithms.pie import pie_visit
 from .engine import Engine
 from .passes import batches
 from .settings import SolverSettings
@@ -27,7 +27,7 @@ def introduce(state: ReconState, engine: Engine, slots: NDArray[np.int64], setti
     state.object_velocity = state.backend.xp.zeros_like(kept)
     visit = pie_visit(state)
     for _ in range(VISITS):
-        for batch in batches(slots, MANY, settings.batch_size):
+        for batch in batches(slots, len(slots), settings.batch_size):
             engine.run(state, batch, visit)
             found = engine.directions(state, settings.object_regularisation, settings.probe_regularisation)
             engine.advance(state, found, STEP, 0.0)

@@ -89,6 +89,7 @@ class IncrementalSolver:
         self._rng = np.random.default_rng(self.settings.seed)
         self._residuals: list[float] = []
         self._passes_complete = 0
+        self._ended = False
         self._refinements = refinements(self.settings)
         self._constraints = Constraints(self.settings, far_field=frames.far_field)
         self._fresh = FreshRegions()
@@ -155,6 +156,10 @@ class IncrementalSolver:
             self._pass()
         return self._residuals[-1] if self._residuals else float("nan")
 
+    def complete(self) -> None:
+        """Say that no more frames will come, planned or not: a schedule's later stages need not wait for them."""
+        self._ended = True
+
     def finish(self) -> None:
         """Make the tail passes that follow the last frame, fewer once the residual has converged."""
         for _ in range(self.settings.tail_passes):
@@ -170,7 +175,7 @@ class IncrementalSolver:
     @property
     def _complete(self) -> bool:
         """Whether all planned frames are there, or were: to take bad ones away does not start the scan anew."""
-        return self._passes_complete > 0 or self.n_frames >= self.plan.n_points
+        return self._ended or self._passes_complete > 0 or self.n_frames >= self.plan.n_points
 
     def _algorithm(self, *, tail: bool = False) -> Algorithm:
         before = self.iteration - self._passes_complete

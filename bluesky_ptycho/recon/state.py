@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import Backend
+from ..errors import MetadataError
 from ..geometry import Canvas
 from .detection import Detection
 from .store import FrameStore
@@ -83,10 +84,18 @@ class ReconState:
         self.probe_velocity = self.backend.xp.zeros_like(self.probe)
 
 
+MOST_GROWTH = 8
+
+
 def grown_canvas(canvas: Canvas, positions_m: NDArray[np.float64], margin_px: int = 8) -> Canvas:
     """Return `canvas`, or one larger by whole pixels on which every window of `positions_m` fits.
 
     Growth is at least an eighth of the canvas, so that a drifting scan does not copy it each frame.
+
+    Raises
+    ------
+    MetadataError
+        If it would grow more than eightfold along an axis: that is no drift but a wrong position.
     """
     if canvas.contains(positions_m).all():
         return canvas
@@ -96,6 +105,12 @@ def grown_canvas(canvas: Canvas, positions_m: NDArray[np.float64], margin_px: in
     over = corners.max(axis=0) + np.asarray(canvas.window) - np.asarray(canvas.shape)
     above = [int(np.ceil(high)) + more if high > 0 else 0 for high, more in zip(over, room, strict=True)]
     (rows, cols), (y, x), (dy, dx) = canvas.shape, canvas.origin_m, canvas.pixel_m
+    if rows + below[0] + above[0] > MOST_GROWTH * rows or cols + below[1] + above[1] > MOST_GROWTH * cols:
+        wild = positions_m[np.argmax(np.abs(corners - np.array([rows, cols]) / 2).max(axis=1))]
+        raise MetadataError(
+            f"Batch.positions_m holds {tuple(wild.tolist())} m; expected positions within a few times the planned "
+            f"extent, {rows * dy:.3g} x {cols * dx:.3g} m around ({y:.6g}, {x:.6g}) m"
+        )
     return dataclasses.replace(
         canvas,
         shape=(rows + below[0] + above[0], cols + below[1] + above[1]),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bluesky_ptycho.callbacks.document_keys import Point
-from bluesky_ptycho.callbacks.frame_verdicts import FrameVerdicts, count_kinds
+from bluesky_ptycho.callbacks.frame_verdicts import FrameVerdicts, count_kinds, wrong_in_themselves
 from bluesky_ptycho.callbacks.updates import in_ranges
 
 FLUX = {**dict.fromkeys(range(1, 5), 30.0), **dict.fromkeys(range(5, 31), 1000.0), 31: 29.0, 32: 31.0}
@@ -58,3 +58,12 @@ def test_kinds_are_counted_and_numbers_written_as_ranges():
 def test_nothing_is_dim_where_all_are_to_be_kept():
     verdicts = FrameVerdicts(0.0)
     assert judge(verdicts, [1, 5, 6, 31]) == (set(), [])
+
+
+def test_a_place_far_beyond_the_plan_is_an_encoders_mistake():
+    extent_m = (0.0, 40e-6, -20e-6, 20e-6)
+    places = [(0.0, 0.0), (79e-6, 0.0), (20e-6, 61e-6), (-41e-6, 0.0), (np.nan, 0.0)]
+    points = [Point(i + 1, i, place, 0.0) for i, place in enumerate(places)]
+    reasons = wrong_in_themselves(points, {}, extent_m)
+    assert set(reasons) == {2, 3, 4}
+    assert reasons[2] == "position: (y, x) is (20, 61) µm, more than 40 µm beyond the plan"

@@ -98,3 +98,13 @@ def test_tail_ends_when_converged():
     assert 10 <= solver.iteration < 400
     assert solver.converged
     assert solver.snapshot().converged
+
+
+def test_a_scan_that_lost_frames_goes_on_to_the_later_stages(called):
+    problem = make_problem()
+    solver = problem.solver(algorithm="mpie:1,lsqml")
+    solver.add(problem.batch(slice(0, 40)))
+    solver.step(2)
+    solver.complete()
+    solver.step(1)
+    assert called == ["mpie", "mpie", "lsqml"]

@@ -260,6 +260,15 @@ def test_canvas_grows_when_a_frame_leaves_the_plan(clean):
     assert np.array_equal(after.object[shift[0] : shift[0] + rows, shift[1] : shift[1] + cols], before.object)
 
 
+def test_a_wild_position_is_refused_before_it_takes_all_memory(clean):
+    solver = clean.solver()
+    solver.add(clean.batch())
+    wild = Batch(np.array([500]), clean.positions_m[:1] + 1e-3, clean.batch([0]).amplitude, np.ones((SIZE, SIZE), bool))
+    with pytest.raises(MetadataError, match=r"positions_m holds \(0\.001.* expected positions within"):
+        solver.add(wild)
+    assert solver.n_frames == len(clean.corners)
+
+
 def test_modes_are_orthogonal_and_sorted_by_power(noisy):
     solver = noisy.solver(modes=3)
     solver.add(noisy.batch())

@@ -18,8 +18,8 @@ from ..state import ReconState
 SAFETY = 0.7
 """Share of the largest stable step."""
 
-MANY = 10**6
-"""More batches than there ever are: batches are then as small as the setting `batch_size` allows."""
+MANY = 25
+"""Without momentum many small steps find the way faster; each costs work on the whole object and probe."""
 
 
 @algorithms.register("epie")
