@@ -14,6 +14,7 @@ from ..frames import Snapshot
 from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
 from .dark_store import DarkStore
+from .first_probe import FindProbe, FirstProbe, choose_first_probe
 from .frame_supply import FrameSupply
 from .intake import Intake
 from .live_settings import LiveSettings
@@ -39,6 +40,8 @@ class Analysis(threading.Thread):
         Called with the :class:`Outcome` when all is done.
     executor : executor, optional
         As :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it.
+    find_probe : callable, optional
+        As :func:`~bluesky_ptycho.callbacks.first_probe.choose_first_probe` takes it.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Analysis(threading.Thread):
         dark_store: DarkStore,
         on_done: Callable[[Outcome], None],
         executor: Any = None,
+        find_probe: FindProbe = lambda geometry, before_s: None,
     ) -> None:
         super().__init__(name=f"ptycho-{intake.start['uid'][:8]}", daemon=True)
         self._intake = intake
@@ -57,6 +61,8 @@ class Analysis(threading.Thread):
         self._on_done = on_done
         self._geometry = output_geometry(intake.plan, settings.preprocess)
         self._supply = FrameSupply(intake, settings, dark_store, self._note, executor)
+        self._find_probe = find_probe
+        self._first_probe = FirstProbe()
         self._solver: IncrementalSolver | None = None
         self._residual = float("nan")
         self._visits = 0
@@ -121,10 +127,22 @@ class Analysis(threading.Thread):
         """Compile and plan everything before the first frame needs it."""
         self._supply.set_up()
         settings = self._settings
-        solver = IncrementalSolver(self._intake.plan, self._geometry, settings.solver, backend=settings.backend)
+        if settings.first_probe == "last":
+            self._take_last_probe()
+        solver = IncrementalSolver(
+            self._intake.plan, self._geometry, settings.solver, settings.backend, probe=self._first_probe.modes
+        )
         solver.warm_up()
         self._solver = solver
         return solver
+
+    def _take_last_probe(self) -> None:
+        intake = self._intake
+        self._first_probe = choose_first_probe(self._find_probe, self._geometry, float(intake.start["time"]))
+        if self._first_probe.objection:
+            zone_plate = intake.plan.illumination is not None and self._geometry.propagation == "far"
+            start = "zone plate" if zone_plate else "mean pattern"
+            self._note(f"{self._first_probe.objection}: the probe starts from the {start}")
 
     def _work_while_running(self, solver: IncrementalSolver) -> None:
         """Use frames as they come and iterate over those that are there in between."""
@@ -177,6 +195,7 @@ class Analysis(threading.Thread):
     def _finish(self, solver: IncrementalSolver) -> Snapshot | None:
         if not solver.n_frames:
             return None
+        solver.complete()
         self._at_last_frame = solver.snapshot()
         self._send("progress")
         while self._wants_pass(solver) and not self._cancelled.is_set():
@@ -253,6 +272,7 @@ class Analysis(threading.Thread):
             rejected=dict(self._supply.verdicts.rejected),
             dark_corrected=self._supply.dark_corrected,
             dark_uid=self._supply.dark_uid,
+            probe_uid=self._first_probe.uid,
             messages=tuple(self._messages),
             **more,
         )

@@ -14,12 +14,14 @@ from typing import Any, Protocol, Self
 from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError
+from ..geometry import Geometry
 from ..registry import sinks as named_sinks
 from ..scan_plan import ScanPlan
 from . import file_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
 from .dark_store import Darks, DarkStore
 from .document_keys import read_plan
+from .first_probe import LastProbe
 from .intake import Intake
 from .live_settings import LiveSettings
 from .outcome import Outcome
@@ -47,6 +49,9 @@ class ResultCatalog(Protocol):
 
     def nearest_darks(self, plan: ScanPlan, before_s: float) -> Any:
         """Return uid and dark models of the last run before a time whose darks serve a plan, or None."""
+
+    def last_probe(self, geometry: Geometry, before_s: float) -> LastProbe | None:
+        """Return the probe of the last good result before a time, if possible one of this geometry, or None."""
 
 
 class LivePtycho:
@@ -126,7 +131,15 @@ class LivePtycho:
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
             intake = Intake(start, plan, self.settings.patience_s)
-            analysis = Analysis(intake, self.settings, self._run_sinks(), self._dark_store, self._done, self._executor)
+            analysis = Analysis(
+                intake,
+                self.settings,
+                self._run_sinks(),
+                self._dark_store,
+                self._done,
+                self._executor,
+                find_probe=self._last_probe,
+            )
         except Exception as error:  # raised, it would leave the run in the router, and every document of it would fail
             logger.warning("scan %s is not reconstructed live: %s", start.get("scan_id", "?"), error)
             return [], []
@@ -147,6 +160,10 @@ class LivePtycho:
     def _nearest_darks(self, plan: ScanPlan, before_s: float) -> tuple[str, Darks] | None:
         find = getattr(self._catalog, "nearest_darks", None)
         return None if find is None else find(plan, before_s)
+
+    def _last_probe(self, geometry: Geometry, before_s: float) -> LastProbe | None:
+        find = getattr(self._catalog, "last_probe", None)
+        return None if find is None else find(geometry, before_s)
 
     def _done(self, outcome: Outcome) -> None:
         with self._lock:

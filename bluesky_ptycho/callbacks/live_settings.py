@@ -17,6 +17,11 @@ class LiveSettings(Settings):
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
     backend: str = setting("auto", "Array backend of preprocessing and solver.", choices=("auto", "numpy", "cupy"))
+    first_probe: str = setting(
+        "plan",
+        "Where the probe starts: from the plan's zone plate, or from the last good result of the same geometry.",
+        choices=("plan", "last"),
+    )
     passes: int = setting(
         40,
         "How often each frame is used, on average: while frames come as far as time allows, the rest after the last.",

@@ -248,6 +248,7 @@ def summary_figures(update: Update) -> dict[str, Any]:
     return {
         **figures,
         "dark_uid": update.dark_uid,
+        "probe_uid": update.probe_uid,
         "rejected_kinds": count_kinds(update.rejected),
         "rejected": rejected,
         "missing": [int(point) for point in update.missing],

@@ -69,6 +69,8 @@ class Update:
         False if frames were used without a fitting dark.
     dark_uid : str or None
         Run whose darks are used.
+    probe_uid : str or None
+        Result run whose probe the solver started from.
     messages : tuple of str
         Warnings of the run so far.
     """
@@ -87,6 +89,7 @@ class Update:
     missing: tuple[int, ...] = ()
     dark_corrected: bool = True
     dark_uid: str | None = None
+    probe_uid: str | None = None
     messages: tuple[str, ...] = ()
 
 

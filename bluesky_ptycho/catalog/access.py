@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import MetadataError, NotFoundError, PtychoError
+from ..errors import NotFoundError, PtychoError
+from ..geometry import Geometry
 from ..scan_plan import ScanPlan
 from . import embedded
 from .embedded import PROCESSED, RAW
-from .lookup import counted, find_run, scans_with_darks
+from .lookup import counted, find_run
 from .tree import beside, new_container_of_runs, plain_at, sibling
 from .turns import Turns
 
@@ -198,26 +199,21 @@ class Catalog:
             run = self[uid]
         except NotFoundError:
             return None
-        from ..callbacks.dark_store import darks_of_documents
+        from .darks import darks_of_run
 
-        return darks_of_documents(run.documents())
+        return darks_of_run(run)
 
     def nearest_darks(self, plan: ScanPlan, before_s: float) -> tuple[str, Any] | None:
-        """Return uid and dark models of the last scan before a time (s since epoch) whose darks serve `plan`.
+        """Return uid and dark models of the last scan before a time whose darks serve `plan`: see `darks`."""
+        from .darks import nearest_darks
 
-        They are of the same detector, layout, shape, gain and exposures and no older than the plan allows. Scans whose
-        darks cannot be read any more are passed over.
-        """
-        from ..callbacks.dark_store import darks_of_documents
+        return nearest_darks(self.raw, plan, before_s)
 
-        for run in scans_with_darks(self.raw, plan, before_s):
-            try:
-                darks = darks_of_documents(run.documents())
-            except MetadataError:
-                continue
-            if darks is not None:
-                return str(run.start["uid"]), darks
-        return None
+    def last_probe(self, geometry: Geometry, before_s: float) -> Any | None:
+        """Return the newest good result's probe, of `geometry` if there is one: see `probes.last_probe`."""
+        from .probes import last_probe
+
+        return None if self.processed is None else last_probe(self.processed, geometry, before_s)
 
     def raw_writer(self, **options: Any) -> DocumentCallable:
         """Return a callable that stores scans; subscribe it first. Options: see `writer.run_writer`."""

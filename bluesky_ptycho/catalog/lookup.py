@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
-from ..errors import MetadataError, NotFoundError
-from ..scan_plan import ScanPlan
+from ..errors import NotFoundError
 from .tree import plain
 
 _FULL_UID = 36
@@ -60,20 +58,6 @@ def find_run(raw: Any, processed: Any | None, key: Any) -> Any:
         if container is not None and (run := _by_uid(container, text)) is not None:
             return run
     raise NotFoundError(f"no run {text!r} in the catalog, neither among scans nor among results")
-
-
-def scans_with_darks(raw: Any, plan: ScanPlan, before_s: float) -> Iterator[Any]:
-    """Yield the scans with darks of their own that serve `plan`, the last before `before_s` (s since epoch) first."""
-    from tiled.queries import Comparison
-
-    recent = plain(raw).search(Comparison("ge", "start.time", before_s - plan.max_dark_age_s))
-    for run in reversed(recent.search(Comparison("lt", "start.time", before_s)).values()):
-        try:
-            stored = ScanPlan.from_start(run.metadata["start"])
-        except MetadataError:  # of another version, say
-            continue
-        if stored is not None and stored.n_darks and stored.dark_conditions == plan.dark_conditions:
-            yield run
 
 
 def _by_number(raw: Any, number: int) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bluesky.utils import RunEngineInterrupted
 
-from bluesky_ptycho import LivePtycho, ptycho_fly_scan, ptycho_scan
+from bluesky_ptycho import LivePtycho, LiveSettings, ptycho_fly_scan, ptycho_scan
 from bluesky_ptycho.recon.metrics import object_nrmse, scanned_box
 from bluesky_ptycho.replay import replay
 from bluesky_ptycho.sim import make_beamline
@@ -95,6 +95,30 @@ def test_a_scan_that_was_paused_replays_to_the_same_image(plan, RE, ptycho_catal
     assert object_nrmse(second.object, first.object, box) < 0.03
     for snapshot in (first, second):
         assert error_against_the_truth(beamline, snapshot) < 0.05
+
+
+def test_the_next_scan_starts_from_the_probe_of_the_last(RE, ptycho_catalog, beamline):
+    """A probe that stays as it starts tells by the residual of a few passes how good a start it is."""
+    few = {"frc": False, "passes": 8, "solver.probe_start": 1000, "solver.tail_passes": 0}
+    RE.subscribe(ptycho_catalog.raw_writer())
+
+    def measure(first_probe, **changes):
+        settings = LiveSettings(first_probe=first_probe).with_changes(**changes)
+        with LivePtycho(settings, catalog=ptycho_catalog) as live:
+            token = RE.subscribe(live)
+            RE(ptycho_scan(beamline.fccd, beamline.stage.y, beamline.stage.x, **FIELD))
+            RE.unsubscribe(token)
+            return live.wait(120)
+
+    first, second, usual = measure("last", frc=False), measure("last", **few), measure("plan", **few)
+    (message,) = first.update.messages
+    assert message == "there is no earlier good result to take the probe from: the probe starts from the zone plate"
+    assert second.update.messages == ()
+    assert ptycho_catalog[second.result_uid].stop["ptychography"]["probe_uid"] == first.result_uid
+    learnt, started = first.snapshot.probe, second.snapshot.probe
+    assert abs(np.vdot(learnt, started)) == pytest.approx(np.linalg.norm(learnt) * np.linalg.norm(started), rel=1e-5)
+    noise = first.snapshot.residual
+    assert second.snapshot.residual - noise < 0.5 * (usual.snapshot.residual - noise)
 
 
 def test_a_scan_that_breaks_off_leaves_a_partial_result_of_what_was_measured(RE, ptycho_catalog, beamline):
