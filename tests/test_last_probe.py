@@ -12,10 +12,10 @@ from tests.stored import GEOMETRY, small_snapshot, update
 START = {"uid": "aa8f7a4e-0000-4000-8000-000000000000", "time": 0.0, "scan_id": 12}
 
 
-def store(catalog, seed, *, exit_status="success", snapshot=True, **changes):
+def store(catalog, seed, *, exit_status="success", **changes):
     """Write a result with a probe of its own; return its uid."""
     geometry = dataclasses.replace(GEOMETRY, **changes)
-    found = dataclasses.replace(small_snapshot(seed=seed, frc=False), geometry=geometry) if snapshot else None
+    found = dataclasses.replace(small_snapshot(seed=seed, frc=False), geometry=geometry)
     sink = ResultRun(catalog.result_writer(), catalog.results_dir)
     sink(dataclasses.replace(update("final", START, found, exit_status=exit_status), geometry=geometry))
     return sink.result_uid
@@ -28,7 +28,6 @@ def test_the_newest_good_result_of_the_same_geometry_goes_before_a_newer_one(cat
     binned = store(catalog, 2, shape=(8, 8))
     other = store(catalog, 3, energy_ev=710.2)
     store(catalog, 4, exit_status="abort")
-    store(catalog, 5, exit_status="fail", snapshot=False)
 
     last = catalog.last_probe(GEOMETRY, 1e10)
     assert last.uid == wanted

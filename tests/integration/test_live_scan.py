@@ -97,6 +97,7 @@ def test_a_scan_that_was_paused_replays_to_the_same_image(plan, RE, ptycho_catal
         assert error_against_the_truth(beamline, snapshot) < 0.05
 
 
+@pytest.mark.slow
 def test_the_next_scan_starts_from_the_probe_of_the_last(RE, ptycho_catalog, beamline):
     """A probe that stays as it starts tells by the residual of a few passes how good a start it is."""
     few = {"frc": False, "passes": 8, "solver.probe_start": 1000, "solver.tail_passes": 0}
