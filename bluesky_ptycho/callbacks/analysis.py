@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .dark_store import DarkStore
 from .first_probe import FindProbe, FirstProbe, choose_first_probe
 from .frame_supply import FrameSupply
 from .intake import Intake
+from .lanes import Lanes
 from .live_settings import LiveSettings
 from .outcome import Outcome
 from .updates import Progress, Sink, Update, in_ranges
@@ -33,7 +35,7 @@ class Analysis(threading.Thread):
         Documents of the run.
     settings : LiveSettings
     sinks : sequence of Sink
-        Told in turn; one that raises is left out from then on, the others are not harmed.
+        Each has a thread of its own; one that raises is left out from then on, the others are not harmed.
     dark_store : DarkStore
         Darks of other runs.
     on_done : callable
@@ -57,7 +59,7 @@ class Analysis(threading.Thread):
         super().__init__(name=f"ptycho-{intake.start['uid'][:8]}", daemon=True)
         self._intake = intake
         self._settings = settings
-        self._sinks = list(sinks)
+        self._lanes = Lanes(sinks, self.name, settings.sink_patience_s, self._sink_failed)
         self._on_done = on_done
         self._geometry = output_geometry(intake.plan, settings.preprocess)
         self._supply = FrameSupply(intake, settings, dark_store, self._note, executor)
@@ -67,7 +69,6 @@ class Analysis(threading.Thread):
         self._residual = float("nan")
         self._visits = 0
         self._messages: list[str] = []
-        self._sink_errors: dict[str, Exception] = {}
         self._at_last_frame: Snapshot | None = None
         self._last_sent = {"progress": 0.0, "snapshot": time.monotonic()}
         self._cancelled = threading.Event()
@@ -96,6 +97,7 @@ class Analysis(threading.Thread):
             iteration=0 if solver is None else solver.iteration,
             residual=self._residual,
             dark_drift=self._supply.dark_drift,
+            skipped=self._lanes.skipped,
             elapsed_s=time.monotonic() - self._intake.started_at,
             phase="warming up" if solver is None else "live" if self.is_open else "finishing",
         )
@@ -104,14 +106,15 @@ class Analysis(threading.Thread):
 
     def run(self) -> None:
         """Work until the run has stopped and everything is solved and stored."""
-        error: Exception | None = None
+        error: Exception | SystemExit | None = None
         snapshot: Snapshot | None = None
         try:
+            self._lanes.start()
             self._send("start")
             solver = self._set_up()
             self._work_while_running(solver)
             snapshot = self._finish(solver)
-        except Exception as caught:
+        except (Exception, SystemExit) as caught:  # somebody's step may even call sys.exit()
             error = caught
             self._note(f"analysis failed: {type(caught).__name__}: {caught}")
             logger.debug("analysis of %s failed", self._intake.start["uid"], exc_info=caught)
@@ -214,7 +217,7 @@ class Analysis(threading.Thread):
             self._note(f"the partial result is lost: {error}")
             return None
 
-    def _conclude(self, snapshot: Snapshot | None, error: Exception | None) -> None:
+    def _conclude(self, snapshot: Snapshot | None, error: Exception | SystemExit | None) -> None:
         intake = self._intake
         stop = intake.stop or {}
         status, reason = stop.get("exit_status", "abort"), stop.get("reason", "")
@@ -227,17 +230,18 @@ class Analysis(threading.Thread):
         missing = self._supply.missing()
         if missing:
             self._note(f"{len(missing)} points are missing: {in_ranges(missing)}")
-        update = self._send("final", snapshot, exit_status=status, reason=reason, missing=missing)
+        update = self._update("final", snapshot, exit_status=status, reason=reason, missing=missing)
+        update = self._lanes.finish(lambda: replace(update, messages=tuple(self._messages)))
         since = intake.last_frame_at or intake.started_at
         self._on_done(
             Outcome(
                 raw_uid=intake.start["uid"],
-                result_uid=next((s.result_uid for s in self._sinks if hasattr(s, "result_uid")), None),
+                result_uid=self._lanes.result_uid,
                 update=update,
                 at_last_frame=self._at_last_frame,
                 seconds_after_last_frame=time.monotonic() - since,
                 error=error,
-                sink_errors=dict(self._sink_errors),
+                sink_errors=self._lanes.errors,
             )
         )
 
@@ -255,12 +259,15 @@ class Analysis(threading.Thread):
             self._last_sent["progress"] = now
             self._send("progress")
         due = now - self._last_sent["snapshot"] >= self._settings.snapshot_interval_s
-        if due and solver.n_frames and self._sinks:
+        if due and solver.n_frames and len(self._lanes):
             self._last_sent["snapshot"] = now
             self._send("snapshot", solver.snapshot())
 
-    def _send(self, kind: Any, snapshot: Snapshot | None = None, **more: Any) -> Update:
-        update = Update(
+    def _send(self, kind: Any, snapshot: Snapshot | None = None) -> None:
+        self._lanes.send(self._update(kind, snapshot))
+
+    def _update(self, kind: Any, snapshot: Snapshot | None = None, **more: Any) -> Update:
+        return Update(
             kind=kind,
             start=self._intake.start,
             plan=self._intake.plan,
@@ -276,13 +283,6 @@ class Analysis(threading.Thread):
             messages=tuple(self._messages),
             **more,
         )
-        for sink in self._sinks:
-            name = getattr(sink, "name", type(sink).__name__)
-            if name in self._sink_errors:
-                continue
-            try:
-                sink(update)
-            except Exception as error:
-                self._sink_errors[name] = error
-                self._note(f"sink {name} failed and is left out: {type(error).__name__}: {error}")
-        return update
+
+    def _sink_failed(self, name: str, error: BaseException) -> None:
+        self._note(f"sink {name} failed and is left out: {type(error).__name__}: {error}")

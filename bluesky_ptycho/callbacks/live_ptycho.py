@@ -68,7 +68,7 @@ class LivePtycho:
         Where results are stored as runs of their own.
     sinks : iterable of callable or str, optional
         A name is looked up in the registry of sinks ("progress_bar", "png", "cxi"). Each is called with every
-        :class:`~bluesky_ptycho.callbacks.updates.Update` of every run, in the analysis thread.
+        :class:`~bluesky_ptycho.callbacks.updates.Update` of every run, in a thread of its own.
     accept : callable, optional
         ``accept(start, plan) -> bool`` narrows the runs that are taken.
     on_close : callable, optional
@@ -230,10 +230,11 @@ class LivePtycho:
         kinds = ", ".join(f"{n} {kind}" for kind, n in progress.kinds.items())
         rejected = f"{progress.rejected} rejected" + (f" ({kinds})" if kinds else "")
         drift = "" if math.isnan(progress.dark_drift) else f"; darks {progress.dark_drift:.1f} σ off"
+        skipped = f"; {progress.skipped} snapshots not shown" if progress.skipped else ""
         return (
             f"{state}: {progress.taken}/{progress.planned} points taken, {progress.used} used, "
             f"{rejected}, {progress.lag} waiting ({progress.lag_s:.1f} s); "
-            f"iteration {progress.iteration}, residual {progress.residual:.4g}{drift}"
+            f"iteration {progress.iteration}, residual {progress.residual:.4g}{drift}{skipped}"
         )
 
     def __repr__(self) -> str:

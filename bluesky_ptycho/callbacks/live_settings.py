@@ -31,6 +31,7 @@ class LiveSettings(Settings):
     progress_interval_s: float = setting(1.0, "Time between progress messages.", low=0.05, unit="s")
     snapshot_interval_s: float = setting(3.0, "Time between snapshots for the sinks.", low=0.05, unit="s")
     patience_s: float = setting(10.0, "How long to wait for announced rows to appear in the file.", low=0.0, unit="s")
+    sink_patience_s: float = setting(60.0, "How long the end of a run waits for a sink.", low=0.0, unit="s")
     frc: bool = setting(True, "Whether the final result carries the FRC of two half data sets.")
 
     def with_changes(self, **changes: Any) -> LiveSettings:

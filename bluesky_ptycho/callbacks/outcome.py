@@ -25,9 +25,9 @@ class Outcome:
         The state at the moment when the run stopped.
     seconds_after_last_frame : float
         From the last event to the result in all sinks.
-    error : Exception or None
+    error : BaseException or None
         What ended the analysis early.
-    sink_errors : mapping of str to Exception
+    sink_errors : mapping of str to BaseException
         Sinks that failed.
     """
 
@@ -36,8 +36,8 @@ class Outcome:
     update: Update
     at_last_frame: Snapshot | None
     seconds_after_last_frame: float
-    error: Exception | None
-    sink_errors: Mapping[str, Exception]
+    error: BaseException | None
+    sink_errors: Mapping[str, BaseException]
 
     @property
     def snapshot(self) -> Snapshot | None:

@@ -22,8 +22,8 @@ class Progress:
     those flagged as bad, `kinds` how many for which reason; `lag` are points taken that are neither used
     nor rejected yet and `lag_s` is the age of the oldest of them in seconds. `residual` is NaN before the
     first pass. `dark_drift` tells how far the camera's levels are from its darks, in σ of these, NaN where that
-    is not known. `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then
-    "finishing".
+    is not known. `skipped` counts the snapshots that a busy sink was not shown, because newer ones replaced them.
+    `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then "finishing".
     """
 
     planned: int
@@ -36,6 +36,7 @@ class Progress:
     iteration: int = 0
     residual: float = float("nan")
     dark_drift: float = float("nan")
+    skipped: int = 0
     elapsed_s: float = 0.0
     phase: Literal["warming up", "live", "finishing"] = "live"
 
@@ -94,7 +95,7 @@ class Update:
 
 
 Sink = Callable[[Update], None]
-"""A sink is any callable that takes an :class:`Update`; it runs in the analysis thread."""
+"""A sink is any callable that takes an :class:`Update`; it runs in a thread of its own, one for each run."""
 
 
 def in_ranges(numbers: Sequence[int]) -> str:

@@ -159,7 +159,7 @@ def test_raising_sink_is_reported_once_and_harms_nobody(tmp_path, scan, caplog):
         kinds = [u.kind for u in recorder.updates]
         assert (kinds[0], kinds[-1], kinds.count("final")) == ("start", "final", 1)
         assert "progress" in kinds
-        assert recorder.threads == {f"ptycho-{run.start['uid'][:8]}"}
+        assert recorder.threads == {f"ptycho-{run.start['uid'][:8]} Recorder" + (" 3" if recorder is after else "")}
 
 
 def test_updates_cannot_be_changed_by_a_sink(tmp_path, scan):
