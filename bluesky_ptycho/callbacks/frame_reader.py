@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -114,7 +115,7 @@ class FrameReader:
         deadline: float | None = None
         while True:
             data.refresh()
-            size = self._source.path.stat().st_size
+            size = _size(data.file)
             problems = self._absent(data, rows, n_each, size)
             now = time.monotonic()
             if deadline is None:
@@ -177,6 +178,11 @@ def _end_of_row(data: h5py.Dataset, row: int) -> int | None:
         return 0 if start is None else int(start) + (row + 1) * data.nbytes // len(data)
     chunk = data.id.get_chunk_info_by_coord((row // data.chunks[0] * data.chunks[0], 0, 0))
     return None if chunk.byte_offset is None else int(chunk.byte_offset + chunk.size)
+
+
+def _size(file: h5py.File) -> int:
+    """Return the bytes of an open file, which it keeps when its name is deleted."""
+    return os.fstat(file.id.get_vfd_handle()).st_size
 
 
 def _line(error: Exception) -> str:

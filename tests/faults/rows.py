@@ -29,7 +29,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as others read it; `figure` is None if nothing was measured, text if several things were."""
-        figure = self.figures[0] if len(self.figures) == 1 else "; ".join(map(_text, self.figures)) or None
+        figures = list(dict.fromkeys(self.figures))
+        figure = figures[0] if len(figures) == 1 else "; ".join(map(_text, figures)) or None
         passed = bool(self.outcomes) and all(self.outcomes.values())
         return {"id": self.id, "fault": self.fault, "figure": figure, "bound": self.bound, "passed": passed}
 

@@ -87,10 +87,11 @@ class Supplied:
     dark_uid: str | None
 
 
-def supply(documents, settings=SETTINGS, store=None, *, greedy=True, seed=0):
-    """Let a supply take frames after documents at random (or after the last one) and tell what came."""
+def supply(documents, settings=SETTINGS, store=None, *, greedy=0.2, seed=0):
+    """Let a supply take frames after that share of the documents, at random, and after the last; tell what came."""
     rng, messages, frames = random.Random(seed), [], {}
-    (_, start), *rest = documents
+    rest = iter(documents)
+    _, start = next(rest)
     plan = small_plan([(0.0, 0.0)]).from_start(start)
     intake = Intake(start, plan)
     made = FrameSupply(intake, settings, store or DarkStore(), messages.append)
@@ -110,7 +111,7 @@ def supply(documents, settings=SETTINGS, store=None, *, greedy=True, seed=0):
     try:
         for name, doc in rest:
             intake(name, doc)
-            if greedy and rng.random() < 0.2:
+            if rng.random() < greedy:
                 take()
         while take():
             pass

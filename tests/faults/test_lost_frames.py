@@ -1,7 +1,5 @@
 """Frames that never come, come twice or out of order."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -39,8 +37,23 @@ def baseline(scan, tmp_path_factory):
     return error
 
 
-@pytest.mark.parametrize(("share", "worse"), [(0.01, 1.1), (0.05, 1.25), (0.2, 2.0)])
-def test_dropped_frames_are_listed_exactly_and_cost_little(scan, baseline, tmp_path, share, worse):
+DROPPED = [("1a", 0.01, 1.1), ("1b", 0.05, 1.25), ("1c", 0.2, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("share", "worse"),
+    [
+        pytest.param(
+            share,
+            worse,
+            marks=pytest.mark.fault(
+                id, f"{share:.0%} of frames dropped", bound=f"exact list of the missing, error <= {worse:g} x baseline"
+            ),
+        )
+        for id, share, worse in DROPPED
+    ],
+)
+def test_dropped_frames_are_listed_exactly_and_cost_little(scan, baseline, tmp_path, share, worse, figure):
     """Half of them lost their event on the way, the other half were never written."""
     rng = np.random.default_rng(round(100 * share))
     dropped = 1 + rng.choice(196, round(196 * share), replace=False)
@@ -48,6 +61,9 @@ def test_dropped_frames_are_listed_exactly_and_cost_little(scan, baseline, tmp_p
     faulty = Scan(plain_plan(scan[0], (64, 64)), tmp_path, scan[1], left_out=[n - 1 for n in no_frame])
     outcome, results = reconstruct(faulty.documents(lost=no_event), tmp_path)
     update, summary = outcome.update, results.summary()
+    told = sorted([*update.missing, *update.rejected])
+    figure(f"{len(set(told) ^ set(dropped.tolist()))} of {len(dropped)} wrongly listed")
+    figure(error_over_baseline=error_of(outcome, scan) / baseline)
     assert update.exit_status == "success" and outcome.error is None
     assert list(update.missing) == no_event == summary["missing"]
     assert sorted(update.rejected) == no_frame == sorted(map(int, summary["rejected"]))
@@ -70,33 +86,20 @@ def test_the_counts_of_kinds_go_to_the_progress_stream_and_the_status(scan, tmp_
     assert results.summary()["rejected_kinds"] == {"dark": 5, "unreadable": 2}
 
 
+@pytest.mark.fault(
+    "2", "10 % of documents twice, order shuffled within 64", bound="preprocessed set bit-identical to the clean one"
+)
 @pytest.mark.parametrize("seed", range(3))
-def test_duplicates_and_another_order_give_the_same_set_bit_for_bit(scan, tmp_path, seed):
+def test_duplicates_and_another_order_give_the_same_set_bit_for_bit(scan, tmp_path, seed, figure):
     frames = scan[1].copy()
     frames[:6] = 0  # the scan starts dark
     frames[40:44] //= 60  # and has dim frames, which only the others show
     made = Scan(plain_plan(scan[0], (64, 64)), tmp_path, frames, broken=[100])
     documents = list(made.documents())
-    clean = supply(documents, greedy=False)
+    clean = supply(documents, greedy=0)
     faulty = supply(disturbed(documents, seed), seed=seed)
+    figure(f"{sum(faulty.frames.get(n) != frame for n, frame in clean.frames.items())} of {len(clean.frames)} differ")
     assert len(clean.frames) == 196 - 6 - 4 - 1
     assert faulty.frames == clean.frames
     assert faulty.rejected == clean.rejected
     assert faulty.missing == clean.missing == ()
-
-
-@pytest.mark.parametrize("fault", ["deleted", "cut short"])
-def test_a_damaged_file_costs_the_patience_and_what_it_lacks(scan, tmp_path, fault):
-    made = Scan(plain_plan(scan[0], (64, 64)), tmp_path, scan[1])
-    documents = list(made.documents())
-    if fault == "deleted":
-        made.path.unlink()
-    else:
-        with open(made.path, "r+b") as file:
-            file.truncate(made.path.stat().st_size * 2 // 3)
-    before = time.monotonic()
-    found = supply(documents, greedy=False)
-    assert time.monotonic() - before < 5 + 0.5
-    assert all(reason.startswith("unreadable: ") for reason in found.rejected.values())
-    assert sorted([*found.frames, *found.rejected]) == list(range(1, 197)) and not found.missing
-    assert (len(found.frames) > 50) == (fault == "cut short")

@@ -54,15 +54,27 @@ def store_with(dark, uid="earlier", **options):
     return store
 
 
-def test_without_darks_it_goes_on_marked_and_says_so_with_the_first_event(run):
+UNFIT = pytest.mark.fault(
+    "6",
+    "darks missing, stale, of the wrong gain or exposure",
+    bound="told with the first event; goes on marked dark_corrected=False; strict mode refuses",
+)
+FIRST = 5
+"""Documents up to the first frame: start, descriptor, stream resource, event, stream datum."""
+
+
+@UNFIT
+def test_without_darks_it_goes_on_marked_and_says_so_with_the_first_event(run, figure):
     documents = run()
-    first = supply([*documents[:5]])
+    first = supply(documents[:FIRST])
+    figure(f"missing: told after {len(first.frames)} frame")
     assert first.messages == ["the run has no darks; going on without dark correction"]
     assert len(first.frames) == 1 and not first.dark_corrected
     with pytest.raises(MetadataError, match="strict_darks: the run has no darks"):
         supply(documents, STRICT)
 
 
+@UNFIT
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -72,10 +84,13 @@ def test_without_darks_it_goes_on_marked_and_says_so_with_the_first_event(run):
     ],
     ids=["gain", "exposure", "shape"],
 )
-def test_unfit_darks_are_not_used(run, dark, change, said):
+def test_unfit_darks_are_not_used(run, dark, change, said, figure):
     store = store_with(dataclasses.replace(dark, **change))
     found = supply(run("earlier"), store=store)
+    first = supply(run("earlier")[:FIRST], store=store)
+    figure(f"wrong {next(iter(change))}: told after {len(first.frames)} frame")
     (message,) = found.messages
+    assert len(first.frames) == 1 and first.messages == found.messages
     assert message.startswith("darks of run earlier do not fit") and said in message
     assert message.endswith("going on without dark correction")
     assert len(found.frames) == 3 and not found.dark_corrected and found.dark_uid is None
@@ -83,8 +98,12 @@ def test_unfit_darks_are_not_used(run, dark, change, said):
         supply(run("earlier"), STRICT, store_with(dataclasses.replace(dark, **change)))
 
 
-def test_old_darks_are_used_but_the_result_does_not_count_as_corrected(run, dark):
+@UNFIT
+def test_old_darks_are_used_but_the_result_does_not_count_as_corrected(run, dark, figure):
     old = dataclasses.replace(dark, time_s=NOW - 7200)
+    first = supply(run("earlier")[:FIRST], store=store_with(old))
+    figure(f"stale: told after {len(first.frames)} frame")
+    assert len(first.frames) == 1 and "120 min old" in first.messages[0]
     found, fresh = supply(run("earlier"), store=store_with(old)), supply(run("earlier"), store=store_with(dark))
     assert "are 120 min old; expected at most 30 min" in found.messages[0]
     assert found.frames == fresh.frames and found.dark_uid == fresh.dark_uid == "earlier"
@@ -126,13 +145,15 @@ def test_darks_that_the_camera_left_behind_are_told_and_taken_anew(run, camera, 
     assert not kept.messages
 
 
-def test_strict_mode_fails_the_analysis_and_the_result_says_why(run, caplog):
+@UNFIT
+def test_strict_mode_fails_the_analysis_and_the_result_says_why(run, caplog, figure):
     with LivePtycho(STRICT) as live:
         for name, doc in run():
             live(name, doc)
         with pytest.raises(PtychoError, match="strict_darks: the run has no darks"):
             live.wait(60)
         update = live.result.update
+    figure(f"strict: {update.exit_status}")
     assert update.exit_status == "fail" and "the run has no darks" in update.messages[0]
     assert update.missing == (1, 2, 3)
     assert "strict_darks: the run has no darks" in caplog.text
