@@ -96,8 +96,9 @@ def pie_gradients(
     transmission: Any,
     out: Any,
     first: int,
+    add: bool,
 ) -> None:
-    """Add a frame's object gradient and weights to the sums; write its probe gradients into `out`.
+    """Add a frame's object gradient and weights to the sums; write its probe gradients into `out`, or `add` them.
 
     Complex arrays are seen as float32 pairs, which compiles to twice as fast a loop here: `probes`,
     `waves` (m, ny, 2 nx); `image`, `gradient` (rows, 2 cols); `illumination` (rows, cols);
@@ -114,14 +115,16 @@ def pie_gradients(
             p = probes[m, y]
             w = waves[m, y]
             q = out[m, first + y, 2 * first : 2 * first + width]
+            if not add:
+                q[:] = 0
             for x in range(nx):
                 pr, pi, a, b = p[2 * x], p[2 * x + 1], o[2 * x], o[2 * x + 1]
                 change_r = w[2 * x] - (pr * a - pi * b)
                 change_i = w[2 * x + 1] - (pr * b + pi * a)
                 g[2 * x] += pr * change_r + pi * change_i
                 g[2 * x + 1] += pr * change_i - pi * change_r
-                q[2 * x] = a * change_r + b * change_i
-                q[2 * x + 1] = a * change_i - b * change_r
+                q[2 * x] += a * change_r + b * change_i
+                q[2 * x + 1] += a * change_i - b * change_r
                 light[x] += pr * pr + pi * pi
         t = transmission[y]
         for x in range(nx):
@@ -129,32 +132,44 @@ def pie_gradients(
 
 
 @_jit
-def direction(gradient: Any, weight: Any, regularisation: float, out: Any) -> tuple[float, float]:
-    """Write `reference.direction` of the sums into `out` (m, rows, cols); return slope and curvature.
+def add_lanes(gradient: Any, weight: Any, first: int, last: int) -> float:
+    """Add rows `first` to `last` of all lanes up into the first lane, the others become 0; return the largest weight.
 
-    `gradient` (lanes, m, rows, cols) and `weight` (lanes, rows, cols) are added up into their first lane.
+    `gradient` (lanes, m, rows, cols), `weight` (lanes, rows, cols).
     """
-    lanes, modes, rows, cols = gradient.shape
+    lanes, modes, _, cols = gradient.shape
     peak = np.float32(0)
-    for y in range(rows):
+    for y in range(first, last):
         total = weight[0, y]
         for lane in range(1, lanes):
             other = weight[lane, y]
             for x in range(cols):
                 total[x] += other[x]
                 other[x] = 0
-        for x in range(cols):
-            peak = max(peak, total[x])
-    keep, floor = np.float32(1 - regularisation), np.float32(regularisation * peak + 1e-9)
-    one, slope, curvature = np.float32(1), 0.0, 0.0
-    for m in range(modes):
-        for y in range(rows):
-            g, d, total = gradient[0, m, y], out[m, y], weight[0, y]
-            for lane in range(1, lanes):
-                other_g = gradient[lane, m, y]
+            for m in range(modes):
+                g, other_g = gradient[0, m, y], gradient[lane, m, y]
                 for x in range(cols):
                     g[x] += other_g[x]
                     other_g[x] = 0
+        for x in range(cols):
+            peak = max(peak, total[x])
+    return float(peak)
+
+
+@_jit
+def direction(
+    gradient: Any, weight: Any, regularisation: float, peak: float, out: Any, first: int, last: int
+) -> tuple[float, float]:
+    """Write rows `first` to `last` of `reference.direction` into `out` (m, rows, cols); return slope and curvature.
+
+    `gradient` (m, rows, cols); `weight` (rows, cols), whose largest value is `peak`.
+    """
+    modes, _, cols = gradient.shape
+    keep, floor = np.float32(1 - regularisation), np.float32(regularisation * peak + 1e-9)
+    one, slope, curvature = np.float32(1), 0.0, 0.0
+    for m in range(modes):
+        for y in range(first, last):
+            g, d, total = gradient[m, y], out[m, y], weight[y]
             along, bend = np.float32(0), np.float32(0)
             for x in range(cols):
                 d[x] = g[x] * (one / (keep * total[x] + floor))
@@ -166,12 +181,12 @@ def direction(gradient: Any, weight: Any, regularisation: float, out: Any) -> tu
 
 
 @_jit
-def advance(target: Any, velocity: Any, found: Any, step: float, momentum: float) -> None:
-    """Do `reference.advance` in place; all (m, rows, cols)."""
-    modes, rows, cols = target.shape
+def advance(target: Any, velocity: Any, found: Any, step: float, momentum: float, first: int, last: int) -> None:
+    """Do `reference.advance` in place to rows `first` to `last`; all (m, rows, cols)."""
+    modes, _, cols = target.shape
     size, mu = np.float32(step), np.float32(momentum)
     for m in range(modes):
-        for y in range(rows):
+        for y in range(first, last):
             t, v, d = target[m, y], velocity[m, y], found[m, y]
             for x in range(cols):
                 wish = d[x] * size

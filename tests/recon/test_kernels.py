@@ -9,6 +9,7 @@ from bluesky_ptycho.recon.subpixel import FIRST_TAP, N_TAPS, NO_SHIFT, PASS_BAND
 
 NY, NX, ROWS, COLS = 18, 14, 40, 37
 R, C = 5, 9
+PARTS = [(0, 13), (13, ROWS)]
 
 
 def complex_noise(rng, *shape):
@@ -189,8 +190,9 @@ def test_shift_sums(rng, modes):
     assert found[0] / found[1] == pytest.approx(0.2 + 0.4 * 0.05 / 0.03, rel=0.01)
 
 
+@pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("first", [0, 3])
-def test_pie_gradients(rng, modes, first):
+def test_pie_gradients(rng, modes, first, add):
     probes, waves = complex_noise(rng, modes, NY, NX), complex_noise(rng, modes, NY, NX)
     image, gradient = complex_noise(rng, ROWS, COLS), complex_noise(rng, ROWS, COLS)
     light, transmission = rng.random((ROWS, COLS)).astype(np.float32), rng.random((NY, NX)).astype(np.float32)
@@ -199,14 +201,16 @@ def test_pie_gradients(rng, modes, first):
     expected_gradient, expected_light, expected_transmission = gradient.copy(), light.copy(), transmission + t[0]
     expected_gradient[window] += g[0]
     expected_light[window] += w[0]
-    out = waves if first == 0 else np.zeros((modes, NY + 7, NX + 7), np.complex64)
+    side = 7 if first else 0
+    out = complex_noise(rng, modes, NY + side, NX + side)
+    before = out[:, first : first + NY, first : first + NX] * add
     kernels.pie_gradients(
-        pairs(probes), pairs(image), R, C, pairs(waves), pairs(gradient), light, transmission, pairs(out), first
+        pairs(probes), pairs(image), R, C, pairs(waves), pairs(gradient), light, transmission, pairs(out), first, add
     )
     assert np.allclose(gradient, expected_gradient, atol=1e-4)
     assert np.allclose(light, expected_light, atol=1e-4)
     assert np.allclose(transmission, expected_transmission, atol=1e-4)
-    assert np.allclose(out[:, first : first + NY, first : first + NX], q[0], atol=1e-4)
+    assert np.allclose(out[:, first : first + NY, first : first + NX], before + q[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
@@ -217,7 +221,9 @@ def test_direction(rng, modes, lanes):
     summed, light = gradient.sum(axis=0), weight.sum(axis=0)
     expected, *along = reference.direction(np, summed, light, 0.05)
     out = np.zeros((modes, ROWS, COLS), np.complex64)
-    assert kernels.direction(gradient, weight, 0.05, out) == pytest.approx(along, rel=1e-4)
+    peak = max(kernels.add_lanes(gradient, weight, a, b) for a, b in PARTS)
+    parts = [kernels.direction(gradient[0], weight[0], 0.05, peak, out, a, b) for a, b in PARTS]
+    assert np.sum(parts, axis=0) == pytest.approx(along, rel=1e-4)
     assert np.allclose(out, expected, atol=1e-5)
     assert np.allclose(gradient[0], summed, atol=1e-5)
     assert not gradient[1:].any()
@@ -227,7 +233,8 @@ def test_direction(rng, modes, lanes):
 def test_advance(rng, modes):
     target, velocity, found = (complex_noise(rng, modes, ROWS, COLS) for _ in range(3))
     moved, speed = reference.advance(target, velocity, found, 0.4, 0.9)
-    kernels.advance(target, velocity, found, 0.4, 0.9)
+    for a, b in PARTS:
+        kernels.advance(target, velocity, found, 0.4, 0.9, a, b)
     assert np.allclose(target, moved, atol=1e-5)
     assert np.allclose(velocity, speed, atol=1e-5)
 
