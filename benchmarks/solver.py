@@ -205,7 +205,7 @@ def planned_bytes(work: SolverWork) -> int:
     settings = SolverSettings()
     with work.solver(settings) as solver:
         canvas = solver.canvas.shape
-    return reconstruction_bytes(work.n, canvas, (work.window, work.window))
+    return reconstruction_bytes(work.n, canvas, (work.window, work.window), settings)
 
 
 def run_peers(options: argparse.Namespace, frames: int, floor: FFTFloor) -> dict[str, tuple[Speed, Convergence] | str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..backend import cpu_count
+from .schedule import Schedule
+from .settings import SolverSettings
 
 BYTES_PER_FRAME_PIXEL = 2
 """Amplitude (uint16); invalid pixels are marked in it."""
@@ -26,27 +28,53 @@ BYTES_PER_PIXEL_OF_A_SNAPSHOT = 8 + 4 + 4
 """Object (complex64), coverage and transmission map (float32)."""
 
 
+BYTES_PER_FRAME_PIXEL_OF_WEIGHTS = 4
+"""Weight of each pixel (float32), where frames bring any."""
+
+BYTES_PER_PIXEL_OF_CONJUGACY = 2 * 8
+"""Gradient and direction of the last pass (complex64), which maximum likelihood keeps."""
+
+KEEP_WAVES = ("raar", "dm", "admm")
+"""Algorithms that keep an exit wave (complex64) of every frame and mode, in each state."""
+
+
 def reconstruction_bytes(
-    n_frames: int, canvas: tuple[int, int], window: tuple[int, int], *, modes: int = 1, threads: int | None = None
+    n_frames: int,
+    canvas: tuple[int, int],
+    window: tuple[int, int],
+    settings: SolverSettings | None = None,
+    *,
+    weights: bool = False,
+    threads: int | None = None,
 ) -> int:
-    """Return the bytes that the solver allocates with the default algorithm, and one snapshot of it.
+    """Return the bytes that the solver allocates, with both half data sets, and one snapshot of it.
 
     Parameters
     ----------
     n_frames : int
     canvas, window : tuple of int
         Shapes ``(rows, cols)`` of the object and ``(ny, nx)`` of a frame.
-    modes : int
-        Probe modes.
+    settings : SolverSettings, optional
+        Algorithms, modes, slices and refinements; the defaults without it.
+    weights : bool
+        Whether frames bring a weight for each pixel.
     threads : int, optional
         Cores that share the work; those of this process by default.
     """
-    lanes = threads or cpu_count()
-    each = STATES * BYTES_PER_PIXEL_OF_A_STATE + lanes * BYTES_PER_PIXEL_OF_A_LANE
-    each += BYTES_PER_PIXEL_OF_A_DIRECTION + BYTES_PER_PIXEL_OF_LIGHT + BYTES_PER_PIXEL_OF_A_SNAPSHOT
+    settings = settings or SolverSettings()
+    modes, slices = settings.modes or 1, settings.slices
+    lanes = (threads or cpu_count()) if slices == 1 else 1  # slices are worked on in whole batches, by one lane
+    names = {stage.name for stage in Schedule.parse(settings.algorithm).stages}
+    kept = BYTES_PER_PIXEL_OF_A_STATE + (BYTES_PER_PIXEL_OF_CONJUGACY if "ml" in names else 0)
+    each = slices * (STATES * kept + lanes * BYTES_PER_PIXEL_OF_A_LANE + BYTES_PER_PIXEL_OF_A_DIRECTION)
+    each += BYTES_PER_PIXEL_OF_LIGHT + BYTES_PER_PIXEL_OF_A_SNAPSHOT + (8 * slices if slices > 1 else 0)
     rows, cols = canvas
     ny, nx = window
     # A lane has a probe gradient, a shifted probe, one with a rim and the buffers of two transforms of every mode; the
     # lanes share the probe and its direction with a rim around them.
-    probes = modes * (STATES * BYTES_PER_PIXEL_OF_A_STATE + 3 * 8 + lanes * 5 * 8)
-    return rows * cols * each + ny * nx * (n_frames * BYTES_PER_FRAME_PIXEL + probes)
+    probes = modes * (STATES * kept + 3 * 8 + lanes * 5 * 8)
+    # Of each variation there are two copies and one of each state in the past; a lane sums its gradient and weight.
+    probes += settings.probe_variations * (5 * 8 + lanes * (8 + 4))
+    frame = BYTES_PER_FRAME_PIXEL + (BYTES_PER_FRAME_PIXEL_OF_WEIGHTS if weights else 0)
+    frame += STATES * modes * 8 if names & set(KEEP_WAVES) else 0
+    return rows * cols * each + ny * nx * (n_frames * frame + probes)
