@@ -192,6 +192,11 @@ class Analysis(threading.Thread):
     def _iterate(self, solver: IncrementalSolver) -> None:
         self._residual = float(solver.step(1))
         self._visits += solver.n_frames
+        self._tell_of_divergence(solver)
+
+    def _tell_of_divergence(self, solver: IncrementalSolver) -> None:
+        if solver.taken_back:
+            self._note("the reconstruction diverged and went back to its last good state, with smaller steps")
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -206,6 +211,7 @@ class Analysis(threading.Thread):
             self._maybe_send(solver)
         if not self._cancelled.is_set():
             solver.finish()
+            self._tell_of_divergence(solver)
         frc = self._settings.frc and not self._cancelled.is_set()
         return solver.snapshot(frc=frc, exact_residual=True)
 

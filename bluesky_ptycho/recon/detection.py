@@ -20,6 +20,8 @@ class Detection:
         Free space as a filter of the exit wave's transform, over the number of pixels; None for the far field.
     background : (ny, nx) float32 on the device, or None
         Photons of a frame of gain 1 that do not come from the waves, ordered as the stored patterns are.
+    background_speed : (ny, nx) float32 on the device, or 0.0
+        What momentum carries from one step of the background to the next.
     fits_gain : bool
         Whether each frame's brightness is estimated.
     """
@@ -27,6 +29,7 @@ class Detection:
     poisson: bool = False
     transfer: Any = None
     background: Any = None
+    background_speed: Any = 0.0
     fits_gain: bool = False
 
     @property

@@ -1,13 +1,15 @@
-"""Watch over momentum: a pass that makes things worse is taken back."""
+"""Watch over the passes: one that makes things worse, or spoils what has been learnt, is taken back."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .learnt import Learnt
 from .newcomers import Newcomers
 from .state import ReconState
 
@@ -23,6 +25,17 @@ RECOVERY = 1.05
 """Factor by which the step grows back after each pass that went well."""
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A state before a pass."""
+
+    object: Any
+    probe: Any
+    slots: NDArray[np.int64]
+    arrivals: NDArray[np.int64]
+    learnt: Learnt | None
+
+
 class Guard:
     """Keeps the states before the last two passes and goes back to the older when the residual rises.
 
@@ -30,35 +43,52 @@ class Guard:
     the pass before. Frames that are new raise it rightly: each may cost four times the worst mean
     residual seen so far.
 
+    Parameters
+    ----------
+    whole : bool
+        False where positions, gains, background and the probe's variation belong to another state and stay.
+
     Attributes
     ----------
     caution : float
-        Factor for the step of the next pass: halved by a rejection, growing back to 1.
-    rejected : int
-        Passes taken back so far.
+        Factor for the step of the next pass: halved when a state is taken back, growing back to 1.
+    taken_back : int
+        How often the state was set back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = True) -> None:
+        self._whole = whole
         self.caution = 1.0
-        self.rejected = 0
-        # object and probe before the last pass and before the one ahead of it
-        self._kept: list[tuple[Any, Any]] = []
+        self.taken_back = 0
+        self._kept: list[_Kept] = []
         self._canvas: Any = None
         self._last, self._peak = float("inf"), 0.0
         self._newcomers = Newcomers()
 
     @classmethod
-    def of(cls, state: ReconState) -> Guard:
+    def of(cls, state: ReconState, *, whole: bool = True) -> Guard:
         """Return the guard of `state`, made when first asked for."""
-        guard: Guard = state.memory.setdefault("guard", cls())
+        guard: Guard = state.memory.setdefault("guard", cls(whole=whole))
         return guard
 
     def before_pass(self, state: ReconState) -> None:
-        """Keep a copy of `state`."""
+        """Keep a copy of `state`, which is set back first if it holds what is not finite."""
+        self.mend(state)
         if self._canvas != state.canvas:
             self._kept.clear()
             self._canvas = state.canvas
-        self._kept = [*self._kept[-1:], (state.object * 1, state.probe * 1)]
+        slots = state.frames.slots()
+        learnt = Learnt.of(state, slots) if self._whole else None
+        kept = _Kept(state.object * 1, state.probe * 1, slots, state.frames.arrivals[slots], learnt)
+        self._kept = [*self._kept[-1:], kept]
+
+    def mend(self, state: ReconState) -> bool:
+        """Set `state` back if it holds what is not finite; tell whether it did. Brings one number from a device."""
+        if _images_are_finite(state) and (not self._whole or _learnt_is_finite(state)):
+            return False
+        self._go_back(state, "it held values that are not finite")
+        self._last = float("inf")  # the older state may have had a higher one
+        return True
 
     def after_pass(self, state: ReconState, residual: float, slots: NDArray[np.int64]) -> bool:
         """Judge the pass by its running `residual` over the frames of `slots`; True if `state` was set back."""
@@ -71,11 +101,64 @@ class Guard:
         if not bad:
             self.caution = min(1.0, self.caution * RECOVERY)
             return False
-        state.object, state.probe = self._kept[0]
+        self._go_back(state, f"the residual rose to {residual:.3g}")
+        return True
+
+    def _go_back(self, state: ReconState, why: str) -> None:
+        if self._kept and self._kept[0].object.shape == state.object.shape:
+            self._restore(state, self._kept[0])
+        else:  # the canvas has just grown
+            self._start_anew(state)
         state.rest()
         self._kept.clear()
+        for name in [name for name in state.memory if state.memory[name] is not self]:
+            del state.memory[name]  # waves and gradients of the state that was left
         self.caution /= 2
-        self.rejected += 1
+        self.taken_back += 1
         # It mends itself; only where it goes on and on is there something to see, in the residual.
-        logger.info("a solver step is taken back: the residual rose to %.3g; steps are halved for a while", residual)
-        return True
+        logger.info("a solver step is taken back: %s; steps are halved for a while", why)
+
+    def _restore(self, state: ReconState, kept: _Kept) -> None:
+        state.object, state.probe = kept.object, kept.probe
+        if kept.learnt is None:
+            return
+        same = np.flatnonzero(state.frames.arrivals[kept.slots] == kept.arrivals)
+        kept.learnt.put_back(state, kept.slots[same], same)
+
+    def _start_anew(self, state: ReconState) -> None:
+        """Take away what is not finite where nothing better is kept."""
+        xp, frames = state.backend.xp, state.frames
+        state.object = xp.where(xp.isfinite(state.object), state.object, xp.ones_like(state.object))
+        state.probe = xp.where(xp.isfinite(state.probe), state.probe, xp.zeros_like(state.probe))
+        if self._whole:
+            state.detection.background, state.detection.background_speed, state.variation = None, 0.0, None
+            frames.shift_px[...], frames.shift_speed[...], frames.gain[...] = 0.0, 0.0, 1.0
+            frames.place(state.canvas)
+
+    # -- for a checkpoint -----------------------------------------------------------------------
+
+    def to_arrays(self) -> NDArray[np.float64]:
+        """Return caution, last and worst residual and the number of states taken back."""
+        return np.array([self.caution, self._last, self._peak, self.taken_back])
+
+    def from_arrays(self, values: NDArray[np.float64], state: ReconState, slots: NDArray[np.int64]) -> None:
+        """Take what `to_arrays` gave; the frames of `slots` are no news."""
+        self.caution, self._last, self._peak = (float(v) for v in values[:3])
+        self.taken_back = int(values[3])
+        self._newcomers.meet(state.frames, slots)
+
+
+def _images_are_finite(state: ReconState) -> bool:
+    """Tell whether object and probe are finite: a sum is where all of its parts are, and costs one number to send."""
+    xp = state.backend.xp
+    return bool(np.isfinite(state.backend.floats(xp.sum(xp.abs(image)) for image in (state.object, state.probe))).all())
+
+
+def _learnt_is_finite(state: ReconState) -> bool:
+    """Tell whether positions, gains, background and the probe's variation are finite."""
+    frames, background, variation = state.frames, state.detection.background, state.variation
+    slots = frames.slots()
+    known: list[Any] = [frames.shift_px[slots], frames.gain[slots]]
+    known += [] if background is None else [state.backend.to_host(background)]
+    known += [] if variation is None else [variation.host_modes, variation.coefficients]
+    return all(bool(np.isfinite(values).all()) for values in known)

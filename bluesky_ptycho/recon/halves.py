@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..registry import algorithms
 from .constraints import Constraints
 from .engine import Engine
+from .guard import Guard
 from .metrics import frc, half_difference
 from .passes import PassOptions
 from .probe import orthogonalise
@@ -53,15 +54,19 @@ class Halves:
         algorithm = algorithms[self.schedule.at(0, self._passes, complete=True, tail=False)]
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
-        options = PassOptions(self.settings, self._passes >= self.settings.probe_start)
+        free = self._passes >= self.settings.probe_start
         for state, mine in zip(self.states, (slots[even], slots[~even]), strict=True):
             if state.canvas != whole.canvas:
                 move_to(state, whole.canvas)
             state.detection, state.variation = whole.detection, whole.variation
             if len(mine):
-                algorithm(state, self.engine, self._rng.permutation(mine), options)
+                guard = Guard.of(state, whole=False)
+                guard.before_pass(state)
+                options = PassOptions(self.settings, free, guard.caution)
+                error = algorithm(state, self.engine, self._rng.permutation(mine), options)
+                guard.after_pass(state, error / float(whole.frames.photons[mine].sum()), mine)
                 self.constraints.impose(state)
-                if options.probe_free:
+                if free:
                     orthogonalise(state)
         self._passes += 1
         self.visits += len(slots)

@@ -13,10 +13,11 @@ from .settings import SolverSettings
 
 @dataclass(frozen=True)
 class PassOptions:
-    """One pass: the settings, and whether the probe may change."""
+    """One pass: the settings, whether the probe may change, and the factor that the guard has for its steps."""
 
     settings: SolverSettings
     probe_free: bool = True
+    caution: float = 1.0
 
     def choose(self, name: str, own: Any) -> Any:
         """Return the setting `name`, or where it is left to the algorithm, the algorithm's `own` value."""

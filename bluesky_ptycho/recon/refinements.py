@@ -80,9 +80,6 @@ class BackgroundFit:
 
     MOMENTUM = 0.8
 
-    def __init__(self) -> None:
-        self._speed: Any = 0.0
-
     def begin(self, state: ReconState, slots: NDArray[np.int64], *, active: bool) -> None:
         """Have visits add up what is beyond the model."""
         if not active:
@@ -96,9 +93,10 @@ class BackgroundFit:
         """Step and stay at 0 or above."""
         xp = state.backend.xp
         slope, curvature = state.excess[0, ...], state.excess[1, ...]
-        self._speed = self.MOMENTUM * self._speed + slope / (curvature + TINY)
-        background = state.detection.background + self._speed
-        state.detection.background = xp.where(background > 0, background, xp.zeros_like(background))
+        detection = state.detection
+        detection.background_speed = self.MOMENTUM * detection.background_speed + slope / (curvature + TINY)
+        background = detection.background + detection.background_speed
+        detection.background = xp.where(background > 0, background, xp.zeros_like(background))
         state.excess = None
 
 

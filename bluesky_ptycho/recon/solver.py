@@ -17,6 +17,7 @@ from . import algorithms as _registered  # noqa: F401  (fills the registry)
 from .constraints import Constraints
 from .engine import Algorithm, make_engine
 from .fresh_regions import FreshRegions
+from .guard import Guard
 from .halves import Halves
 from .introduction import introduce
 from .measure import coverage, error_of, has_converged
@@ -48,6 +49,11 @@ class IncrementalSolver:
     probe : ndarray (modes, ny, nx) or (ny, nx) complex, optional
         First probe; its power is set from the frames. Without it the zone plate of the plan
         is taken, else the mean pattern.
+
+    Attributes
+    ----------
+    taken_back : int
+        How often the reconstruction diverged and went back to its last good state.
 
     Raises
     ------
@@ -90,6 +96,7 @@ class IncrementalSolver:
         self._residuals: list[float] = []
         self._passes_complete = 0
         self._ended = False
+        self.taken_back = 0
         self._refinements = refinements(self.settings)
         self._constraints = Constraints(self.settings, far_field=frames.far_field)
         self._fresh = FreshRegions()
@@ -190,20 +197,27 @@ class IncrementalSolver:
         if not len(slots):
             return
         free = self._probe.prepare(state, slots)
+        guard = Guard.of(state)
+        taken_back = guard.taken_back
+        guard.before_pass(state)
         introduce(state, self._engine, self._rng.permutation(self._fresh.fill(state, slots)), self.settings)
         refining = free and self.iteration >= self.settings.refine_start
         for refinement in self._refinements:
             refinement.begin(state, slots, active=refining)
-        algorithm, options = self._algorithm(tail=tail), PassOptions(self.settings, free)
+        algorithm, options = self._algorithm(tail=tail), PassOptions(self.settings, free, guard.caution)
         error = algorithm(state, self._engine, self._rng.permutation(slots), options)
-        # A pass that went wrong has nothing to say, and is taken back: see Guard.
-        for refinement in self._refinements if refining and np.isfinite(error) else ():
+        residual = error / float(state.frames.photons[slots].sum())
+        # A pass that went wrong has nothing to say.
+        went_wrong = guard.after_pass(state, residual, slots)
+        self.taken_back += guard.taken_back - taken_back
+        for refinement in self._refinements if refining and not went_wrong else ():
             refinement.finish(state, slots)
         self._constraints.impose(state)
         if free:
             orthogonalise(state)
-        self._passes_complete += self._complete
-        self._residuals.append(error / float(state.frames.photons[slots].sum()))
+        if np.isfinite(residual):
+            self._passes_complete += self._complete
+            self._residuals.append(residual)
 
     def step_halves(self, n: int = 1) -> float:
         """Make `n` passes over each of two independent half data sets, for the Fourier ring correlation.
@@ -252,6 +266,7 @@ class IncrementalSolver:
             Make the residual of this very state over all frames; costs half a pass.
         """
         state, host = self._state, self.backend.to_host
+        self.taken_back += Guard.of(state).mend(state)
         slots = state.frames.slots(lit=True)
         exact = error_of(state, self._engine, slots) if exact_residual and self._probe.guessed else float("nan")
         halves = self._halves() if frc else None

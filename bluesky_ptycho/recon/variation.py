@@ -35,7 +35,7 @@ class Variation:
     Attributes
     ----------
     modes : (k, ny, nx) complex64 on the device
-        Orthogonal and of unit power.
+        Orthogonal and of unit power; `host_modes` are the same on the host.
     coefficients : (capacity, k) float32
     """
 
@@ -43,15 +43,16 @@ class Variation:
         rng = np.random.default_rng(seed)
         first = rng.standard_normal((n_modes, *window, 2)).astype(np.float32).view(np.complex64)[..., 0]
         self.backend = backend
-        self._set_modes(first / np.sqrt((np.abs(first) ** 2).sum(axis=(1, 2), keepdims=True)))
+        self.set_modes(first / np.sqrt((np.abs(first) ** 2).sum(axis=(1, 2), keepdims=True)))
         self.coefficients = np.zeros((0, n_modes), np.float32)
         self._wishes = np.zeros((0, n_modes, 2), np.float32)
         self._gradient = np.zeros((cpu_count(), n_modes, *window), np.complex64)
         self._weight = np.zeros((cpu_count(), n_modes, *window), np.float32)
 
-    def _set_modes(self, modes: NDArray[Any]) -> None:
-        self._host = np.ascontiguousarray(modes, dtype=np.complex64)
-        self.modes = self.backend.to_device(np.array(self._host))
+    def set_modes(self, modes: NDArray[Any]) -> None:
+        """Take `modes` ``(k, ny, nx)``, orthogonal and of unit power."""
+        self.host_modes = np.ascontiguousarray(modes, dtype=np.complex64)
+        self.modes = self.backend.to_device(np.array(self.host_modes))
 
     def welcome(self, slots: NDArray[np.int64], capacity: int) -> None:
         """Make room for the coefficients of `capacity` frames; those of `slots`, which are new, are 0."""
@@ -77,7 +78,7 @@ class Variation:
     ) -> None:
         """Remember what frames ask of their strongest mode: `gradient` and `transmission` ``(n, ny, nx)``."""
         q, t = backend.to_host(gradient), backend.to_host(transmission)
-        modes = self._host
+        modes = self.host_modes
         self._wishes[slots, :, 0] = np.einsum("kyx,nyx->nk", modes.conj(), q).real
         self._wishes[slots, :, 1] = np.einsum("kyx,nyx->nk", np.abs(modes) ** 2, t)
         own = self.coefficients[slots]
@@ -93,7 +94,7 @@ class Variation:
         change = STEP * gradient / (weight + floor)
         # A mode that the frames hardly hold is asked to change without bounds, while they may ask for more of it.
         change /= np.maximum(1, np.sqrt(np.sum(np.abs(change) ** 2, axis=(1, 2), keepdims=True)))
-        modes = self._host + change
+        modes = self.host_modes + change
         common = self.coefficients[slots].mean(axis=0)
         self.coefficients[slots] -= common
         shared = np.einsum("k,kyx->yx", common, modes).astype(np.complex64)
@@ -113,4 +114,4 @@ class Variation:
         self.coefficients[:] = amounts @ turn.T
         rows = turn @ rows
         half = rows.shape[1] // 2
-        self._set_modes((rows[:, :half] + 1j * rows[:, half:]).reshape(modes.shape))
+        self.set_modes((rows[:, :half] + 1j * rows[:, half:]).reshape(modes.shape))

@@ -51,7 +51,7 @@ def test_reckless_settings_do_not_diverge(problem):
     solver = problem.solver(step=2.0, momentum=0.95, batches_per_pass=1)
     solver.add(problem.batch())
     residuals = [solver.step() for _ in range(60)]
-    assert solver._state.memory["guard"].rejected > 0
+    assert solver.taken_back > 0
     assert residuals[-1] < 0.2 * residuals[0]
 
 
@@ -60,7 +60,7 @@ def test_frames_that_arrive_are_not_taken_for_divergence(problem):
     for first in range(0, len(problem.corners), 5):
         solver.add(problem.batch(slice(first, first + 5)))
         solver.step(2)
-    assert solver._state.memory["guard"].rejected == 0
+    assert solver.taken_back == 0
 
 
 def test_frames_in_the_place_of_others_are_not_taken_for_divergence():
@@ -71,7 +71,7 @@ def test_frames_in_the_place_of_others_are_not_taken_for_divergence():
     solver.remove(half.seq_nums)
     solver.add(problem.batch(slice(98, None)))
     solver.step(3)
-    assert solver._state.memory["guard"].rejected == 0
+    assert solver.taken_back == 0
 
 
 def test_caution_recovers(problem):
@@ -85,7 +85,7 @@ def test_caution_recovers(problem):
     assert not guard.after_pass(state, 0.1, slots)
     state.object[:] = 5
     guard.before_pass(state)
-    assert guard.after_pass(state, float("nan"), slots)
+    assert guard.after_pass(state, 0.2, slots)
     assert np.array_equal(state.object, kept)
     assert guard.caution == 0.5
     for _ in range(20):

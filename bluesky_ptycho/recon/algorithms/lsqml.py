@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ...registry import algorithms
 from ..engine import Directions, Engine, Lane, Slots
-from ..guard import Guard
 from ..passes import PassOptions, batches
 from ..state import ReconState
 from .pie import pie_visit, safe_step
@@ -32,8 +31,6 @@ RIDGE = 1e-3
 def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
     """Make one pass; large batches make it a tail that averages noise, small ones a start."""
     chosen, total = options.settings, 0.0
-    guard = Guard.of(state)
-    guard.before_pass(state)
     momentum = options.choose("momentum", MOMENTUM)
     cut = batches(slots, options.choose("batches_per_pass", BATCHES), chosen.batch_size)
     visit, share = pie_visit(state), options.choose("step", STEP)
@@ -42,13 +39,11 @@ def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: 
         found = engine.directions(state, chosen.object_regularisation, chosen.probe_regularisation)
         coupling = _coupling(state, engine, batch, found) if options.probe_free else 0.0
         object_step, probe_step = (
-            guard.caution * safe_step(share * step, momentum, len(cut))
+            options.caution * safe_step(share * step, momentum, len(cut))
             for step in best_steps(*_on_host(state, found, coupling), options.probe_free)
         )
         engine.advance(state, found, object_step, probe_step, momentum)
-    error = float(total)
-    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), slots)
-    return error
+    return float(total)
 
 
 def _coupling(state: ReconState, engine: Engine, batch: NDArray[np.int64], found: Directions) -> Any:

@@ -52,7 +52,7 @@ def ml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: Pas
         return float(error)
     found = replace(found, object=along[0], probe=along[1])
     bend = _curvature(state, engine, slots, found)
-    step = options.choose("step", 1.0) * _product(xp, gradients, along) / bend if bend > 0 else 0.0
+    step = options.caution * options.choose("step", 1.0) * _product(xp, gradients, along) / bend if bend > 0 else 0.0
     state.memory["ml"] = _Pass(arrivals, gradients, slope, (along[0] + 0, along[1] + 0))
     engine.advance(state, found, step, step if options.probe_free else 0.0)
     return float(error)

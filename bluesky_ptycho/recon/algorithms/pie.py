@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ...registry import algorithms
 from ..engine import Engine, Lane, Slots, Visit
-from ..guard import Guard
 from ..passes import PassOptions, batches
 from ..state import ReconState
 
@@ -55,24 +54,17 @@ def pie_pass(
     most: int = MANY,
     step: float = 1.0,
 ) -> float:
-    """Make one pass; object and probe step after each batch by the weighted mean of its frames' wishes.
-
-    :class:`~bluesky_ptycho.recon.guard.Guard` takes back what goes wrong.
-    """
+    """Make one pass; object and probe step after each batch by the weighted mean of its frames' wishes."""
     chosen, total = options.settings, 0.0
-    guard = Guard.of(state)
-    guard.before_pass(state)
     cut = batches(slots, options.choose("batches_per_pass", most), chosen.batch_size)
-    size = guard.caution * safe_step(options.choose("step", step), momentum, len(cut))
+    size = options.caution * safe_step(options.choose("step", step), momentum, len(cut))
     alphas = (chosen.object_regularisation, chosen.probe_regularisation)
     visit = pie_visit(state)
     for batch in cut:
         total += engine.run(state, batch, visit)
         found = engine.directions(state, *(alphas if regularisation is None else (regularisation, regularisation)))
         engine.advance(state, found, size, size if options.probe_free else 0.0, momentum)
-    error = float(total)
-    guard.after_pass(state, error / float(state.frames.photons[slots].sum()), slots)
-    return error
+    return float(total)
 
 
 def pie_visit(state: ReconState) -> Visit:
