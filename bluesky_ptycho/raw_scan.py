@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .callbacks.dark_choice import DarkChoice, choose_darks
 from .callbacks.dark_store import Darks, DarkStore
 from .callbacks.document_keys import Point, read_plan
-from .callbacks.frame_reader import FrameReader
+from .callbacks.frame_reader import FrameReader, as_reason
 from .callbacks.intake import Intake
 from .catalog import Catalog
 from .errors import MetadataError, NotFoundError
@@ -106,7 +106,7 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
 
         def read(points: Sequence[Point]) -> tuple[NDArray[Any], dict[int, str]]:
             frames, problems = reader.read_good(np.array([p.row for p in points], dtype=np.intp), plan.frames_per_point)
-            return frames, {i: f"unreadable: {problem}" for i, problem in problems.items()}
+            return frames, {i: as_reason(problem) for i, problem in problems.items()}
 
         yield RawScan(plan, str(intake.start.get("sample_name", "")), intake.start["uid"], points, darks, read)
 

@@ -6,7 +6,9 @@ spelled. Everything here is a pure function of documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +54,18 @@ class Point:
 
 @dataclass(frozen=True)
 class FrameSource:
-    """Where the frames of a stream lie."""
+    """Where the frames of a stream lie.
+
+    `frame_shape` is ``(H, W)`` as planned, None where nobody planned; a file beyond all `roots`, if there are any, is
+    not to be opened.
+    """
 
     uid: str
     path: Path
     dataset: str
     locking: bool | None
+    frame_shape: tuple[int, int] | None = None
+    roots: tuple[Path, ...] = ()
 
 
 def read_plan(start: Mapping[str, Any]) -> ScanPlan | None:
@@ -90,7 +98,7 @@ def read_descriptor(doc: Mapping[str, Any], plan: ScanPlan) -> StreamInfo | None
     Raises
     ------
     MetadataError
-        If shape, energy, distance or a key disagrees with the scan plan.
+        If shape, type, unit, energy, distance or a key disagrees with the scan plan.
     """
     detector = plan.detector
     if detector is None or doc.get("name") not in (plan.frames_stream, plan.dark_stream):
@@ -102,6 +110,7 @@ def read_descriptor(doc: Mapping[str, Any], plan: ScanPlan) -> StreamInfo | None
     for key in wanted:
         if key not in keys:
             raise MetadataError(f"stream {stream!r} has no data key {key!r}; it has {', '.join(sorted(keys))}")
+    _check_types(keys, wanted, stream)
     shape = tuple(int(n) for n in keys[detector.image_key]["shape"])
     frames, frame_shape = (1, shape) if len(shape) == 2 else (shape[0], shape[1:])
     if len(frame_shape) != 2 or frame_shape != tuple(detector.shape) or frames != plan.frames_per_point:
@@ -111,6 +120,29 @@ def read_descriptor(doc: Mapping[str, Any], plan: ScanPlan) -> StreamInfo | None
         _check_units(keys, plan)
     _check_configuration(doc, plan)
     return StreamInfo(doc["uid"], stream, stream == plan.dark_stream, frames, (frame_shape[0], frame_shape[1]))
+
+
+def _check_types(keys: Mapping[str, Any], wanted: Sequence[str], stream: str) -> None:
+    """Refuse a stream whose frames are no external array of numbers, or whose other keys are no numbers."""
+    image_key, index_key, *axis_keys = wanted
+    key = keys[image_key]
+    described = key.get("dtype_numpy")
+    if key["dtype"] != "array" or (described is not None and not _is_numbers(described)):
+        found = described if key["dtype"] == "array" else key["dtype"]
+        raise MetadataError(f"{image_key} in stream {stream!r} has dtype {found!r}; expected an array of numbers")
+    if not str(key.get("external", "")).startswith("STREAM:"):
+        raise MetadataError(f"{image_key} in stream {stream!r} is external {key.get('external')!r}; expected 'STREAM:'")
+    for name, kinds in ((index_key, ("integer",)), *((axis, ("number", "integer")) for axis in axis_keys)):
+        if keys[name]["dtype"] not in kinds or keys[name]["shape"]:
+            found = f"dtype {keys[name]['dtype']!r} and shape {tuple(keys[name]['shape'])}"
+            raise MetadataError(f"{name} in stream {stream!r} has {found}; expected one {kinds[0]}")
+
+
+def _is_numbers(dtype_numpy: Any) -> bool:
+    try:
+        return np.dtype(dtype_numpy).kind in "uif"
+    except TypeError:
+        return False
 
 
 def _check_units(keys: Mapping[str, Any], plan: ScanPlan) -> None:
@@ -124,11 +156,17 @@ def _check_configuration(doc: Mapping[str, Any], plan: ScanPlan) -> None:
     """Refuse a descriptor whose energy or distance is not that of the plan."""
     assert plan.detector is not None
     name = plan.detector.name
-    data = doc.get("configuration", {}).get(name, {}).get("data", {})
-    for suffix, planned in (("energy", plan.energy_ev), ("distance", plan.distance_m)):
-        value = data.get(f"{name}_{suffix}")
-        if value is not None and not np.isclose(float(value), planned, rtol=1e-4):
-            raise MetadataError(f"{name}_{suffix} is {value} in the descriptor; the scan plan says {planned}")
+    configuration = doc.get("configuration", {}).get(name, {})
+    for suffix, planned, unit in (("energy", plan.energy_ev, "eV"), ("distance", plan.distance_m, "m")):
+        key = f"{name}_{suffix}"
+        value = configuration.get("data", {}).get(key)
+        units = configuration.get("data_keys", {}).get(key, {}).get("units")
+        if value is None:
+            continue
+        if units and units != unit:
+            raise MetadataError(f"{key} has units {units!r} in the descriptor; expected {unit!r}")
+        if not np.isclose(float(value), planned, rtol=1e-4):
+            raise MetadataError(f"{key} is {value} in the descriptor; the scan plan says {planned}")
 
 
 def read_points(name: str, doc: Mapping[str, Any], stream: StreamInfo, plan: ScanPlan) -> Iterator[Point]:
@@ -152,24 +190,45 @@ def _point(seq_num: int, time: float, row: Any, data: Mapping[str, Any], axes: A
     return Point(int(seq_num), int(row), position, float(time))
 
 
-def read_source(doc: Mapping[str, Any], plan: ScanPlan) -> FrameSource | None:
-    """Return where a ``stream_resource`` of our image key lies; None for other data keys.
+def read_source(doc: Mapping[str, Any], plan: ScanPlan, roots: Sequence[Path] = ()) -> FrameSource | None:
+    """Return where a ``stream_resource`` says that our frames lie; None for other data.
+
+    Parameters
+    ----------
+    doc : mapping
+    plan : ScanPlan
+    roots : sequence of Path, optional
+        Directories that may hold the frames; any may if there are none. The path is judged by its letters:
+        whoever opens the file must see that no link leads out.
 
     Raises
     ------
     MetadataError
-        If it is not an HDF5 file on a file system.
+        If it is not an HDF5 file of such frames on a file system of this machine, below one of `roots`.
     """
     assert plan.detector is not None
     if doc["data_key"] != plan.detector.image_key:
         return None
-    uri = urlparse(doc["uri"])
+    what, uri = f"frames of {doc['data_key']!r}", urlparse(doc["uri"])
     if uri.scheme != "file" or doc["mimetype"] != "application/x-hdf5":
-        raise MetadataError(
-            f"frames of {doc['data_key']!r} are {doc['mimetype']} at {doc['uri']}; expected application/x-hdf5 at file://"
-        )
+        raise MetadataError(f"{what} are {doc['mimetype']} at {doc['uri']}; expected application/x-hdf5 at file://")
+    if uri.hostname not in (None, "localhost", "127.0.0.1", socket.gethostname()):
+        raise MetadataError(f"{what} lie at {doc['uri']}; expected a file of this machine, file://localhost/...")
+    path = Path(os.path.normpath(unquote(uri.path)))
+    refuse_outside(path, roots)
     parameters = doc["parameters"]
-    return FrameSource(doc["uid"], Path(unquote(uri.path)), parameters["dataset"], parameters.get("locking"))
+    chunk, shape = parameters.get("chunk_shape"), plan.detector.shape
+    if chunk is not None and not (
+        len(chunk) >= 2 and min(chunk) > 0 and chunk[-2] <= shape[0] and chunk[-1] <= shape[1]
+    ):
+        raise MetadataError(f"{what} have chunk_shape {tuple(chunk)}; the scan plan says frames of {shape}")
+    return FrameSource(doc["uid"], path, parameters["dataset"], parameters.get("locking"), shape, tuple(roots))
+
+
+def refuse_outside(path: Path, roots: Sequence[Path]) -> None:
+    """Raise MetadataError unless `path` lies below one of `roots`, or there are none."""
+    if roots and not (path.is_absolute() and any(path.is_relative_to(root) for root in roots)):
+        raise MetadataError(f"frames lie in {path}; expected a file below {' or '.join(map(str, roots))}")
 
 
 def read_events_available(doc: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MetadataError
-from .document_keys import FrameSource
+from ..io import hdf5
+from .document_keys import FrameSource, refuse_outside
 
 POLL_S = 0.02
+SHAPE = "shape: "
+"""How the problem of frames of another shape than the plan's begins."""
 _READING_FAILED = (OSError, RuntimeError, KeyError, ValueError)
 """What h5py raises where a file is damaged, locked, cut short or gone."""
+
+
+class NotYetError(MetadataError):
+    """What waiting may mend."""
 
 
 class FrameReader:
@@ -77,26 +84,34 @@ class FrameReader:
                 problems[i] = f"{self._source.path} row {rows[i]}: {_line(error)}"
         return (np.concatenate(frames) if frames else np.empty((0, n_each, 0, 0), dtype=np.uint16)), problems
 
-    @property
-    def frame_shape(self) -> tuple[int, int] | None:
-        """Shape of the frames in the file; None while it is not open."""
-        return None if self._data is None else (int(self._data.shape[1]), int(self._data.shape[2]))
-
     def _open(self) -> h5py.Dataset:
         if self._data is not None:
             return self._data
         source = self._source
+        refuse_outside(source.path.resolve(), [root.resolve() for root in source.roots])
         if not source.path.is_file():
-            raise MetadataError(f"frames file {source.path} does not exist or cannot be reached from this machine")
+            raise NotYetError(f"frames file {source.path} does not exist or cannot be reached from this machine")
         try:
             self._file = h5py.File(source.path, "r", libver="latest", swmr=True, locking=source.locking)
         except _READING_FAILED as error:
-            raise MetadataError(f"frames file {source.path} cannot be opened: {_line(error)}") from error
-        data = self._file.get(source.dataset)
-        if not isinstance(data, h5py.Dataset) or data.ndim != 3:
+            raise NotYetError(f"frames file {source.path} cannot be opened: {_line(error)}") from error
+        try:
+            self._data = self._find(self._file)
+        except BaseException:
             self.close()
-            raise MetadataError(f"frames file {source.path} has no 3-D data set {source.dataset!r}")
-        self._data = data
+            raise
+        return self._data
+
+    def _find(self, file: h5py.File) -> h5py.Dataset:
+        """Return the data set; what its description shows to be wrong or hostile is refused before it is unpacked."""
+        source = self._source
+        data = hdf5.find_dataset(file, source.dataset)
+        if data is None or data.ndim != 3:
+            raise NotYetError(f"frames file {source.path} has no 3-D data set {source.dataset!r}")
+        if data.dtype.kind not in "uif":
+            raise MetadataError(f"frames file {source.path} has frames of type {data.dtype}; expected numbers")
+        if source.frame_shape is not None and data.shape[1:] != source.frame_shape:
+            raise MetadataError(f"{SHAPE}frames have shape {data.shape[1:]}; the scan plan says {source.frame_shape}")
         return data
 
     def _await_file(self) -> h5py.Dataset:
@@ -104,7 +119,7 @@ class FrameReader:
         while True:
             try:
                 return self._open()
-            except MetadataError:
+            except NotYetError:
                 if time.monotonic() >= deadline:
                     self._given_up_at = max(self._given_up_at, 0)
                     raise
@@ -154,6 +169,11 @@ class FrameReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def as_reason(problem: str) -> str:
+    """Return a problem of :meth:`FrameReader.read_good` as the reason for which a point is rejected."""
+    return problem if problem.startswith(SHAPE) else f"unreadable: {problem}"
 
 
 def _read_runs(data: h5py.Dataset, rows: NDArray[np.intp], n_each: int) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from .dark_choice import DarkChoice, choose_darks, refuse_unfit
 from .dark_store import DarkStore, RunDarks
 from .dark_watch import DarkWatch
 from .document_keys import Point
-from .frame_reader import FrameReader
+from .frame_reader import FrameReader, as_reason
 from .frame_verdicts import FrameVerdicts, wrong_in_themselves
 from .intake import Intake
 from .live_settings import LiveSettings
@@ -118,16 +118,10 @@ class FrameSupply:
         if reader is None:
             reader = self._readers[dark] = FrameReader(self._intake.source(dark=dark), self._settings.patience_s)
         plan = self._intake.plan
-        assert plan.detector is not None
         rows = np.array([p.row for p in points], dtype=np.intp)
         frames, problems = reader.read_good(rows, plan.frames_per_point)
-        reasons = {points[i].seq_num: f"unreadable: {problem}" for i, problem in problems.items()}
-        good = [p for i, p in enumerate(points) if i not in problems]
-        if good and frames.shape[2:] != plan.detector.shape:
-            reason = f"shape: frames have shape {frames.shape[2:]}; the scan plan says {plan.detector.shape}"
-            reasons |= {p.seq_num: reason for p in good}
-            good = []
-        return good, frames, reasons
+        reasons = {points[i].seq_num: as_reason(problem) for i, problem in problems.items()}
+        return [p for i, p in enumerate(points) if i not in problems], frames, reasons
 
     def _read_darks(self, points: Sequence[Point]) -> tuple[list[Point], NDArray[Any]]:
         good, frames, reasons = self._read(points, dark=True)

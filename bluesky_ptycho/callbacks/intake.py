@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..scan_plan import ScanPlan
@@ -29,12 +30,21 @@ class Intake:
         Its scan plan.
     patience_s : float
         How long scan points wait for dark frames that were announced.
+    frame_roots : sequence of path
+        Directories that may hold the frames; any may if there are none.
     """
 
-    def __init__(self, start: Mapping[str, Any], plan: ScanPlan, patience_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        start: Mapping[str, Any],
+        plan: ScanPlan,
+        patience_s: float = 10.0,
+        frame_roots: Sequence[str | Path] = (),
+    ) -> None:
         self.start = start
         self.plan = plan
         self._patience_s = patience_s
+        self._frame_roots = [Path(root).expanduser().absolute() for root in frame_roots]
         self.stop: Mapping[str, Any] | None = None
         self.problem: Exception | None = None
         self.started_at = time.monotonic()
@@ -62,7 +72,7 @@ class Intake:
         elif name in ("event", "event_page"):
             self._take_points(name, doc)
         elif name == "stream_resource":
-            source = document_keys.read_source(doc, self.plan)
+            source = document_keys.read_source(doc, self.plan, self._frame_roots)
             if source is not None:
                 self._sources[source.uid] = source
         elif name == "stream_datum":

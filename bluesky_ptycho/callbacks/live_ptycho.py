@@ -7,7 +7,8 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -130,7 +131,7 @@ class LivePtycho:
             plan = read_plan(start)
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
-            intake = Intake(start, plan, self.settings.patience_s)
+            intake = Intake(start, plan, self.settings.patience_s, self._frame_roots())
             analysis = Analysis(
                 intake,
                 self.settings,
@@ -152,6 +153,9 @@ class LivePtycho:
             return list(self.sinks)
         stored = ResultRun(self._catalog.result_writer(), self._catalog.results_dir)
         return [*self.sinks, stored]
+
+    def _frame_roots(self) -> Sequence[str | Path]:
+        return self.settings.frame_roots or getattr(self._catalog, "readable_roots", None) or ()
 
     def _find_darks(self, uid: str) -> Darks | None:
         find = getattr(self._catalog, "find_darks", None)

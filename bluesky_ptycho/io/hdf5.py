@@ -6,6 +6,7 @@ business. Whatever is wrong ends in one :class:`PtychoError` that names file and
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,11 @@ from ..errors import MetadataError, NotFoundError, PtychoError
 
 MAX_LINKS = 16
 """Soft links followed one after the other before a loop is suspected."""
+MAX_CHUNK_BYTES = 2**30
+"""Most that one chunk may unpack to; HDF5 unpacks whole chunks however little of them is read."""
+MAX_UNPACKINGS = 1
+"""Filters of a chunk that unpack: one after the other, they would make gigabytes of a kilobyte."""
+_KEEP_THE_SIZE = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 
 
 @contextmanager
@@ -49,22 +55,36 @@ def open_for_reading(path: Path) -> Iterator[h5py.File]:
 def find_dataset(file: h5py.File, *names: str) -> h5py.Dataset | None:
     """Return the first of several data sets that is there, None if none is.
 
-    Soft links are followed; whatever leads out of the file, and data of no fixed-size type, is refused.
+    Soft links are followed; whatever leads out of the file, data of no fixed-size type, and chunks that unpack to
+    more than memory may be asked for are refused.
 
     Raises
     ------
     MetadataError
-        On such a link or type.
+        On such a link, type or chunk.
     """
     for name in names:
         found = _follow(file, name, MAX_LINKS)
         if isinstance(found, h5py.Dataset):
-            if found.dtype.hasobject or found.dtype.names:
-                raise MetadataError(f"{file.filename}: {name} has type {found.dtype}; expected numbers")
-            if found.is_virtual or found.external:
-                raise MetadataError(f"{file.filename}: {name} keeps its data in other files; expected them inside")
+            _refuse_hostile(found, f"{file.filename}: {name}")
             return found
     return None
+
+
+def _refuse_hostile(found: h5py.Dataset, where: str) -> None:
+    if found.dtype.hasobject or found.dtype.names:
+        raise MetadataError(f"{where} has type {found.dtype}; expected numbers")
+    if found.is_virtual or found.external:
+        raise MetadataError(f"{where} keeps its data in other files; expected them inside")
+    if found.chunks is None:
+        return
+    unpacked = math.prod(found.chunks) * found.dtype.itemsize
+    if unpacked > MAX_CHUNK_BYTES:
+        raise MetadataError(f"{where} has chunks {found.chunks}, {unpacked / 1e9:.3g} GB; expected at most 1.07 GB")
+    created = found.id.get_create_plist()
+    filters = [created.get_filter(i)[0] for i in range(created.get_nfilters())]
+    if sum(code not in _KEEP_THE_SIZE for code in filters) > MAX_UNPACKINGS:
+        raise MetadataError(f"{where} is packed by {len(filters)} filters; expected one at most that unpacks")
 
 
 def dataset(file: h5py.File, *names: str) -> h5py.Dataset:

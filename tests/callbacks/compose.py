@@ -52,7 +52,7 @@ class ComposedRun:
         descriptor = self._bundle.compose_descriptor(name=name, data_keys=keys)
         resource = self._bundle.compose_stream_resource(
             mimetype="application/x-hdf5",
-            uri=f"file://localhost{self.path}",
+            uri=f"file://localhost{self.path or '/nowhere.h5'}",
             data_key=detector.image_key,
             parameters={"dataset": DATASET, "chunk_shape": [1, *detector.shape], "locking": None},
         )
