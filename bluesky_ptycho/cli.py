@@ -54,6 +54,7 @@ def _parser() -> LineParser:
     reconstruct_command.add_parser(commands)
     _add_replay(commands)
     _add_runs(commands)
+    _add_restore(commands)
     return parser
 
 
@@ -119,6 +120,23 @@ def _add_runs(commands: argparse._SubParsersAction[LineParser]) -> None:
     runs.set_defaults(command=_runs)
 
 
+def _add_restore(commands: argparse._SubParsersAction[LineParser]) -> None:
+    restore = commands.add_parser(
+        "restore",
+        help="store what a catalog did not take",
+        description="Store runs, scans and reconstructions alike, from the files that kept their documents while the "
+        "catalog did not take them. A file whose run is stored gets the ending .restored.",
+    )
+    restore.add_argument(
+        "backup",
+        nargs="*",
+        metavar="BACKUP",
+        help="files, or directories of such files (default: the catalog's own)",
+    )
+    add_catalog(restore)
+    restore.set_defaults(command=_restore)
+
+
 def _demo(options: argparse.Namespace) -> int:
     from .demo import DemoOptions, run_demo
 
@@ -158,3 +176,19 @@ def _runs(options: argparse.Namespace) -> int:
         rows = list_runs(catalog)
         print(format_runs(rows) if rows else f"no scans in {catalog.name}")
     return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from .catalog import kept_files, open_catalog, remember_catalog, restore
+
+    failed = False
+    with open_catalog(options.catalog, create=False) as catalog:
+        remember_catalog(catalog.name)
+        own = [catalog.backup_dir] if catalog.backup_dir.is_dir() else []
+        files = kept_files(options.backup or own)
+        for done in restore(files, catalog):
+            failed |= bool(done.error)
+            print(f"{done.path}: {done.error or f'run {done.uid} is in {catalog.name}'}")
+    if not files:
+        print("nothing to restore")
+    return 1 if failed else 0

@@ -81,7 +81,7 @@ def attach(
         elif catalog is not None:
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
-            catalog.result_writer()  # what cannot take results is refused now, not at the first scan
+            catalog.require_results()  # what cannot take results is refused now, not at the first scan
         live = LivePtycho(
             settings,
             catalog=catalog,

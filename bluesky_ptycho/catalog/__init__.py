@@ -9,17 +9,21 @@ from .access import Catalog, open_catalog
 from .assets import FramesAsset, dark_run, frames_uri
 from .listing import RunRow, format_runs, list_runs
 from .profiles import default_target, remember_catalog, write_profile
+from .restore import Restored, kept_files, restore
 
 __all__ = [
     "Catalog",
     "FramesAsset",
+    "Restored",
     "RunRow",
     "dark_run",
     "default_target",
     "format_runs",
     "frames_uri",
+    "kept_files",
     "list_runs",
     "open_catalog",
     "remember_catalog",
+    "restore",
     "write_profile",
 ]

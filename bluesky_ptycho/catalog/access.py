@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,15 +11,13 @@ from ..errors import NotFoundError, PtychoError
 from ..geometry import Geometry
 from ..scan_plan import ScanPlan
 from . import embedded
+from .backup import DocumentCallable, keeping
 from .embedded import PROCESSED, RAW
 from .lookup import counted, find_run
+from .profiles import state_directory
+from .remote import connect, require_answer
 from .tree import beside, new_container_of_runs, plain_at, sibling
 from .turns import Turns
-
-CONNECT_TIMEOUT_S = 10.0
-"""Patience with a server that does not answer."""
-
-DocumentCallable = Callable[[str, Mapping[str, Any]], None]
 
 
 def open_catalog(
@@ -61,10 +59,10 @@ def open_catalog(
     results = None if results_dir is None else Path(results_dir).expanduser().resolve()
     if text.startswith(("http://", "https://")):
         # Without the query, which may hold a key.
-        return Catalog.wrap(_connect(text, uri=True), results_dir=results, name=text.partition("?")[0])
+        return Catalog.wrap(connect(text, uri=True), results_dir=results, name=text.partition("?")[0])
     directory = Path(text).expanduser().resolve()
     if not isinstance(target, Path) and not directory.is_dir() and "/" not in text and is_profile(text):
-        return Catalog.wrap(_connect(text, uri=False), results_dir=results, name=text)
+        return Catalog.wrap(connect(text, uri=False), results_dir=results, name=text)
     if not (create and target is not None) and not embedded.is_catalog(directory):
         raise NotFoundError(f"catalog {text!r} is neither a directory with a catalog, an http address nor a profile")
     if directory.exists() and not directory.is_dir():
@@ -83,17 +81,19 @@ class Catalog:
         Directory of the reconstructions' HDF5 files.
     name : str
         How messages call it.
-    backup_dir : Path or None
-        Where documents of runs go that the server refused.
+    backup_dir : Path, optional
+        Where the documents of runs are kept until the server has taken them: ``unwritten`` in the catalog's
+        directory, or where that is not on this machine, in the user's state directory.
     """
 
     def __init__(self, raw: Any, *, results_dir: Path | None, name: str, backup_dir: Path | None = None) -> None:
         self.raw = raw
         self.name = name
-        self.backup_dir = backup_dir
+        directory = embedded.directory_of(raw)
+        self.backup_dir = backup_dir or (directory or state_directory()) / "unwritten"
         self._results_dir = results_dir
         self._processed: Any = None
-        self._turns = Turns(embedded.directory_of(raw))
+        self._turns = Turns(directory)
 
     @classmethod
     def wrap(cls, client: Any, *, results_dir: Path | str | None = None, name: str | None = None) -> Self:
@@ -216,28 +216,40 @@ class Catalog:
         return None if self.processed is None else last_probe(self.processed, geometry, before_s)
 
     def raw_writer(self, **options: Any) -> DocumentCallable:
-        """Return a callable that stores scans; subscribe it first. Options: see `writer.run_writer`."""
-        from .writer import run_writer
-
-        return self._in_turn(run_writer(self.raw, self.backup_dir, **options))
+        """Return a callable that stores scans and never raises; subscribe it first. See `writer.run_writer`."""
+        return keeping(self.backup_dir, lambda: self.writer_into(self.raw, **options), self.name)
 
     def result_writer(self, **options: Any) -> DocumentCallable:
-        """Return a callable that stores reconstructions; makes the container ``processed``.
+        """Return a callable that stores reconstructions; it raises :class:`PtychoError` after a run that was kept."""
+
+        def make() -> DocumentCallable:
+            self.require_results()
+            return self.writer_into(self.processed, **options)
+
+        return keeping(self.backup_dir, make, self.name, tell=True)
+
+    def writer_into(self, container: Any, **options: Any) -> DocumentCallable:
+        """Return a callable that stores runs in `container` and raises what the server refuses."""
+        from .writer import run_writer
+
+        require_answer(self.raw)
+        return self._in_turn(run_writer(container, **options))
+
+    def require_results(self) -> None:
+        """Make sure that reconstructions can be stored.
 
         Raises
         ------
         PtychoError
             If the server does not let us write there, or may not read `results_dir`.
         """
-        from .writer import run_writer
-
         self.require_readable(self.results_dir)
-        if self.processed is None:
-            try:
+        try:
+            require_answer(self.raw)
+            if self.processed is None:
                 new_container_of_runs(self.raw.context, beside(self.raw), PROCESSED)
-            except Exception as refused:
-                raise PtychoError(f"catalog {self.name} refuses a container {PROCESSED!r}: {refused}") from refused
-        return self._in_turn(run_writer(self.processed, self.backup_dir, **options))
+        except Exception as refused:
+            raise PtychoError(f"catalog {self.name} refuses a container {PROCESSED!r}: {refused}") from refused
 
     def _in_turn(self, writer: DocumentCallable) -> DocumentCallable:
         """Return `writer` such that scans and results are never written at the same moment.
@@ -280,21 +292,4 @@ def _open_directory(directory: Path, frames: Iterable[str | Path], results: Path
         root[RAW],
         results_dir=results or directory / "results",
         name=str(directory),
-        backup_dir=directory / "unwritten",
     )
-
-
-def _connect(text: str, *, uri: bool) -> Any:
-    import httpx
-    from tiled.client import from_profile, from_uri
-
-    try:
-        if uri:
-            # tiled's own client tries for half a minute before it says that nobody is there.
-            httpx.head(text, timeout=CONNECT_TIMEOUT_S)
-        return from_uri(text) if uri else from_profile(text)
-    except Exception as failed:
-        what = "tiled server" if uri else "profile"
-        shown = text.partition("?")[0]
-        reason = " ".join(str(failed).split()) or type(failed).__name__
-        raise PtychoError(f"{what} {shown!r} cannot be opened: {reason}") from failed

@@ -3,7 +3,7 @@
 In the directory lie ``catalog.db`` (the tree), ``tables.db`` (event tables; SQLite, because
 DuckDB would lock out a second process), ``data/`` (arrays tiled writes itself), ``frames/``
 (the place for raw frames), ``results/`` (HDF5 of reconstructions), ``unwritten/`` (documents
-of runs that could not be stored), ``frames.json`` (directories outside that hold frames
+of runs that are not stored yet, or could not be), ``frames.json`` (directories outside that hold frames
 and may be read) and ``writing.lock`` (see `turns`).
 """
 

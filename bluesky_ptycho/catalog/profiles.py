@@ -104,7 +104,12 @@ def remember_catalog(catalog: str | Path) -> None:
         return
 
 
-def _state_file() -> Path:
+def state_directory() -> Path:
+    """Return the user's state directory of this package (``XDG_STATE_HOME``)."""
     import platformdirs
 
-    return Path(platformdirs.user_state_dir("bluesky_ptycho")) / "catalog"
+    return Path(platformdirs.user_state_dir("bluesky_ptycho"))
+
+
+def _state_file() -> Path:
+    return state_directory() / "catalog"

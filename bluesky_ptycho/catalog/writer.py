@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 BATCH = 100
@@ -15,17 +14,14 @@ FLUSH_S = 5.0
 
 
 def run_writer(
-    client: Any, backup_dir: Path | None, *, batch: int = BATCH, flush_s: float = FLUSH_S
+    client: Any, *, batch: int = BATCH, flush_s: float = FLUSH_S
 ) -> Callable[[str, Mapping[str, Any]], None]:
-    """Return a TiledWriter into the container of `client`.
+    """Return the stack's own writer of one run into the container of `client`; it raises what the server refuses.
 
     Parameters
     ----------
     client : tiled client
         Container of Bluesky runs.
-    backup_dir : Path or None
-        What the server refuses is kept there as JSON lines, and the scan goes on. With None
-        such an error reaches the RunEngine and aborts the scan.
     batch : int
         Events, and frames, per write.
     flush_s : float
@@ -54,12 +50,10 @@ def run_writer(
                 _flush(self._writer)
                 self._last = time.monotonic()
 
-    return TiledWriter(
-        client,
-        batch_size=batch,
-        backup_directory=None if backup_dir is None else str(backup_dir),
-        normalizer=TimedNormalizer,
-    )
+    tiled_writer = TiledWriter(client, batch_size=batch, normalizer=TimedNormalizer)
+    # Its router of runs would make a warning of what is wrong with a start document, and go on.
+    ((writer,), _) = tiled_writer._factory("start", {})
+    return writer  # type: ignore[no-any-return]
 
 
 def _flush(writer: Any) -> None:

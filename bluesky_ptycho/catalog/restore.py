@@ -1,0 +1,101 @@
+"""Store the runs that a catalog did not take, from the files in which their documents were kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotFoundError, PtychoError
+from .backup import SUFFIX, lock
+from .tree import plain
+
+DONE = ".restored"
+"""Added to the name of a file whose run is stored."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What became of one file: `uid` of its run, and `error` if it could not be stored."""
+
+    path: Path
+    uid: str = ""
+    error: str = ""
+
+
+def kept_files(places: Iterable[str | Path]) -> list[Path]:
+    """Return the files of kept runs: those named, and those in the directories named.
+
+    Raises
+    ------
+    NotFoundError
+        If a place does not exist.
+    """
+    found: list[Path] = []
+    for place in map(Path, places):
+        if not place.exists():
+            raise NotFoundError(f"backup {place} does not exist")
+        found += sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]
+    return found
+
+
+def restore(files: Iterable[Path], catalog: Any) -> Iterator[Restored]:
+    """Store each file's run, and add ``.restored`` to the names of those that are; what fails stays as it is.
+
+    A run of which the catalog has a part is stored anew; one that it has whole is left alone. Frames and arrays
+    are read where the documents say they lie.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        As :func:`kept_files` gives them.
+    catalog : Catalog
+    """
+    for path in files:
+        uid = ""
+        try:
+            with path.open("rb") as file:
+                if not lock(file.fileno()):
+                    raise PtychoError("its run is still being written")
+                documents = list(_documents(file.read(), path))
+                uid = documents[0][1]["uid"]
+                _store(documents, catalog)
+            os.replace(path, path.with_name(path.name + DONE))
+            yield Restored(path, uid)
+        except Exception as error:
+            yield Restored(path, uid, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _documents(content: bytes, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and document; a last line that was cut short is left out."""
+    *lines, rest = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            name, doc = entry["name"], entry["doc"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PtychoError(f"{path} line {number} is not a document: {error}") from error
+        if number == 1 and name != "start":
+            raise PtychoError(f"{path} begins with a {name!r} document; expected 'start'")
+        yield name, doc
+    if not lines:
+        raise PtychoError(f"{path} holds no document" + (", only a part of one" if rest else ""))
+
+
+def _store(documents: list[tuple[str, dict[str, Any]]], catalog: Any) -> None:
+    start = documents[0][1]
+    is_result = start.get("analysis") is not None
+    if is_result:
+        catalog.require_results()
+    container = catalog.processed if is_result else catalog.raw
+    stored, writer = plain(container), catalog.writer_into(container)
+    if start["uid"] in stored:
+        run = stored[start["uid"]]
+        if run.metadata.get("stop"):
+            return
+        run.delete(recursive=True, external_only=False)
+    for name, doc in documents:
+        writer(name, doc)
