@@ -52,6 +52,20 @@ class FreshRegions:
                 self._continue(state, layer, box, fresh, known)
         return new if started else new[:0]
 
+    def to_array(self, state: ReconState) -> NDArray[np.float32]:
+        """Return the light ``(rows, cols)`` on the canvas of `state`, for a checkpoint."""
+        self._follow(state)
+        return self._light.copy()
+
+    def are_met(self, state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which frames of `slots` have been filled in."""
+        return self._newcomers.known(state.frames, slots)
+
+    def take_up(self, light: NDArray[np.float32], canvas: Canvas, state: ReconState, met: NDArray[np.int64]) -> None:
+        """Go on with `light` on `canvas`; the frames in the slots `met` are no news."""
+        self._light, self._canvas = np.array(light, np.float32), canvas
+        self._newcomers.meet(state.frames, met)
+
     def _follow(self, state: ReconState) -> None:
         """Move the light to the state's canvas."""
         canvas = state.canvas

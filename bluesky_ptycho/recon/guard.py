@@ -137,14 +137,13 @@ class Guard:
 
     # -- for a checkpoint -----------------------------------------------------------------------
 
-    def to_arrays(self) -> NDArray[np.float64]:
-        """Return caution, last and worst residual and the number of states taken back."""
-        return np.array([self.caution, self._last, self._peak, self.taken_back])
+    def to_array(self) -> NDArray[np.float64]:
+        """Return caution and worst residual, ``(2,)``."""
+        return np.array([self.caution, self._peak])
 
-    def from_arrays(self, values: NDArray[np.float64], state: ReconState, slots: NDArray[np.int64]) -> None:
-        """Take what `to_arrays` gave; the frames of `slots` are no news."""
-        self.caution, self._last, self._peak = (float(v) for v in values[:3])
-        self.taken_back = int(values[3])
+    def take_up(self, values: NDArray[np.float64], state: ReconState, slots: NDArray[np.int64]) -> None:
+        """Go on with what :meth:`to_array` gave; the frames of `slots` are no news."""
+        self.caution, self._peak = (float(v) for v in values)
         self._newcomers.meet(state.frames, slots)
 
 

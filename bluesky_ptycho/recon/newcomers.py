@@ -16,9 +16,12 @@ class Newcomers:
 
     def meet(self, frames: FrameStore, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return which of `slots` hold frames that are new since the last call, and remember them."""
+        new = slots[~self.known(frames, slots)]
+        self._met[slots] = frames.arrivals[slots]
+        return new
+
+    def known(self, frames: FrameStore, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which of `slots` hold frames that have been met."""
         missing = len(frames.arrivals) - len(self._met)
         self._met = np.concatenate([self._met, np.zeros(missing, np.int64)])
-        now = frames.arrivals[slots]
-        new = slots[self._met[slots] != now]
-        self._met[slots] = now
-        return new
+        return np.asarray(self._met[slots] == frames.arrivals[slots])

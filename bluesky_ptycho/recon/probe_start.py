@@ -70,6 +70,15 @@ class ProbeStart:
         self._passes += 1
         return False
 
+    def to_array(self) -> NDArray[np.int64]:
+        """Return how many passes the probe was held, and how many frames it was guessed from, ``(2,)``."""
+        return np.array([self._passes, self._guessed_from])
+
+    def take_up(self, first: NDArray[np.complex64], counts: NDArray[np.int64]) -> None:
+        """Go on with the guess `first` and what :meth:`to_array` gave."""
+        self.first = np.array(first, np.complex64)
+        self._passes, self._guessed_from = (int(count) for count in counts)
+
     def _guess(self, state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.complex64]:
         guess = self.given
         if guess is None:

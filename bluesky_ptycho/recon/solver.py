@@ -20,16 +20,18 @@ from .fresh_regions import FreshRegions
 from .guard import Guard
 from .halves import Halves
 from .introduction import introduce
-from .measure import coverage, error_of, has_converged
+from .measure import error_of, has_converged
 from .passes import PassOptions
 from .probe import orthogonalise
 from .probe_start import ProbeStart
-from .propagation import angular_spectrum, near_field, warn_of_undersampling
-from .refinements import refined, refinements
+from .propagation import angular_spectrum
+from .refinements import refinements
+from .saved import Saved, canvas_of, put_arrays, rng_of, rng_to_array, to_arrays
 from .schedule import Schedule
 from .settings import SolverSettings
-from .state import ReconState, grown_canvas, move_to
-from .store import FrameStore
+from .snapshots import make_snapshot
+from .starting import rehearse, start_state
+from .state import grown_canvas, move_to
 
 
 class IncrementalSolver:
@@ -76,19 +78,9 @@ class IncrementalSolver:
         self.backend = get_backend(backend)
         settings = settings or SolverSettings()
         self._probe = ProbeStart(plan, geometry, settings, probe)
-        modes = self._probe.modes
-        self.settings = settings.replace(modes=modes)
+        self.settings = settings.replace(modes=self._probe.modes)
         self._schedule = Schedule.parse(settings.algorithm)
-        canvas = Canvas.for_extent(plan.extent_m, geometry)
-        frames = FrameStore(
-            plan.n_points, geometry.shape, self.backend, self.settings.subpixel, geometry.propagation == "far"
-        )
-        dark = np.zeros((modes, *geometry.shape), np.complex64)
-        self._state = ReconState.start(self.backend, canvas, dark, frames, self.settings.slices)
-        self._state.detection.poisson = self.settings.noise == "poisson"
-        if geometry.propagation == "near":
-            warn_of_undersampling(geometry)
-            self._state.detection.transfer = self.backend.to_device(near_field(geometry))
+        self._state = start_state(plan, geometry, self.settings, self.backend)
         distance_m = self.settings.slice_distance_m
         between = angular_spectrum(geometry, distance_m) if self.settings.slices > 1 and distance_m else None
         self._engine = make_engine(self.backend, between)
@@ -98,7 +90,7 @@ class IncrementalSolver:
         self._ended = False
         self.taken_back = 0
         self._refinements = refinements(self.settings)
-        self._constraints = Constraints(self.settings, far_field=frames.far_field)
+        self._constraints = Constraints(self.settings, far_field=self._state.frames.far_field)
         self._fresh = FreshRegions()
         self._half_sets: Halves | None = None
 
@@ -119,19 +111,7 @@ class IncrementalSolver:
 
     def warm_up(self) -> None:
         """Compile the kernels and plan the transforms, so that the first pass does not wait (seconds)."""
-        window = self.geometry.shape
-        frames = FrameStore(2, window, self.backend, subpixel=True, far_field=self._state.frames.far_field)
-        probe = np.ones(self._state.probe.shape, np.complex64)
-        rehearsal = ReconState.start(self.backend, self.canvas, probe, frames, self.settings.slices)
-        middle = np.mean(np.reshape(self.plan.extent_m, (2, 2)), axis=1)
-        positions = middle + np.array([[0.0, 0.0], [0.4, 0.3]]) * np.asarray(self.canvas.pixel_m)
-        light = np.ones((2, *window), np.float32)
-        frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool)), self.canvas)
-        rehearsal.detection = self._state.detection
-        for stage in self._schedule.stages:
-            algorithms[stage.name](rehearsal, self._engine, frames.slots(), PassOptions(self.settings))
-        error_of(rehearsal, self._engine, frames.slots())
-        self._engine.clear()
+        rehearse(self.plan, self._state, self._engine, self._schedule, self.settings)
 
     def add(self, batch: Batch) -> None:
         """Take frames, in any order and at any time; a known sequence number replaces the frame.
@@ -249,6 +229,44 @@ class IncrementalSolver:
     ) -> None:
         self.close()
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what is needed to go on from here, as arrays in host memory by name, without the frames.
+
+        Half data sets, stored exit waves and conjugate directions are left out: they are made anew.
+        """
+        state, slots = self._state, self._state.frames.slots()
+        return {
+            **to_arrays(state),
+            "met": self._fresh.are_met(state, slots),
+            "light": self._fresh.to_array(state),
+            "residuals": np.array(self._residuals, dtype=np.float64),
+            "passes": np.array([self._passes_complete, self.taken_back]),
+            "rng": rng_to_array(self._rng),
+            "guard": Guard.of(state).to_array(),
+            "first_probe": self._probe.first,
+            "probe_start": self._probe.to_array(),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from what :meth:`state` gave; the frames are there already, as many of them as can be had.
+
+        Raises
+        ------
+        MetadataError
+            If `saved` does not belong to a solver of this plan, geometry and settings.
+        """
+        state = self._state
+        slots, rows = put_arrays(state, saved)
+        lit = slots[saved["met"][rows]]
+        self._fresh.take_up(saved["light"], canvas_of(state.canvas, saved), state, lit)
+        self._probe.take_up(saved["first_probe"], saved["probe_start"])
+        self._residuals = saved["residuals"].tolist()
+        self._passes_complete, self.taken_back = (int(count) for count in saved["passes"])
+        state.memory.clear()
+        Guard.of(state).take_up(saved["guard"], state, lit)
+        self._half_sets = None
+        self._rng = rng_of(saved["rng"])
+
     def _halves(self) -> Halves | None:
         while self.step_halves(0) < self.settings.frc_passes:
             self.step_halves()
@@ -265,26 +283,18 @@ class IncrementalSolver:
         exact_residual : bool
             Make the residual of this very state over all frames; costs half a pass.
         """
-        state, host = self._state, self.backend.to_host
+        state = self._state
         self.taken_back += Guard.of(state).mend(state)
         slots = state.frames.slots(lit=True)
         exact = error_of(state, self._engine, slots) if exact_residual and self._probe.guessed else float("nan")
         halves = self._halves() if frc else None
-        return Snapshot(
-            object=np.array(host(state.transmission)),
-            probe=np.array(host(state.probe)),
-            canvas=self.canvas,
-            geometry=self.geometry,
-            coverage=coverage(state, slots),
-            seq_nums=state.frames.seq_nums,
-            positions_m=state.frames.used_positions_m(self.canvas),
+        return make_snapshot(
+            state,
+            self.geometry,
+            self.settings,
             residuals=np.array(self._residuals),
             residual=exact,
-            iteration=self.iteration,
             frc=None if halves is None else halves.correlate(state),
-            settings=self.settings.to_dict(),
             uncertainty=None if halves is None else halves.uncertainty(state),
             converged=self.converged,
-            slices=np.array(host(state.object)) if self.settings.slices > 1 else None,
-            **refined(state, self.settings),
         )
