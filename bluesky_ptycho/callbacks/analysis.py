@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..frames import Snapshot
+from ..geometry import Canvas
 from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
 from .dark_store import DarkStore
@@ -20,10 +21,9 @@ from .frame_supply import FrameSupply
 from .intake import Intake
 from .lanes import Lanes
 from .live_settings import LiveSettings
+from .notes import Notes
 from .outcome import Outcome
 from .updates import Progress, Sink, Update, in_ranges
-
-logger = logging.getLogger("bluesky_ptycho")
 
 
 class Analysis(threading.Thread):
@@ -59,16 +59,16 @@ class Analysis(threading.Thread):
         super().__init__(name=f"ptycho-{intake.start['uid'][:8]}", daemon=True)
         self._intake = intake
         self._settings = settings
+        self._notes = Notes(intake.start)
         self._lanes = Lanes(sinks, self.name, settings.sink_patience_s, self._sink_failed)
         self._on_done = on_done
         self._geometry = output_geometry(intake.plan, settings.preprocess)
-        self._supply = FrameSupply(intake, settings, dark_store, self._note, executor)
+        self._supply = FrameSupply(intake, settings, dark_store, self._notes.add, executor)
         self._find_probe = find_probe
         self._first_probe = FirstProbe()
         self._solver: IncrementalSolver | None = None
         self._residual = float("nan")
         self._visits = 0
-        self._messages: list[str] = []
         self._at_last_frame: Snapshot | None = None
         self._last_sent = {"progress": 0.0, "snapshot": time.monotonic()}
         self._cancelled = threading.Event()
@@ -109,22 +109,26 @@ class Analysis(threading.Thread):
         error: Exception | SystemExit | None = None
         snapshot: Snapshot | None = None
         try:
-            self._lanes.start()
-            self._send("start")
-            solver = self._set_up()
-            self._work_while_running(solver)
-            snapshot = self._finish(solver)
+            snapshot = self._analyse()
         except (Exception, SystemExit) as caught:  # somebody's step may even call sys.exit()
             error = caught
-            self._note(f"analysis failed: {type(caught).__name__}: {caught}")
-            logger.debug("analysis of %s failed", self._intake.start["uid"], exc_info=caught)
+            self._notes.failed("analysis", caught)
             snapshot = self._rescue()
         finally:
-            self._supply.close()
+            self._notes.attempt("closing the frames", self._supply.close)
             self._conclude(snapshot, error)
             if self._solver is not None:
-                self._solver.close()
+                self._notes.attempt("closing the solver", self._solver.close)
             self._solver = None  # its frames are large, and reference cycles let this object live on for a while
+            if error is not None:
+                traceback.clear_frames(error.__traceback__)  # the outcome keeps the error, which would keep the solver
+
+    def _analyse(self) -> Snapshot | None:
+        self._lanes.start()
+        self._send("start")
+        solver = self._set_up()
+        self._work_while_running(solver)
+        return self._finish(solver)
 
     def _set_up(self) -> IncrementalSolver:
         """Compile and plan everything before the first frame needs it."""
@@ -145,7 +149,7 @@ class Analysis(threading.Thread):
         if self._first_probe.objection:
             zone_plate = intake.plan.illumination is not None and self._geometry.propagation == "far"
             start = "zone plate" if zone_plate else "mean pattern"
-            self._note(f"{self._first_probe.objection}: the probe starts from the {start}")
+            self._notes.add(f"{self._first_probe.objection}: the probe starts from the {start}")
 
     def _work_while_running(self, solver: IncrementalSolver) -> None:
         """Use frames as they come and iterate over those that are there in between."""
@@ -196,7 +200,7 @@ class Analysis(threading.Thread):
 
     def _tell_of_divergence(self, solver: IncrementalSolver) -> None:
         if solver.taken_back:
-            self._note("the reconstruction diverged and went back to its last good state, with smaller steps")
+            self._notes.add("the reconstruction diverged and went back to its last good state, with smaller steps")
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -217,11 +221,11 @@ class Analysis(threading.Thread):
 
     def _rescue(self) -> Snapshot | None:
         """Return the state after a failure if it can be had."""
-        try:
-            return self._solver.snapshot() if self._solver is not None and self._solver.n_frames else None
-        except Exception as error:
-            self._note(f"the partial result is lost: {error}")
+        solver = self._solver
+        if solver is None or not solver.n_frames:
             return None
+        found: Snapshot | None = self._notes.attempt("saving the partial result", solver.snapshot)
+        return found
 
     def _conclude(self, snapshot: Snapshot | None, error: Exception | SystemExit | None) -> None:
         intake = self._intake
@@ -233,11 +237,11 @@ class Analysis(threading.Thread):
             status, reason = "fail", "no frame could be used"
         if snapshot is not None and np.isfinite(snapshot.residual):
             self._residual = snapshot.residual
-        missing = self._supply.missing()
+        missing = self._notes.attempt("listing what is missing", self._supply.missing) or ()
         if missing:
-            self._note(f"{len(missing)} points are missing: {in_ranges(missing)}")
+            self._notes.add(f"{len(missing)} points are missing: {in_ranges(missing)}")
         update = self._update("final", snapshot, exit_status=status, reason=reason, missing=missing)
-        update = self._lanes.finish(lambda: replace(update, messages=tuple(self._messages)))
+        update = self._lanes.finish(lambda: replace(update, messages=self._notes.messages))
         since = intake.last_frame_at or intake.started_at
         self._on_done(
             Outcome(
@@ -252,12 +256,6 @@ class Analysis(threading.Thread):
         )
 
     # -- messages -----------------------------------------------------------------------------
-
-    def _note(self, message: str) -> None:
-        """Tell the user once and keep the message for the result."""
-        if message not in self._messages:
-            self._messages.append(message)
-            logger.warning("scan %s: %s", self._intake.start.get("scan_id", "?"), message)
 
     def _maybe_send(self, solver: IncrementalSolver) -> None:
         now = time.monotonic()
@@ -281,14 +279,17 @@ class Analysis(threading.Thread):
             settings=self._settings.to_dict(),
             progress=self.progress(),
             snapshot=snapshot,
-            stxm=None if snapshot is None else self._supply.stxm(snapshot.canvas),
+            stxm=None if snapshot is None else self._stxm(snapshot.canvas),
             rejected=dict(self._supply.verdicts.rejected),
             dark_corrected=self._supply.dark_corrected,
             dark_uid=self._supply.dark_uid,
             probe_uid=self._first_probe.uid,
-            messages=tuple(self._messages),
+            messages=self._notes.messages,
             **more,
         )
 
+    def _stxm(self, canvas: Canvas) -> Any:
+        return self._notes.attempt("the transmission map", lambda: self._supply.stxm(canvas))
+
     def _sink_failed(self, name: str, error: BaseException) -> None:
-        self._note(f"sink {name} failed and is left out: {type(error).__name__}: {error}")
+        self._notes.failed(f"sink {name}", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -10,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from event_model import NoFiller, RunRouter
 
@@ -25,34 +24,14 @@ from .document_keys import read_plan
 from .first_probe import LastProbe
 from .intake import Intake
 from .live_settings import LiveSettings
+from .notes import Incidents
 from .outcome import Outcome
+from .result_catalog import ResultCatalog
 from .results import ResultRun
 from .updates import Progress, Sink
 
-logger = logging.getLogger("bluesky_ptycho")
-
 KEPT_OUTCOMES = 20
 """Outcomes that a session remembers; older ones are in the catalog."""
-
-
-class ResultCatalog(Protocol):
-    """What :class:`LivePtycho` needs of a catalog."""
-
-    @property
-    def results_dir(self) -> Any:
-        """Directory of the result runs' HDF5 files."""
-
-    def result_writer(self) -> Callable[[str, Mapping[str, Any]], None]:
-        """Return a callable that stores the documents of a result run."""
-
-    def find_darks(self, uid: str) -> Any:
-        """Return dark models of an earlier run, or None."""
-
-    def nearest_darks(self, plan: ScanPlan, before_s: float) -> Any:
-        """Return uid and dark models of the last run before a time whose darks serve a plan, or None."""
-
-    def last_probe(self, geometry: Geometry, before_s: float) -> LastProbe | None:
-        """Return the probe of the last good result before a time, if possible one of this geometry, or None."""
 
 
 class LivePtycho:
@@ -77,6 +56,9 @@ class LivePtycho:
     on_old_darks : callable, optional
         ``on_old_darks(plan, uid)`` is told when the darks of run `uid` no longer fit the camera;
         ``plans.dark_records(detector).forget(uid)`` makes the next scan take new ones.
+    strict : bool
+        For tests: :meth:`wait` and :meth:`close` raise what else is only stored and reported: failures of sinks, of
+        documents, of the end. Scans are never harmed.
     executor : executor, optional
         Whose workers clean the frames, as :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it; it is not
         shut down. Threads of this process without it.
@@ -99,6 +81,7 @@ class LivePtycho:
         on_close: Callable[[], None] | None = None,
         on_old_darks: Callable[[ScanPlan, str], None] | None = None,
         executor: Any = None,
+        strict: bool = False,
     ) -> None:
         self.settings = settings or LiveSettings()
         self.sinks: list[Sink] = [named_sinks[s]() if isinstance(s, str) else s for s in sinks]
@@ -112,6 +95,8 @@ class LivePtycho:
         self._lock = threading.RLock()
         self._router = RunRouter([self._factory], filler_class=NoFiller)
         self._closed = False
+        self._strict = strict
+        self._incidents = Incidents()
         self.token: Any = None
 
     # -- documents ----------------------------------------------------------------------------
@@ -122,8 +107,8 @@ class LivePtycho:
             with self._lock:
                 if not self._closed:
                     self._router(name, dict(doc))
-        except Exception as error:
-            logger.error("live ptychography missed a %s document: %s: %s", name, type(error).__name__, error)
+        except (Exception, SystemExit) as error:
+            self._incidents.report(f"live ptychography missed a {name} document", error)
 
     def _factory(self, name: str, start: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
         """Make the pipeline of one run, or none where the run is not ours or cannot be analysed."""
@@ -141,8 +126,10 @@ class LivePtycho:
                 self._executor,
                 find_probe=self._last_probe,
             )
-        except Exception as error:  # raised, it would leave the run in the router, and every document of it would fail
-            logger.warning("scan %s is not reconstructed live: %s", start.get("scan_id", "?"), error)
+        except (Exception, SystemExit) as error:
+            # Raised, it would leave the run in the router, and every document of it would fail.
+            told = f"scan {start.get('scan_id', '?')} is not reconstructed live"
+            self._incidents.report(f"start of {start.get('uid')}", error, told=told)
             return [], []
         self._running[start["uid"]] = analysis
         analysis.start()
@@ -151,7 +138,11 @@ class LivePtycho:
     def _run_sinks(self) -> list[Sink]:
         if self._catalog is None:
             return list(self.sinks)
-        stored = ResultRun(self._catalog.result_writer(), self._catalog.results_dir)
+        try:
+            stored = ResultRun(self._catalog.result_writer(), self._catalog.results_dir)
+        except Exception as error:
+            self._incidents.report("storing results", error)
+            return list(self.sinks)
         return [*self.sinks, stored]
 
     def _frame_roots(self) -> Sequence[str | Path]:
@@ -191,7 +182,7 @@ class LivePtycho:
         TimeoutError
             If an analysis is still working after `timeout`.
         PtychoError
-            If the newest analysis failed; its cause is chained.
+            If the newest analysis failed; its cause is chained. With `strict` also if anything else did.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
@@ -203,7 +194,24 @@ class LivePtycho:
         outcome = self.result
         if outcome is not None and outcome.error is not None:
             raise PtychoError(f"the analysis of run {outcome.raw_uid} failed: {outcome.error}") from outcome.error
+        self._raise_if_strict()
         return outcome
+
+    @property
+    def errors(self) -> dict[str, BaseException]:
+        """What went wrong in this session beside the analyses themselves, whose errors are in their outcomes."""
+        with self._lock:
+            sinks = {
+                f"sink {name} of {outcome.raw_uid}": error
+                for outcome in self._outcomes.values()
+                for name, error in outcome.sink_errors.items()
+            }
+        return {**self._incidents, **sinks}
+
+    def _raise_if_strict(self) -> None:
+        if self._strict and (errors := self.errors):
+            what, error = next(iter(errors.items()))
+            raise PtychoError(f"{what}: {error} ({len(errors)} in all)") from error
 
     @property
     def result(self) -> Outcome | None:
@@ -264,7 +272,11 @@ class LivePtycho:
                 analysis.join(timeout)
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
-            on_close()
+            try:
+                on_close()
+            except (Exception, SystemExit) as error:
+                self._incidents.report("closing", error)
+        self._raise_if_strict()
 
     def __enter__(self) -> Self:
         return self

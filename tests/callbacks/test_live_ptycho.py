@@ -276,8 +276,9 @@ def test_catalog_that_takes_no_results_is_told_once(tmp_path, scan, caplog):
     run = make_run(tmp_path, scan)
     with LivePtycho(SETTINGS, catalog=Refusing()) as live:
         play(live, documents_in_order(run, scan))
-        assert live.wait(10) is None
-    assert [r.getMessage() for r in caplog.records] == ["scan 1 is not reconstructed live: the server is gone"]
+        assert live.wait(60).progress.used == 64
+        assert isinstance(live.errors["storing results: RuntimeError"], RuntimeError)
+    assert [r.getMessage() for r in caplog.records] == ["storing results: RuntimeError: the server is gone"]
 
 
 def test_sinks_are_found_by_name():
