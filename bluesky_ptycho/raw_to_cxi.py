@@ -12,6 +12,7 @@ import numpy as np
 from .callbacks.dark_choice import refuse_unfit
 from .callbacks.document_keys import Point
 from .callbacks.frame_verdicts import FrameVerdicts, count_kinds, wrong_in_themselves
+from .callbacks.position_checks import PositionChecks
 from .errors import MetadataError, PtychoError, SettingsError
 from .figure import save_explanation_png
 from .frames import CleanFrames
@@ -149,7 +150,9 @@ def picture_beside(output: Path, point: int) -> Path:
 
 def _clean(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter, progress: bool) -> tuple[FrameVerdicts, bool]:
     """Write all frames that nothing speaks against; return the verdicts on all, and whether darks were taken off."""
-    verdicts, dark_corrected = FrameVerdicts(pipeline.settings.min_relative_flux), scan.darks.fitting
+    # Positions of a file of its own are the plan's.
+    positions = PositionChecks(scan.plan) if scan.uid else None
+    verdicts, dark_corrected = FrameVerdicts(pipeline.settings.min_relative_flux, positions), scan.darks.fitting
     with ProgressLine(len(scan.points), "preprocessing", "point", enabled=progress) as line:
         line.show(0, "warming up")
         pipeline.warm_up()

@@ -23,6 +23,7 @@ from .frame_reader import FrameReader, as_reason
 from .frame_verdicts import FrameVerdicts, wrong_in_themselves
 from .intake import Intake
 from .live_settings import LiveSettings
+from .position_checks import PositionChecks
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class FrameSupply:
         self._held: list[Point] = []
         given = settings.preprocess.optical_centre is not None
         self._to_centre = 0 if given else settings.preprocess.centre_frames or 0
-        self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux)
+        self._positions = PositionChecks(intake.plan)
+        self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux, self._positions)
         self.dark_corrected = True
 
     def set_up(self) -> None:
@@ -165,6 +167,8 @@ class FrameSupply:
         flux = np.zeros(0) if clean is None else clean.flux
         judged = reasons | {len(readable) + i: unreadable[p.seq_num] for i, p in enumerate(lost)}
         newly, returned = self.verdicts.judge([*readable, *lost], judged, flux)
+        if self._positions.doubt is not None:
+            self._note(self._positions.doubt)
         self._again += returned
         # A good frame may have been there: before a rewind, or before it turned out to be dim.
         withdrawn = tuple(sorted(n for n in newly if self._totals.pop(n, None) is not None))

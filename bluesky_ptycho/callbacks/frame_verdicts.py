@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..preprocess import dim_frames
 from .document_keys import Point
+from .position_checks import PositionChecks
 
 KINDS = ("corrupt", "saturated", "dark", "shape", "unreadable", "position")
 """What a reason begins with: damaged pixels, too much light, none, the wrong shape, no frame in the file, no place."""
@@ -48,7 +49,7 @@ def count_kinds(rejected: Mapping[int, str]) -> dict[str, int]:
 
 
 class FrameVerdicts:
-    """Verdicts on the points of one run; those on dim frames are revised with every frame that comes.
+    """Verdicts on the points of one run; those that compare a point with others are revised with every one that comes.
 
     So they are the same in the end whatever came first: a scan that starts with the beam half gone loses those
     frames once it has seen better ones, and what was dim beside the open field returns where all is as dim.
@@ -57,6 +58,8 @@ class FrameVerdicts:
     ----------
     min_relative_flux : float
         As :func:`~bluesky_ptycho.preprocess.dim_frames` takes it.
+    positions : PositionChecks, optional
+        Finds the points that cannot be where they say.
 
     Attributes
     ----------
@@ -66,11 +69,12 @@ class FrameVerdicts:
         Their number by kind. Replaced, never changed: any thread may read it.
     """
 
-    def __init__(self, min_relative_flux: float) -> None:
+    def __init__(self, min_relative_flux: float, positions: PositionChecks | None = None) -> None:
         self._limit = min_relative_flux
+        self._positions = positions
         self._flux: dict[int, float] = {}
         self._points: dict[int, Point] = {}
-        self._dim: set[int] = set()
+        self._beside_others: dict[int, str] = {}
         self.rejected: dict[int, str] = {}
         self.kinds: Mapping[str, int] = {}
 
@@ -82,14 +86,14 @@ class FrameVerdicts:
         Returns
         -------
         set of int, list of Point
-            All points that are rejected now and were not, and those rejected as dim that no longer are.
+            All points that are rejected now and were not, and those that no longer are.
         """
         before = set(self.rejected)
         for i, point in enumerate(points):
             seq_num = point.seq_num
             for known in (self.rejected, self._flux, self._points):
                 known.pop(seq_num, None)  # type: ignore[attr-defined]
-            self._dim.discard(seq_num)
+            self._beside_others.pop(seq_num, None)
             if i in reasons:
                 self.rejected[seq_num] = reasons[i]
             else:
@@ -103,15 +107,20 @@ class FrameVerdicts:
         return self._points.get(point.seq_num) is point
 
     def _revise(self) -> set[int]:
-        """Find the dim frames anew; return those that were and are not any more."""
-        if not self._limit:
-            return set()
-        flux = np.fromiter(self._flux.values(), dtype=np.float64, count=len(self._flux))
-        dim, usual = dim_frames(flux, self._limit)
-        seq_nums = np.fromiter(self._flux, dtype=np.int64, count=len(self._flux))[dim]
-        returned, self._dim = self._dim - set(seq_nums.tolist()), set(seq_nums.tolist())
+        """Compare the points anew; return those that were rejected by comparison and are not any more."""
+        stray = {} if self._positions is None else self._positions.strays(list(self._points.values()))
+        found = stray | self._dim()
+        returned = set(self._beside_others) - set(found)
         for seq_num in returned:
             del self.rejected[seq_num]
-        for seq_num in self._dim:
-            self.rejected[seq_num] = f"dark: {self._flux[seq_num]:.3g} photons where {usual:.3g} are usual"
+        self._beside_others = found
+        self.rejected |= found
         return returned
+
+    def _dim(self) -> dict[int, str]:
+        if not self._limit:
+            return {}
+        flux = np.fromiter(self._flux.values(), dtype=np.float64, count=len(self._flux))
+        dim, usual = dim_frames(flux, self._limit)
+        seq_nums = np.fromiter(self._flux, dtype=np.int64, count=len(self._flux))[dim].tolist()
+        return {n: f"dark: {self._flux[n]:.3g} photons where {usual:.3g} are usual" for n in seq_nums}
