@@ -60,8 +60,8 @@ class Flawed:
             np.ones((SIZE, SIZE), bool),
         )
 
-    def solve(self, passes=120, backend="numpy", **settings):
-        solver = self.base.solver(backend=backend, **settings)
+    def solve(self, passes=120, backend="numpy", probe=None, **settings):
+        solver = self.base.solver(backend=backend, probe=probe, **settings)
         solver.add(self.batch)
         solver.step(passes)
         return solver

@@ -59,11 +59,11 @@ class Problem:
         return object_nrmse(found, self.object, np.s_[SIZE // 2 : -SIZE // 2, SIZE // 2 : -SIZE // 2])
 
 
-def make_problem(photons=None, n_side=7, step=4, seed=0):
+def make_problem(photons=None, n_side=7, step=4, seed=0, jitter=1):
     """Return a problem; without `photons` the patterns have no noise (1e6 photons a frame)."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(n_side) * step] * 2, indexing="ij"), -1).reshape(-1, 2)
-    corners = grid + rng.integers(-1, 2, grid.shape)
+    corners = grid + rng.integers(-jitter, jitter + 1, grid.shape)
     corners -= corners.min(axis=0)
     rows = int(corners.max()) + SIZE
     field = ndimage.gaussian_filter(rng.standard_normal((2, rows, rows)), (0, 1.5, 1.5))

@@ -9,7 +9,7 @@ from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.recon.constraints import Constraints, bound_phase, denoise_tv, disc, pupil_mask, within_pupil
 
 from .flawed import Flawed
-from .small_problem import SIZE
+from .small_problem import SIZE, make_problem
 
 
 def total_variation(image):
@@ -103,6 +103,46 @@ def test_tv_helps_an_object_of_flat_pieces():
 
     data = Flawed(photons=3000, change=flat)
     assert data.error(data.solve(passes=60, object_tv=0.2)) < 0.96 * data.error(data.solve(passes=60))
+
+
+def test_amplitude_bound_helps_a_pure_phase_object():
+    data = Flawed(photons=1000, change=lambda image: image / np.abs(image))
+    assert data.error(data.solve(passes=60, object_max_amplitude=1.0)) < 0.9 * data.error(data.solve(passes=60))
+
+
+def test_phase_bound_keeps_a_weak_object_free_of_vortices(rng):
+    """A first probe of random phases may put vortices into the object, from which it does not come free."""
+    data = Flawed(photons=3e4, change=lambda image: np.abs(image) * np.exp(0.2j * np.angle(image)))
+    free, bound = [], []
+    for _ in range(5):
+        first = (data.base.probe * np.exp(6j * rng.random((SIZE, SIZE)))).astype(np.complex64)
+        free.append(data.error(data.solve(passes=40, probe=first)))
+        bound.append(data.error(data.solve(passes=40, probe=first, object_max_phase=0.3)))
+    assert max(free) > 0.4
+    assert max(bound) < 0.15
+
+
+def test_support_keeps_what_is_no_beam_out_of_the_probe(rng):
+    """Hot pixels that no mask knows are waves that fill the window."""
+    hot = np.zeros((SIZE, SIZE))
+    hot[tuple(rng.integers(0, SIZE, (2, 12)))] = 300
+    data = Flawed(photons=3e4, background=hot)
+    assert data.error(data.solve(passes=60, probe_support=0.7)) < 0.95 * data.error(data.solve(passes=60))
+
+
+def test_pupil_ends_the_ambiguity_of_a_regular_grid():
+    """Object and probe may share a factor that repeats with the grid's step; its copies lie outside the pupil."""
+    step = 4
+    problem = make_problem(photons=1e5, step=step, jitter=0)
+    x = np.arange(SIZE)
+    first = (problem.probe * (1 + 0.5 * np.cos(2 * np.pi * x / step))).astype(np.complex64)
+    errors = []
+    for settings in ({}, {"probe_pupil_threshold": 0.1}):
+        with problem.solver(probe=first, **settings) as solver:
+            solver.add(problem.batch())
+            solver.step(60)
+            errors.append(problem.error(solver))
+    assert errors[1] < 0.2 * errors[0]
 
 
 def test_constraints_are_off_by_default():
