@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..backend import cpu_count
 from .schedule import Schedule
-from .settings import SolverSettings
+from .settings import REFLECTING, SolverSettings
 
 BYTES_PER_FRAME_PIXEL = 2
 """Amplitude (uint16); invalid pixels are marked in it."""
@@ -34,8 +34,8 @@ BYTES_PER_FRAME_PIXEL_OF_WEIGHTS = 4
 BYTES_PER_PIXEL_OF_CONJUGACY = 2 * 8
 """Gradient and direction of the last pass (complex64), which maximum likelihood keeps."""
 
-KEEP_WAVES = ("raar", "dm", "admm")
-"""Algorithms that keep an exit wave (complex64) of every frame and mode, in each state."""
+BYTES_PER_PIXEL_OF_A_WAVE = 8
+"""An exit wave (complex64), which reflecting algorithms keep of every frame and mode in each state."""
 
 
 def reconstruction_bytes(
@@ -76,5 +76,5 @@ def reconstruction_bytes(
     # Of each variation there are two copies and one of each state in the past; a lane sums its gradient and weight.
     probes += settings.probe_variations * (5 * 8 + lanes * (8 + 4))
     frame = BYTES_PER_FRAME_PIXEL + (BYTES_PER_FRAME_PIXEL_OF_WEIGHTS if weights else 0)
-    frame += STATES * modes * 8 if names & set(KEEP_WAVES) else 0
+    frame += STATES * modes * BYTES_PER_PIXEL_OF_A_WAVE if names & set(REFLECTING) else 0
     return rows * cols * each + ny * nx * (n_frames * frame + probes)

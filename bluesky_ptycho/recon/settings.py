@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..errors import SettingsError
 from ..settings import Settings, setting
 from .detection import NOISES
+
+REFLECTING = ("raar", "dm", "admm")
+"""Algorithms that project reflections of the waves, and keep a wave of every frame and mode."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,22 @@ class SolverSettings(Settings):
                 f"SolverSettings.motion_m is {self.motion_m} with modes {self.modes}; expected a way (y, x) and two "
                 "modes or more"
             )
-        for name in ("probe_support", "object_max_amplitude"):
+        for name in ("probe_support", "object_max_amplitude", "step"):
             if getattr(self, name) == 0:
-                raise SettingsError(f"SolverSettings.{name} is 0; expected more, or None for no such constraint")
+                raise SettingsError(f"SolverSettings.{name} is 0; expected more, or None")
         if self.slices > 1 and not self.slice_distance_m:
             raise SettingsError(
                 f"SolverSettings.slice_distance_m is {self.slice_distance_m}; expected the distance in m of "
                 f"{self.slices} slices"
+            )
+        if self.slices == 1 and self.slice_distance_m is not None:
+            raise SettingsError(
+                f"SolverSettings.slice_distance_m is {self.slice_distance_m} with one slice; expected None, or slices "
+                "of 2 or more"
+            )
+        reflecting = [name for name in REFLECTING if name in re.split(r"[,:\s]+", self.algorithm)]
+        if self.fit_background and reflecting:
+            raise SettingsError(
+                f"SolverSettings.fit_background is True with algorithm {self.algorithm!r}; expected an algorithm other "
+                f"than {reflecting[0]}, whose reflected waves are no model of the patterns"
             )

@@ -146,6 +146,8 @@ class FrameStore:
                 raise MetadataError(
                     f"Batch.{name} has shape {np.shape(given)}; expected {window} or {(batch.n, *window)}"
                 )
+        if batch.weight is not None and not (np.isfinite(batch.weight).all() and np.min(batch.weight) >= 0):
+            raise MetadataError("Batch.weight holds values that are negative or not finite; expected 0 to 1")
 
     def put(self, batch: Batch, canvas: Canvas) -> NDArray[np.int64]:
         """Take the frames of `batch`, which lie on `canvas`; those known already are replaced. Return their slots."""

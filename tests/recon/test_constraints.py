@@ -151,10 +151,19 @@ def test_constraints_are_off_by_default():
     assert solver.snapshot().probe.shape[-1] == SIZE
 
 
-@pytest.mark.parametrize("name", ["probe_support", "object_max_amplitude"])
-def test_constraints_that_leave_nothing_are_refused(name):
-    with pytest.raises(SettingsError, match=name):
-        SolverSettings.from_mapping({name: 0.0})
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"probe_support": 0.0}, "probe_support is 0"),
+        ({"object_max_amplitude": 0.0}, "object_max_amplitude is 0"),
+        ({"step": 0.0}, "step is 0"),
+        ({"slice_distance_m": 1e-6}, "slice_distance_m is 1e-06 with one slice"),
+        ({"fit_background": True, "algorithm": "mpie:3,dm"}, "other than dm"),
+    ],
+)
+def test_settings_without_effect_or_sense_are_refused(changes, named):
+    with pytest.raises(SettingsError, match=named):
+        SolverSettings.from_mapping(changes)
 
 
 def test_pupil_in_the_near_field_is_refused():

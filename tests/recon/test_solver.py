@@ -371,4 +371,7 @@ def test_bad_input_is_refused_by_name(clean):
     for name, mask, weight in (("mask", ones[:3], None), ("weight", ones, np.ones((3, 3), np.float32))):
         with pytest.raises(MetadataError, match=rf"{name} has shape \(3, "):
             solver.add(Batch(np.array([1]), clean.positions_m[:1], frame, mask, weight))
+    for wrong in (np.nan, -0.5):
+        with pytest.raises(MetadataError, match="negative or not finite"):
+            solver.add(Batch(np.array([1]), clean.positions_m[:1], frame, ones, np.full((SIZE, SIZE), wrong)))
     assert solver.n_frames == 0
