@@ -145,8 +145,9 @@ def test_wedge_in_the_sample_moves_the_pattern_the_way_its_phase_rises():
         assert slopes[1 - axis] == pytest.approx(0, abs=0.03)
 
 
-def test_order_chunks_and_duplicates_of_frames_do_not_matter(noisy):
-    whole, bits = noisy.solver(), noisy.solver()
+@pytest.mark.parametrize("algorithm", ["mpie:20,lsqml", *ALGORITHMS])
+def test_order_chunks_and_duplicates_of_frames_do_not_matter(noisy, algorithm):
+    whole, bits = noisy.solver(algorithm=algorithm), noisy.solver(algorithm=algorithm)
     whole.add(noisy.batch())
     order = np.random.default_rng(1).permutation(len(noisy.corners))
     for i in order:
