@@ -89,7 +89,7 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
             plan = read_plan(doc)
             if plan is None:
                 raise NotFoundError(f"run {doc['uid']} carries no ptychography scan")
-            intake = Intake(doc, plan)
+            intake = Intake(doc, plan, frame_roots=catalog.readable_roots)
         elif intake is not None:
             intake(name, doc)
     if intake is None:

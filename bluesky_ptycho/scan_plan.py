@@ -42,6 +42,11 @@ START_KEY = "ptycho"
 MAX_DARK_AGE_S = 1800.0
 """Darks older than this are taken anew unless a plan is told otherwise."""
 
+MAX_POINTS = 10**8
+MAX_EXPOSURES = 64
+MAX_SIDE = 2**16
+"""Largest numbers of points, of exposures at each, and of pixels along a frame's side that a plan may name."""
+
 MAX_STORED_POSITIONS = 20_000
 """Planned positions beyond this number stay out of the start document (extent and count suffice)."""
 
@@ -113,7 +118,8 @@ class ScanPlan:
     Raises
     ------
     MetadataError
-        If a number is not positive and finite, or the extent is reversed.
+        If a number is not positive and finite or too large to be meant, the extent is reversed, or the positions are
+        not as many as the points, all within the extent.
     """
 
     n_points: int
@@ -141,6 +147,42 @@ class ScanPlan:
         y_min, y_max, x_min, x_max = self.extent_m
         if not (np.isfinite(self.extent_m).all() and y_min <= y_max and x_min <= x_max):
             raise MetadataError(f"scan plan: extent_m is {self.extent_m}; expected (y_min, y_max, x_min, x_max)")
+        self._check_sizes()
+        self._check_positions()
+
+    def _check_sizes(self) -> None:
+        sizes: dict[str, tuple[float, float]] = {
+            "n_points": (self.n_points, MAX_POINTS),
+            "number of exposures_s": (len(self.exposures_s), MAX_EXPOSURES),
+        }
+        if self.detector is not None:
+            sizes |= {f"detector.shape[{i}]": (v, MAX_SIDE) for i, v in enumerate(self.detector.shape)}
+            sizes |= {f"detector.pixel_m[{i}]": (v, 1.0) for i, v in enumerate(self.detector.pixel_m)}
+            if len(self.detector.shape) != 2 or len(self.detector.pixel_m) != 2:
+                raise MetadataError(
+                    f"scan plan: detector.shape is {self.detector.shape}; expected two sizes and pitches"
+                )
+        for name, (value, largest) in sizes.items():
+            if not 0 < value <= largest:
+                raise MetadataError(f"scan plan: {name} is {value}; expected 0 < value <= {largest:g}")
+
+    def _check_positions(self) -> None:
+        if self.positions_m is None:
+            return
+        if self.positions_m.shape != (self.n_points, 2):
+            found = self.positions_m.shape
+            raise MetadataError(
+                f"scan plan: positions_m has shape {found}; expected ({self.n_points}, 2), as n_points says"
+            )
+        y_min, y_max, x_min, x_max = self.extent_m
+        slack = 1e-9 * (1 + max(y_max - y_min, x_max - x_min))
+        inside = (self.positions_m >= np.array([y_min, x_min]) - slack) & (
+            self.positions_m <= np.array([y_max, x_max]) + slack
+        )
+        if not inside.all():
+            n = int(np.argmin(inside.all(axis=1)))
+            where = tuple(self.positions_m[n].tolist())
+            raise MetadataError(f"scan plan: positions_m[{n}] is {where}; expected it within extent_m {self.extent_m}")
 
     @property
     def frames_per_point(self) -> int:

@@ -13,8 +13,10 @@ import numpy as np
 
 from ..frames import Snapshot
 from ..geometry import Canvas
+from ..io.checkpoint import Checkpoint
 from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
+from .checkpoints import Checkpoints
 from .dark_store import DarkStore
 from .first_probe import FindProbe, FirstProbe, choose_first_probe
 from .frame_supply import FrameSupply
@@ -23,6 +25,8 @@ from .lanes import Lanes
 from .live_settings import LiveSettings
 from .notes import Notes
 from .outcome import Outcome
+from .plan_checks import doubts, refuse_endless_object
+from .resumption import Resumption
 from .updates import Progress, Sink, Update, in_ranges
 
 
@@ -44,6 +48,12 @@ class Analysis(threading.Thread):
         As :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it.
     find_probe : callable, optional
         As :func:`~bluesky_ptycho.callbacks.first_probe.choose_first_probe` takes it.
+    checkpoints : Checkpoints, optional
+        Where the state is kept.
+    resumed : Checkpoint, optional
+        What to go on from.
+    beat : callable, optional
+        Called again and again as long as the analysis is alive, also while it waits.
     """
 
     def __init__(
@@ -55,6 +65,9 @@ class Analysis(threading.Thread):
         on_done: Callable[[Outcome], None],
         executor: Any = None,
         find_probe: FindProbe = lambda geometry, before_s: None,
+        checkpoints: Checkpoints | None = None,
+        resumed: Checkpoint | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=f"ptycho-{intake.start['uid'][:8]}", daemon=True)
         self._intake = intake
@@ -69,6 +82,9 @@ class Analysis(threading.Thread):
         self._solver: IncrementalSolver | None = None
         self._residual = float("nan")
         self._visits = 0
+        self._checkpoints = checkpoints
+        self._resumption = Resumption(resumed, settings.patience_s, self._notes.add)
+        self._beat = beat
         self._at_last_frame: Snapshot | None = None
         self._last_sent = {"progress": 0.0, "snapshot": time.monotonic()}
         self._cancelled = threading.Event()
@@ -132,6 +148,9 @@ class Analysis(threading.Thread):
 
     def _set_up(self) -> IncrementalSolver:
         """Compile and plan everything before the first frame needs it."""
+        for doubt in doubts(self._intake.plan):
+            self._notes.add(doubt)
+        refuse_endless_object(self._intake.plan, self._geometry)
         self._supply.set_up()
         settings = self._settings
         if settings.first_probe == "last":
@@ -155,10 +174,15 @@ class Analysis(threading.Thread):
         """Use frames as they come and iterate over those that are there in between."""
         intake = self._intake
         while not self._cancelled.is_set():
+            self._beat()
             stopped = intake.stop is not None
             if intake.problem is not None:
                 raise intake.problem
             consumed = self._consume(solver)
+            if self._resumption.is_pending and self._awaits_checkpoint(solver, consumed, stopped):
+                if not consumed:
+                    intake.wait(timeout=0.2)
+                continue
             if stopped and not consumed:
                 return
             if self._wants_pass(solver) and not stopped:
@@ -168,6 +192,20 @@ class Analysis(threading.Thread):
             elif not consumed:
                 intake.wait(timeout=0.2)
             self._maybe_send(solver)
+
+    def _awaits_checkpoint(self, solver: IncrementalSolver, consumed: bool, stopped: bool) -> bool:
+        """Whether frames of the checkpoint are still to come; once they are there the solver goes on from it."""
+        resumption = self._resumption
+
+        def unknown() -> frozenset[int]:
+            announced, missing = self._intake.expected(), self._supply.missing()
+            return frozenset(n for n in resumption.points() if n not in announced).union(missing) & resumption.points()
+
+        if resumption.awaits(unknown, news=consumed, over=stopped):
+            return True
+        if resumption.take_up(solver):
+            self._visits, self._residual = resumption.visits, float(solver.step(0))
+        return False
 
     def _consume(self, solver: IncrementalSolver) -> bool:
         """Hand the next frames to the solver; False if nothing was ready."""
@@ -196,6 +234,7 @@ class Analysis(threading.Thread):
     def _iterate(self, solver: IncrementalSolver) -> None:
         self._residual = float(solver.step(1))
         self._visits += solver.n_frames
+        self._beat()
         self._tell_of_divergence(solver)
 
     def _tell_of_divergence(self, solver: IncrementalSolver) -> None:
@@ -209,6 +248,7 @@ class Analysis(threading.Thread):
             return None
         solver.complete()
         self._at_last_frame = solver.snapshot()
+        self._save(solver)
         self._send("progress")
         while self._wants_pass(solver) and not self._cancelled.is_set():
             self._iterate(solver)
@@ -217,6 +257,9 @@ class Analysis(threading.Thread):
             solver.finish()
             self._tell_of_divergence(solver)
         frc = self._settings.frc and not self._cancelled.is_set()
+        while frc and self._wants_halves(solver):
+            solver.step_halves()
+            self._beat()
         return solver.snapshot(frc=frc, exact_residual=True)
 
     def _rescue(self) -> Snapshot | None:
@@ -266,6 +309,18 @@ class Analysis(threading.Thread):
         if due and solver.n_frames and len(self._lanes):
             self._last_sent["snapshot"] = now
             self._send("snapshot", solver.snapshot())
+        if self._checkpoints is not None and self._checkpoints.is_due:
+            self._save(solver)
+
+    def _save(self, solver: IncrementalSolver) -> None:
+        if self._checkpoints is None or not solver.iteration or not solver.n_frames:
+            return
+        try:
+            self._checkpoints.write(solver.state, self._visits)
+        except OSError as error:
+            self._notes.add(
+                f"a checkpoint cannot be written ({error}): a crash would cost what was made since the last"
+            )
 
     def _send(self, kind: Any, snapshot: Snapshot | None = None) -> None:
         self._lanes.send(self._update(kind, snapshot))

@@ -7,6 +7,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,9 @@ class RunDarks:
         return tuple(dataclasses.replace(model, time_s=last) for model in models)
 
 
-def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk: int = 16) -> Darks | None:
+def darks_of_documents(
+    documents: Iterable[tuple[str, Mapping[str, Any]]], chunk: int = 16, frame_roots: Sequence[str | Path] = ()
+) -> Darks | None:
     """Make dark models from the stored documents of a run; None if it has no darks of ours.
 
     Those that cannot be read are left out, as in a live run.
@@ -159,6 +162,8 @@ def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk
         The whole run, in the order in which a catalog gives it.
     chunk : int
         Frames read at once.
+    frame_roots : sequence of path
+        As :class:`~bluesky_ptycho.callbacks.intake.Intake` takes them.
 
     Raises
     ------
@@ -171,7 +176,7 @@ def darks_of_documents(documents: Iterable[tuple[str, Mapping[str, Any]]], chunk
             plan = read_plan(doc)
             if plan is None:
                 return None
-            intake = Intake(doc, plan)
+            intake = Intake(doc, plan, frame_roots=frame_roots)
         elif intake is not None:
             intake(name, doc)
     if intake is None:

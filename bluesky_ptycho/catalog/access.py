@@ -175,6 +175,11 @@ class Catalog:
             + (" as results_dir=" if part == "results" else "")
         )
 
+    @property
+    def readable_roots(self) -> list[Path]:
+        """Directories below which frames may lie; empty where the server is elsewhere."""
+        return embedded.readable_roots(self.raw) or []
+
     def require_readable(self, directory: str | Path) -> None:
         """Refuse a directory whose files the catalog could register but never read.
 
@@ -185,8 +190,8 @@ class Catalog:
             elsewhere may read cannot be asked.
         """
         path = Path(directory).expanduser().resolve()
-        roots = embedded.readable_roots(self.raw)
-        if roots is not None and not any(path.is_relative_to(root.resolve()) for root in roots):
+        roots = self.readable_roots
+        if roots and not any(path.is_relative_to(root.resolve()) for root in roots):
             shown = ", ".join(map(str, roots))
             raise PtychoError(
                 f"frames directory {path} cannot be read back by catalog {self.name}; "

@@ -8,12 +8,13 @@ from typing import Any
 from ..callbacks.dark_store import Darks, darks_of_documents
 from ..errors import MetadataError
 from ..scan_plan import ScanPlan
+from .embedded import readable_roots
 from .tree import plain
 
 
 def darks_of_run(run: Any) -> Darks | None:
     """Return the dark models of a stored run, one for each exposure; None if it has none."""
-    return darks_of_documents(run.documents())
+    return darks_of_documents(run.documents(), frame_roots=readable_roots(run) or ())
 
 
 def nearest_darks(raw: Any, plan: ScanPlan, before_s: float) -> tuple[str, Darks] | None:
