@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-import h5py
 import numpy as np
 
 from .callbacks import LivePtycho, Outcome
@@ -23,6 +22,7 @@ from .frames import Snapshot
 from .output import await_outcome, write_output
 from .recon.metrics import object_nrmse, scanned_box
 from .terminal import say
+from .whole_file import whole_hdf5
 
 FINISH_TIMEOUT_S = 600.0
 
@@ -192,7 +192,7 @@ def _conclude(outcome: Outcome, clock: ScanClock, options: DemoOptions, beamline
 def write_truth(path: Path, truth: np.ndarray, snapshot: Snapshot) -> None:
     """Write the known object on the canvas of a result: data set ``object``, complex64."""
     canvas = snapshot.canvas
-    with h5py.File(path, "w") as file:
+    with whole_hdf5(path) as file:
         data = file.create_dataset("object", data=truth.astype(np.complex64))
         data.attrs["pixel_size_m"] = canvas.pixel_m[0]
         data.attrs["pixel_size_yx_m"] = canvas.pixel_m

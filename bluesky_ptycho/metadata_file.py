@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import UserDict
 from pathlib import Path
 from typing import Any
 
 from .errors import MetadataError
+from .whole_file import write_whole
 
 
 class MetadataFile(UserDict[str, Any]):
@@ -33,7 +33,7 @@ class MetadataFile(UserDict[str, Any]):
         self._path = path
         try:
             stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as broken:
+        except (ValueError, RecursionError) as broken:
             raise MetadataError(f"{path} cannot be read as JSON: {broken}") from broken
         if not isinstance(stored, dict):
             raise MetadataError(f"{path} holds a {type(stored).__name__}; expected a JSON object")
@@ -53,9 +53,7 @@ class MetadataFile(UserDict[str, Any]):
         """Write the file: a reader sees the old or the new one, never half of it."""
         text = json.dumps(self.data, indent=2, default=_plain) + "\n"
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(self._path)
+        write_whole(self._path, text.encode())
 
     def _keep_or(self, before: dict[str, Any]) -> None:
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from .whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,7 @@ class Summary:
 
     def write(self, path: Path | str) -> None:
         """Write JSON; the file appears whole or not at all."""
-        path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        aside.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, path)
+        write_whole(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
 
     def describe(self, limit_m: float | None = None) -> str:
         """Say in a line how good the reconstruction is.

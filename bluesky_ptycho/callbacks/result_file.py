@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..whole_file import whole_hdf5
 from .updates import Update
 
 GROUP = "/entry"
@@ -76,18 +75,13 @@ def write_result_file(path: Path, arrays: Mapping[str, NDArray[Any]], update: Up
         If the file cannot be written; no partial file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(aside, "w") as file:
-            group = file.create_group(GROUP)
-            for name, array in arrays.items():
-                group.create_dataset(name, data=array[np.newaxis], chunks=chunk_shape(array.shape))
-            if update.snapshot is not None:
-                for name, value in canvas_fields(update).items():
-                    group["object"].attrs[name] = value
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_hdf5(path) as file:
+        group = file.create_group(GROUP)
+        for name, array in arrays.items():
+            group.create_dataset(name, data=array[np.newaxis], chunks=chunk_shape(array.shape))
+        if update.snapshot is not None:
+            for name, value in canvas_fields(update).items():
+                group["object"].attrs[name] = value
 
 
 def canvas_fields(update: Update) -> dict[str, list[float]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PtychoError
+from ..whole_file import write_whole
 
 RAW, PROCESSED = "raw", "processed"
 RUNS_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
@@ -48,7 +49,7 @@ def prepare(directory: Path, frames: Iterable[str | Path] = ()) -> list[Path]:
         known = json.loads(stored.read_text()) if stored.exists() else []
         wanted = list(dict.fromkeys([*known, *(str(Path(f).expanduser().resolve()) for f in frames)]))
         if wanted != known:
-            stored.write_text(json.dumps(wanted, indent=1) + "\n")
+            write_whole(stored, (json.dumps(wanted, indent=1) + "\n").encode())
     except (OSError, ValueError) as failed:
         raise PtychoError(f"catalog directory {directory} cannot be used: {failed}") from failed
     return [Path(path) for path in wanted]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..explanation import Explanation, StepView, number_text
 from ..geometry import DISPLAY_ORIGIN
+from ..whole_file import whole_figure
 from .panels import INK, PALE
 
 DPI = 100
@@ -71,13 +71,7 @@ def explanation_figure(explanation: Explanation, title: str = "") -> Figure:
 
 def save_explanation_png(path: Path | str, explanation: Explanation, *, title: str = "") -> None:
     """Write :func:`explanation_figure` as PNG; the file appears whole or not at all."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        explanation_figure(explanation, title).savefig(aside, format="png", dpi=DPI)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    whole_figure(path, explanation_figure(explanation, title), DPI)
 
 
 def _draw_step(axes: Axes, step: StepView, number: int) -> None:

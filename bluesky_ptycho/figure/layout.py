@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..frames import Snapshot
+from ..whole_file import whole_figure
 from . import display, panels
 
 SIZE_INCHES = (19.2, 10.8)
@@ -82,7 +82,4 @@ def save_reconstruction_png(
     title: str = "",
 ) -> None:
     """Write :func:`reconstruction_figure` as PNG; the file appears whole or not at all."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    reconstruction_figure(snapshot, stxm, truth, title).savefig(aside, format="png", dpi=DPI)
-    os.replace(aside, path)
+    whole_figure(path, reconstruction_figure(snapshot, stxm, truth, title), DPI)

@@ -7,9 +7,7 @@ columns and with +y to higher rows, which is the stage convention of :mod:`blues
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..frames import Snapshot
 from ..geometry import Canvas, Geometry
+from ..whole_file import whole_hdf5
 from . import hdf5
 from .cxi_geometry import DETECTOR, SOURCE, read_geometry, write_geometry
 from .cxi_learnt import read_learnt, write_learnt
@@ -124,18 +123,11 @@ def write_result_cxi(
     stxm : ndarray (rows, cols) float32, optional
         Transmission map on the object's grid.
     """
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(aside, "w") as file:
-            _write_measurement(file, snapshot, sample_name, raw_uid)
-            _write_probe(file, snapshot.probe)
-            _write_image(file, snapshot, stxm)
-            _write_process(file, snapshot, versions or {})
-        os.replace(aside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            aside.unlink()
+    with whole_hdf5(path) as file:
+        _write_measurement(file, snapshot, sample_name, raw_uid)
+        _write_probe(file, snapshot.probe)
+        _write_image(file, snapshot, stxm)
+        _write_process(file, snapshot, versions or {})
 
 
 def read_result_cxi(path: Path | str) -> Snapshot:

@@ -74,4 +74,4 @@ def test_a_directory_that_cannot_be_made_costs_the_files_and_not_the_run(tmp_pat
         outcome = live.wait(120)
     assert outcome.update.exit_status == "success" and outcome.progress.used == 64
     assert sorted(outcome.sink_errors) == ["cxi", "png"]
-    assert caplog.text.count("sink png failed and is left out: NotADirectoryError") == 1
+    assert caplog.text.count("sink png failed: NotADirectoryError") == 1

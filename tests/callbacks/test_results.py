@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
-from bluesky_ptycho import __version__
-from bluesky_ptycho.callbacks import result_file
+from bluesky_ptycho import __version__, whole_file
 from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.callbacks.updates import Progress
 from tests.stored import POSITIONS, small_snapshot, store_result, store_scan, update
@@ -132,7 +131,7 @@ def test_a_full_disk_fails_the_result_and_leaves_no_part_of_a_file(tmp_path, mon
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(result_file.os, "replace", full)
+    monkeypatch.setattr(whole_file.os, "replace", full)
     documents = []
     sink = ResultRun(lambda name, doc: documents.append((name, doc)), tmp_path)
     with pytest.raises(OSError, match="No space left"):
