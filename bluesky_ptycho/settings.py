@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -140,7 +141,7 @@ def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any]) ->
         return value
     for number in value if isinstance(value, tuple) else (value,):
         if choices is not None and number not in choices:
-            raise SettingsError(f"{name} is {number!r}; expected one of {', '.join(map(repr, choices))}")
+            raise SettingsError(f"{name} is {reprlib.repr(number)}; expected one of {', '.join(map(repr, choices))}")
         if isinstance(number, float) and not math.isfinite(number):
             raise SettingsError(f"{name} is {number}; expected a finite number")
         if (low is not None and number < low) or (high is not None and number > high):
@@ -170,4 +171,4 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
     ):
         return value
     wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
-    raise SettingsError(f"{name} is {value!r} ({type(value).__name__}); expected {wanted}")
+    raise SettingsError(f"{name} is {reprlib.repr(value)} ({type(value).__name__}); expected {wanted}")

@@ -149,11 +149,14 @@ class FrameReader:
             if row + n_each > n_rows:
                 problems[i] = f"{path} holds {n_rows} frames after {self._patience_s:g} s; expected {row + n_each}"
                 continue
-            ends = [_end_of_row(data, r) for r in range(row, row + n_each)]
-            if None in ends:
+            chunks = [_chunk_of_row(data, r) for r in range(row, row + n_each)]
+            problem = None if data.chunks is None else hdf5.overfull(data, max(n for _, n in chunks))
+            if any(end is None for end, _ in chunks):
                 problems[i] = f"{path} row {row} was never written"
-            elif max(end for end in ends if end is not None) > size:
+            elif max(end for end, _ in chunks if end is not None) > size:
                 problems[i] = f"{path} row {row} lies beyond the end of the file"
+            elif problem is not None:
+                problems[i] = f"{path} row {row} has {problem}"
         return problems
 
     def close(self) -> None:
@@ -191,13 +194,13 @@ def _read_runs(data: h5py.Dataset, rows: NDArray[np.intp], n_each: int) -> NDArr
     return frames
 
 
-def _end_of_row(data: h5py.Dataset, row: int) -> int | None:
-    """Return where in the file a row ends, as far as that is known; None if it was never written."""
+def _chunk_of_row(data: h5py.Dataset, row: int) -> tuple[int | None, int]:
+    """Return where in the file a row ends, None if it was never written, 0 if unknown; and its chunk's bytes there."""
     if data.chunks is None:
         start = data.id.get_offset()
-        return 0 if start is None else int(start) + (row + 1) * data.nbytes // len(data)
+        return (0 if start is None else int(start) + (row + 1) * data.nbytes // len(data)), 0
     chunk = data.id.get_chunk_info_by_coord((row // data.chunks[0] * data.chunks[0], 0, 0))
-    return None if chunk.byte_offset is None else int(chunk.byte_offset + chunk.size)
+    return (None if chunk.byte_offset is None else int(chunk.byte_offset + chunk.size)), int(chunk.size)
 
 
 def _size(file: h5py.File) -> int:

@@ -26,6 +26,7 @@ class LiveSettings(Settings):
         40,
         "How often each frame is used, on average: while frames come as far as time allows, the rest after the last.",
         low=1,
+        high=10**6,
     )
     chunk: int = setting(16, "Scan points read and preprocessed at once.", low=1, high=4096)
     progress_interval_s: float = setting(1.0, "Time between progress messages.", low=0.05, unit="s")

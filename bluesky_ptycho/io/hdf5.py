@@ -87,6 +87,30 @@ def _refuse_hostile(found: h5py.Dataset, where: str) -> None:
         raise MetadataError(f"{where} is packed by {len(filters)} filters; expected one at most that unpacks")
 
 
+def overfull(found: h5py.Dataset, stored_bytes: int) -> str | None:
+    """Say what is wrong with a chunk that takes more bytes in the file than packed numbers can; None if nothing is.
+
+    HDF5 unpacks whatever is there, a thousand times as much, before it looks how much it needs.
+    """
+    most = math.prod(found.chunks or ()) * found.dtype.itemsize * 17 // 16 + 4096
+    return f"{stored_bytes} bytes of a chunk; expected at most {most}" if stored_bytes > most else None
+
+
+def refuse_overfull_chunks(found: h5py.Dataset) -> None:
+    """Raise MetadataError if a chunk of a data set is :func:`overfull`."""
+    if found.chunks is None:
+        return
+    largest = 0
+
+    def look(chunk: Any) -> None:
+        nonlocal largest
+        largest = max(largest, chunk.size)
+
+    found.id.chunk_iter(look)
+    if (problem := overfull(found, largest)) is not None:
+        raise MetadataError(f"{found.file.filename}: {found.name} has {problem}")
+
+
 def dataset(file: h5py.File, *names: str) -> h5py.Dataset:
     """Return the first of several data sets that is there; raise :class:`MetadataError` if none is."""
     found = find_dataset(file, *names)
@@ -133,6 +157,7 @@ def array(found: h5py.Dataset, kinds: str, shape: tuple[int | None, ...], dtype:
     if not fits:
         wanted = ", ".join("n" if n is None else str(n) for n in shape)
         raise MetadataError(f"{where} has shape {found.shape}; expected ({wanted})")
+    refuse_overfull_chunks(found)
     needed = int(np.prod(found.shape, dtype=np.float64)) * np.dtype(dtype).itemsize
     if needed > physical_memory():
         raise MetadataError(

@@ -120,6 +120,7 @@ def _find_frames(file: h5py.File, dataset: str | None) -> h5py.Dataset:
         raise MetadataError(
             f"{file.filename}: {found.name} is {found.dtype} {found.shape}; expected numbers (frames, rows, columns)"
         )
+    hdf5.refuse_overfull_chunks(found)
     return found
 
 

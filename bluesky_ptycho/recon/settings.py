@@ -20,10 +20,12 @@ class SolverSettings(Settings):
     algorithm: str = setting(
         "mpie:20,lsqml", "Name in the registry of algorithms, or a schedule of them: NAME:PASSES,NAME:PASSES,…."
     )
-    modes: int | None = setting(None, "Incoherent probe modes; None takes those of the given probe, else 1.", low=1)
-    batch_size: int = setting(16, "Fewest frames per object and probe update.", low=1, unit="frame")
+    modes: int | None = setting(
+        None, "Incoherent probe modes; None takes those of the given probe, else 1.", low=1, high=256
+    )
+    batch_size: int = setting(16, "Fewest frames per object and probe update.", low=1, high=10**6, unit="frame")
     batches_per_pass: int | None = setting(
-        None, "Most updates per pass: more frames make larger batches; None is the algorithm's own.", low=1
+        None, "Most updates per pass: more frames make larger batches; None is the algorithm's own.", low=1, high=10**6
     )
     step: float | None = setting(None, "Relaxation of the updates; None is the algorithm's own.", low=0.0, high=2.0)
     momentum: float | None = setting(
@@ -35,7 +37,7 @@ class SolverSettings(Settings):
     probe_regularisation: float = setting(
         0.1, "rPIE's alpha of the probe's step: weight of the brightest object part.", low=0.0, high=1.0
     )
-    probe_start: int = setting(5, "Passes before the probe is released.", low=0, unit="pass")
+    probe_start: int = setting(5, "Passes before the probe is released.", low=0, high=10**6, unit="pass")
     subpixel: bool = setting(True, "Shift the probe by each position's fraction of a pixel.")
     relaxation: float | None = setting(
         None, "Relaxation of raar, dm and admm; None is the algorithm's own.", low=0.0, high=1.0
@@ -51,7 +53,7 @@ class SolverSettings(Settings):
     fit_intensity: bool = setting(False, "Fit how bright the beam was in each frame.")
     fit_background: bool = setting(False, "Fit photons that all frames hold in common beyond the waves.")
     probe_variations: int = setting(0, "Modes by which the probe differs from frame to frame (OPR).", low=0, high=32)
-    refine_start: int = setting(10, "Passes before any of these refinements begins.", low=0, unit="pass")
+    refine_start: int = setting(10, "Passes before any of these refinements begins.", low=0, high=10**6, unit="pass")
     motion_m: tuple[float, ...] | None = setting(
         None, "Way (y, x) of the beam during an exposure, from which the probe modes start (at least two).", unit="m"
     )
@@ -67,14 +69,16 @@ class SolverSettings(Settings):
         low=0.0,
         high=1.0,
     )
-    slices: int = setting(1, "Slices of a thick object, one behind the other (multislice).", low=1)
+    slices: int = setting(1, "Slices of a thick object, one behind the other (multislice).", low=1, high=1000)
     slice_distance_m: float | None = setting(None, "Distance from slice to slice.", low=0.0, unit="m")
     tolerance: float = setting(
         0.0, "Relative fall of the residual over ten passes below which it has converged; 0 is never.", low=0.0
     )
-    tail_passes: int = setting(4, "Passes after the last frame.", low=0, unit="pass")
-    frc_passes: int = setting(15, "Passes over each half data set for a Fourier ring correlation.", low=1, unit="pass")
-    seed: int = setting(0, "Seed of the frame order.", low=0)
+    tail_passes: int = setting(4, "Passes after the last frame.", low=0, high=10**6, unit="pass")
+    frc_passes: int = setting(
+        15, "Passes over each half data set for a Fourier ring correlation.", low=1, high=10**6, unit="pass"
+    )
+    seed: int = setting(0, "Seed of the frame order.", low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
