@@ -36,11 +36,15 @@ def scanned_box(snapshot: Snapshot) -> Box:
 
 
 def shown_box(snapshot: Snapshot) -> Box:
-    """Return the scanned region with a margin, wide enough that a line scan still makes an image."""
-    box = scanned_box(snapshot)
+    """Return the scanned region with a margin."""
+    return with_margin(scanned_box(snapshot), snapshot.canvas.shape)
+
+
+def with_margin(box: Box, shape: tuple[int, int]) -> Box:
+    """Return `box` with a margin, wide enough that a line scan still makes an image, within an image of `shape`."""
     extent = max(s.stop - s.start for s in box)
     low, high = [], []
-    for s, n in zip(box, snapshot.canvas.shape, strict=True):
+    for s, n in zip(box, shape, strict=True):
         around = max(MARGIN * extent, (0.3 * extent - (s.stop - s.start)) / 2, 8)
         low.append(max(0, math.floor(s.start - around)))
         high.append(min(n, math.ceil(s.stop + around)))
@@ -119,6 +123,26 @@ def phase_from(image: Complex, beginning: float) -> NDArray[np.float64]:
     """Return the phases of an image with the branch cut at `beginning`; most of them lie between -π and π."""
     phase = (np.angle(np.nan_to_num(image)) - beginning) % (2 * math.pi) + beginning
     return np.asarray(phase - 2 * math.pi * np.round(np.median(phase) / (2 * math.pi)))
+
+
+def side_by_side(part: NDArray[Any]) -> NDArray[Any]:
+    """Return the exposures ``(K, rows, cols)`` of a scan point next to each other; an image as it is."""
+    return part if part.ndim == 2 else np.concatenate(list(part), axis=1)
+
+
+def averaged(values: NDArray[Any], valid: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
+    """Return the mean valid value of squares of `factor` pixels; NaN where there is none."""
+    known = valid & np.isfinite(values)
+    total, count = (blocks(part, factor).sum(axis=(1, 3)) for part in (np.where(known, values, 0.0), known))
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def blocks(part: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return an image as squares ``(rows / factor, factor, cols / factor, factor)``, filled up with 0."""
+    rows, columns = (math.ceil(n / factor) for n in part.shape)
+    padded = np.zeros((rows * factor, columns * factor), dtype=part.dtype)
+    padded[: part.shape[0], : part.shape[1]] = part
+    return padded.reshape(rows, factor, columns, factor)
 
 
 def complex_to_rgb(image: Complex) -> NDArray[np.float64]:

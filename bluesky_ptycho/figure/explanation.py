@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..explanation import Explanation, StepView, number_text
 from ..geometry import DISPLAY_ORIGIN
 from ..whole_file import whole_figure
+from .display import averaged, blocks, side_by_side
 from .panels import INK, PALE
 
 DPI = 100
@@ -75,11 +76,11 @@ def save_explanation_png(path: Path | str, explanation: Explanation, *, title: s
 
 
 def _draw_step(axes: Axes, step: StepView, number: int) -> None:
-    values, damaged, saturated = (_side_by_side(part) for part in (step.values, step.damaged, step.saturated))
+    values, damaged, saturated = (side_by_side(part) for part in (step.values, step.damaged, step.saturated))
     origin = DISPLAY_ORIGIN if step.oriented else "upper"
-    valid = _side_by_side(step.valid)
+    valid = side_by_side(step.valid)
     factor = max(1, math.ceil(max(values.shape) / SHOWN_PX))
-    shown = _averaged(values, valid, factor)
+    shown = averaged(values, valid, factor)
     if step.unit == "photon":
         shown = np.where(shown < LEAST_PHOTONS, LEAST_PHOTONS / 2, shown)  # black, not absent as the logarithm has it
     axes.set_facecolor(OUTSIDE)
@@ -115,11 +116,6 @@ def _statistics(step: StepView) -> str:
     )
 
 
-def _side_by_side(part: NDArray[Any]) -> NDArray[Any]:
-    """Return the exposures of a scan point next to each other; a merged one as it is."""
-    return part if part.ndim == 2 else np.concatenate(list(part), axis=1)
-
-
 def _colours(step: StepView, valid: NDArray[Any]) -> dict[str, Any]:
     """Return colour map and scale: raw words linear, ADU about 0 (once the dark is off), photons logarithmic."""
     values = np.asarray(valid, dtype=np.float64)
@@ -150,26 +146,12 @@ def _black_below(name: str) -> Any:
     return colormaps[name].with_extremes(under="black")
 
 
-def _averaged(values: NDArray[Any], valid: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
-    """Return the mean valid value of squares of `factor` pixels; NaN where there is none."""
-    known = valid & np.isfinite(values)
-    total, count = (_blocks(part, factor).sum(axis=(1, 3)) for part in (np.where(known, values, 0.0), known))
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
 def _visible(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     """Return where a masked pixel is to be seen; few ones get larger."""
-    shown = np.asarray(_blocks(mask, factor).any(axis=(1, 3)))
+    shown = np.asarray(blocks(mask, factor).any(axis=(1, 3)))
     if 0 < shown.sum() < FEW:
         grown = shown.copy()
         for axis in (0, 1):
             grown |= np.roll(grown, 1, axis) | np.roll(grown, -1, axis)
         return grown
     return shown
-
-
-def _blocks(part: NDArray[Any], factor: int) -> NDArray[Any]:
-    rows, columns = (math.ceil(n / factor) for n in part.shape)
-    padded = np.zeros((rows * factor, columns * factor), dtype=part.dtype)
-    padded[: part.shape[0], : part.shape[1]] = part
-    return padded.reshape(rows, factor, columns, factor)
