@@ -14,6 +14,7 @@ _LAZY = {
     "LivePtycho": "bluesky_ptycho.callbacks",
     "LiveSettings": "bluesky_ptycho.callbacks",
     "attach": "bluesky_ptycho.session",
+    "enable_plugins": "bluesky_ptycho.registry",
     "open_catalog": "bluesky_ptycho.catalog",
     "write_profile": "bluesky_ptycho.catalog",
     "make_beamline": "bluesky_ptycho.sim",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from . import __version__, preprocess_command, reconstruct_command
 from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
 from .errors import NotFoundError, PtychoError
+from .registry import enable_plugins
 
 INTERRUPTED = 130
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
+        enable_plugins(*options.plugin)
         return command(options)
     except (PtychoError, OSError, MemoryError) as error:
         logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)
@@ -48,6 +50,13 @@ def _parser() -> LineParser:
         description="Live ptychography inside Bluesky: a scan grows into an image in the catalog.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="let an installed distribution offer steps, algorithms, detectors and sinks; may be given several times",
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     preprocess_command.add_parser(commands)

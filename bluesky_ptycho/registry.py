@@ -2,18 +2,50 @@
 
 One class and the four tables that the package is extended through: adding an algorithm or a
 step means one function in one file under one decorator. Other distributions extend them by entry
-points; of those only the one that is asked for by name is ever imported.
+points, once they are enabled by name (:func:`enable_plugins`); of those only what is asked for is ever imported.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any, Generic, TypeVar
 
 from .errors import NotFoundError, PtychoError, SettingsError
 
 T = TypeVar("T")
+
+_enabled: dict[str, str] = {}
+
+
+def enable_plugins(*distributions: str) -> None:
+    """Let installed distributions extend this process's tables by their entry points; without it none can.
+
+    Parameters
+    ----------
+    *distributions : str
+        Names of distributions ("beamline-steps"). A result lists them with their versions.
+
+    Raises
+    ------
+    NotFoundError
+        If one is not installed.
+    """
+    for name in distributions:
+        try:
+            _enabled[_normal(name)] = version(name)
+        except (PackageNotFoundError, ValueError):
+            raise NotFoundError(f"plug-in {name!r} is not installed") from None
+
+
+def enabled_plugins() -> dict[str, str]:
+    """Return the enabled distributions with their versions."""
+    return dict(_enabled)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -64,7 +96,7 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises
         ------
         NotFoundError
-            If there is none.
+            If there is none, or only a distribution offers it that is not enabled.
         PtychoError
             If an entry point of that name cannot be loaded, or several distributions offer it.
         """
@@ -75,13 +107,20 @@ class Registry(Mapping[str, T], Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self._entries or any(point.name == name for point in self._offered())
 
-    def _offered(self) -> list[EntryPoint]:
-        return [] if self.group is None else list(entry_points(group=self.group))
+    def _offered(self, *, enabled: bool = True) -> list[EntryPoint]:
+        found = [] if self.group is None else list(entry_points(group=self.group))
+        return [point for point in found if (_distribution(point) in _enabled) == enabled]
 
     def _load(self, name: str) -> None:
         offered = self._offered()
         found = {point.value: point for point in offered if point.name == name}
         if not found:
+            off = [point for point in self._offered(enabled=False) if point.name == name]
+            if off:
+                raise NotFoundError(
+                    f"{self.kind} {name!r} is offered by {_owner(off[0])}, which is not enabled; "
+                    f"enable_plugins({_distribution(off[0])!r}), or --plugin {_distribution(off[0])}, would let it run"
+                )
             known = ", ".join(sorted({*self._entries, *(point.name for point in offered)})) or "none"
             raise NotFoundError(f"{self.kind} {name!r} is not known; known: {known}")
         owners = " and ".join(sorted(_owner(point) for point in found.values()))
@@ -101,6 +140,10 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "" if point.dist is None else _normal(point.dist.name)
 
 
 def _owner(point: EntryPoint) -> str:
