@@ -16,6 +16,7 @@ from ..geometry import Canvas
 from ..io.checkpoint import Checkpoint
 from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
+from .accounts import accounts
 from .checkpoints import Checkpoints
 from .dark_store import DarkStore
 from .first_probe import FindProbe, FirstProbe, choose_first_probe
@@ -26,8 +27,8 @@ from .live_settings import LiveSettings
 from .notes import Notes
 from .outcome import Outcome
 from .plan_checks import doubts, refuse_endless_object
-from .resumption import Resumption
-from .updates import Progress, Sink, Update, in_ranges
+from .solving import Solving
+from .updates import Progress, Sink, Update
 
 
 class Analysis(threading.Thread):
@@ -44,10 +45,10 @@ class Analysis(threading.Thread):
         Darks of other runs.
     on_done : callable
         Called with the :class:`Outcome` when all is done.
-    executor : executor, optional
-        As :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it.
     find_probe : callable, optional
         As :func:`~bluesky_ptycho.callbacks.first_probe.choose_first_probe` takes it.
+    executor : executor, optional
+        As :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it.
     checkpoints : Checkpoints, optional
         Where the state is kept.
     resumed : Checkpoint, optional
@@ -63,8 +64,8 @@ class Analysis(threading.Thread):
         sinks: Sequence[Sink],
         dark_store: DarkStore,
         on_done: Callable[[Outcome], None],
-        executor: Any = None,
         find_probe: FindProbe = lambda geometry, before_s: None,
+        executor: Any = None,
         checkpoints: Checkpoints | None = None,
         resumed: Checkpoint | None = None,
         beat: Callable[[], None] = lambda: None,
@@ -80,10 +81,7 @@ class Analysis(threading.Thread):
         self._find_probe = find_probe
         self._first_probe = FirstProbe()
         self._solver: IncrementalSolver | None = None
-        self._residual = float("nan")
-        self._visits = 0
-        self._checkpoints = checkpoints
-        self._resumption = Resumption(resumed, settings.patience_s, self._notes.add)
+        self._solving = Solving(settings, self._notes, checkpoints, resumed, beat)
         self._beat = beat
         self._at_last_frame: Snapshot | None = None
         self._last_sent = {"progress": 0.0, "snapshot": time.monotonic()}
@@ -111,7 +109,7 @@ class Analysis(threading.Thread):
             lag=waiting,
             lag_s=lag_s,
             iteration=0 if solver is None else solver.iteration,
-            residual=self._residual,
+            residual=self._solving.residual,
             dark_drift=self._supply.dark_drift,
             skipped=self._lanes.skipped,
             elapsed_s=time.monotonic() - self._intake.started_at,
@@ -172,40 +170,25 @@ class Analysis(threading.Thread):
 
     def _work_while_running(self, solver: IncrementalSolver) -> None:
         """Use frames as they come and iterate over those that are there in between."""
-        intake = self._intake
+        intake, solving = self._intake, self._solving
         while not self._cancelled.is_set():
             self._beat()
             stopped = intake.stop is not None
             if intake.problem is not None:
                 raise intake.problem
             consumed = self._consume(solver)
-            if self._resumption.is_pending and self._awaits_checkpoint(solver, consumed, stopped):
-                if not consumed:
-                    intake.wait(timeout=0.2)
-                continue
+            if solving.is_resuming:
+                solving.resume(solver, intake, self._supply, news=consumed, over=stopped)
             if stopped and not consumed:
                 return
-            if self._wants_pass(solver) and not stopped:
-                self._iterate(solver)
-            elif self._wants_halves(solver) and not stopped:
-                solver.step_halves()
+            ready = not stopped and not solving.is_resuming
+            if ready and solving.wants_pass(solver):
+                solving.iterate(solver)
+            elif ready and solving.wants_halves(solver):
+                solving.step_halves(solver)
             elif not consumed:
                 intake.wait(timeout=0.2)
             self._maybe_send(solver)
-
-    def _awaits_checkpoint(self, solver: IncrementalSolver, consumed: bool, stopped: bool) -> bool:
-        """Whether frames of the checkpoint are still to come; once they are there the solver goes on from it."""
-        resumption = self._resumption
-
-        def unknown() -> frozenset[int]:
-            announced, missing = self._intake.expected(), self._supply.missing()
-            return frozenset(n for n in resumption.points() if n not in announced).union(missing) & resumption.points()
-
-        if resumption.awaits(unknown, news=consumed, over=stopped):
-            return True
-        if resumption.take_up(solver):
-            self._visits, self._residual = resumption.visits, float(solver.step(0))
-        return False
 
     def _consume(self, solver: IncrementalSolver) -> bool:
         """Hand the next frames to the solver; False if nothing was ready."""
@@ -218,48 +201,24 @@ class Analysis(threading.Thread):
             solver.add(supply.batch)
         return True
 
-    def _wants_pass(self, solver: IncrementalSolver) -> bool:
-        """Whether the frames have not had their passes yet.
-
-        The bound is what makes a live result equal to its replay: both end with the same number of
-        visits to each frame, whatever time there was in between, and a slow scan leaves the
-        processor to others.
-        """
-        return solver.n_frames > 0 and self._visits < self._settings.passes * solver.n_frames
-
-    def _wants_halves(self, solver: IncrementalSolver) -> bool:
-        """Whether the half data sets lag behind; they only take time that is left over."""
-        return self._settings.frc and solver.step_halves(0) < self._settings.solver.frc_passes
-
-    def _iterate(self, solver: IncrementalSolver) -> None:
-        self._residual = float(solver.step(1))
-        self._visits += solver.n_frames
-        self._beat()
-        self._tell_of_divergence(solver)
-
-    def _tell_of_divergence(self, solver: IncrementalSolver) -> None:
-        if solver.taken_back:
-            self._notes.add("the reconstruction diverged and went back to its last good state, with smaller steps")
-
     # -- the end ------------------------------------------------------------------------------
 
     def _finish(self, solver: IncrementalSolver) -> Snapshot | None:
         if not solver.n_frames:
             return None
+        solving = self._solving
         solver.complete()
         self._at_last_frame = solver.snapshot()
-        self._save(solver)
+        solving.save(solver)
         self._send("progress")
-        while self._wants_pass(solver) and not self._cancelled.is_set():
-            self._iterate(solver)
+        while solving.wants_pass(solver) and not self._cancelled.is_set():
+            solving.iterate(solver)
             self._maybe_send(solver)
         if not self._cancelled.is_set():
-            solver.finish()
-            self._tell_of_divergence(solver)
+            solving.finish(solver)
+        while solving.wants_halves(solver) and not self._cancelled.is_set():
+            solving.step_halves(solver)
         frc = self._settings.frc and not self._cancelled.is_set()
-        while frc and self._wants_halves(solver):
-            solver.step_halves()
-            self._beat()
         return solver.snapshot(frc=frc, exact_residual=True)
 
     def _rescue(self) -> Snapshot | None:
@@ -279,10 +238,12 @@ class Analysis(threading.Thread):
         elif snapshot is None and status == "success":
             status, reason = "fail", "no frame could be used"
         if snapshot is not None and np.isfinite(snapshot.residual):
-            self._residual = snapshot.residual
+            self._solving.residual = snapshot.residual
         missing = self._notes.attempt("listing what is missing", self._supply.missing) or ()
-        if missing:
-            self._notes.add(f"{len(missing)} points are missing: {in_ranges(missing)}")
+        for message in (
+            self._notes.attempt("holding the counts against each other", lambda: accounts(intake, missing)) or ()
+        ):
+            self._notes.add(message)
         update = self._update("final", snapshot, exit_status=status, reason=reason, missing=missing)
         update = self._lanes.finish(lambda: replace(update, messages=self._notes.messages))
         since = intake.last_frame_at or intake.started_at
@@ -309,18 +270,6 @@ class Analysis(threading.Thread):
         if due and solver.n_frames and len(self._lanes):
             self._last_sent["snapshot"] = now
             self._send("snapshot", solver.snapshot())
-        if self._checkpoints is not None and self._checkpoints.is_due:
-            self._save(solver)
-
-    def _save(self, solver: IncrementalSolver) -> None:
-        if self._checkpoints is None or not solver.iteration or not solver.n_frames:
-            return
-        try:
-            self._checkpoints.write(solver.state, self._visits)
-        except OSError as error:
-            self._notes.add(
-                f"a checkpoint cannot be written ({error}): a crash would cost what was made since the last"
-            )
 
     def _send(self, kind: Any, snapshot: Snapshot | None = None) -> None:
         self._lanes.send(self._update(kind, snapshot))

@@ -6,27 +6,27 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from event_model import NoFiller, RunRouter
 
-from ..errors import PtychoError
-from ..geometry import Geometry
+from ..errors import PtychoError, SettingsError
 from ..registry import sinks as named_sinks
 from ..scan_plan import ScanPlan
 from . import file_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
-from .dark_store import Darks, DarkStore
+from .checkpoints import Checkpoints, Claims
+from .child.parent import ChildAnalysis
+from .dark_store import DarkStore
 from .document_keys import read_plan
-from .first_probe import LastProbe
 from .intake import Intake
 from .live_settings import LiveSettings
 from .notes import Incidents
 from .outcome import Outcome
-from .result_catalog import ResultCatalog
+from .result_catalog import Answers, ResultCatalog
 from .results import ResultRun
 from .updates import Progress, Sink
 
@@ -59,6 +59,11 @@ class LivePtycho:
     strict : bool
         For tests: :meth:`wait` and :meth:`close` raise what else is only stored and reported: failures of sinks, of
         documents, of the end. Scans are never harmed.
+    process : bool
+        Analyse each run in a process of its own, so that a crash of the analysis, of a GPU's driver or for want of
+        memory does not end this one; it is started again and goes on from its last checkpoint.
+    resume : bool
+        Go on from the checkpoint that an earlier session has left of a run; see :func:`bluesky_ptycho.resume`.
     executor : executor, optional
         Whose workers clean the frames, as :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it; it is not
         shut down. Threads of this process without it.
@@ -82,21 +87,31 @@ class LivePtycho:
         on_old_darks: Callable[[ScanPlan, str], None] | None = None,
         executor: Any = None,
         strict: bool = False,
+        process: bool = False,
+        resume: bool = False,
     ) -> None:
+        if process and executor is not None:
+            raise SettingsError("LivePtycho: executor is given with process=True; expected one of them")
         self.settings = settings or LiveSettings()
         self.sinks: list[Sink] = [named_sinks[s]() if isinstance(s, str) else s for s in sinks]
         self._catalog = catalog
         self._accept = accept
         self._on_close = on_close
         self._executor = executor
-        self._dark_store = DarkStore(self._find_darks, find_nearest=self._nearest_darks, on_retired=on_old_darks)
-        self._running: OrderedDict[str, Analysis] = OrderedDict()
+        self._answers = Answers(catalog)
+        self._dark_store = DarkStore(
+            self._answers.find_darks, find_nearest=self._answers.nearest_darks, on_retired=on_old_darks
+        )
+        self._process, self._resume = process, resume
+        self._running: OrderedDict[str, Analysis | ChildAnalysis] = OrderedDict()
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
         self._lock = threading.RLock()
         self._router = RunRouter([self._factory], filler_class=NoFiller)
         self._closed = False
         self._strict = strict
         self._incidents = Incidents()
+        no_checkpoints = partial(self._incidents.report, "keeping checkpoints")
+        self._claims = Claims(self._answers.checkpoints_dir, no_checkpoints, temporary=process)
         self.token: Any = None
 
     # -- documents ----------------------------------------------------------------------------
@@ -116,16 +131,7 @@ class LivePtycho:
             plan = read_plan(start)
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
-            intake = Intake(start, plan, self.settings.patience_s, self._frame_roots())
-            analysis = Analysis(
-                intake,
-                self.settings,
-                self._run_sinks(),
-                self._dark_store,
-                self._done,
-                self._executor,
-                find_probe=self._last_probe,
-            )
+            analysis, taker = self._make_analysis(start, plan)
         except (Exception, SystemExit) as error:
             # Raised, it would leave the run in the router, and every document of it would fail.
             told = f"scan {start.get('scan_id', '?')} is not reconstructed live"
@@ -133,7 +139,23 @@ class LivePtycho:
             return [], []
         self._running[start["uid"]] = analysis
         analysis.start()
-        return [intake], []
+        return [taker], []
+
+    def _make_analysis(self, start: Mapping[str, Any], plan: ScanPlan) -> tuple[Analysis | ChildAnalysis, Any]:
+        """Return the analysis of a run, and what takes its documents."""
+        lock = self._claims.take(start["uid"])
+        settings, roots = self.settings, self.settings.frame_roots or self._answers.frame_roots()
+        common = (settings, self._run_sinks(), self._dark_store, self._done, self._answers.last_probe)
+        if self._process:
+            assert lock is not None  # there is always a temporary place
+            child = ChildAnalysis(start, plan, *common, roots, lock.checkpoint, resume=self._resume)
+            return child, child
+        intake = Intake(start, plan, settings.patience_s, roots)
+        path, resumed = None if lock is None else lock.checkpoint, None
+        checkpoints = Checkpoints(path, start["uid"], settings.to_dict(), settings.checkpoint_interval_s)
+        if lock is not None and self._resume:
+            resumed = lock.read()
+        return Analysis(intake, *common, self._executor, checkpoints=checkpoints, resumed=resumed), intake
 
     def _run_sinks(self) -> list[Sink]:
         if self._catalog is None:
@@ -145,22 +167,9 @@ class LivePtycho:
             return list(self.sinks)
         return [*self.sinks, stored]
 
-    def _frame_roots(self) -> Sequence[str | Path]:
-        return self.settings.frame_roots or getattr(self._catalog, "readable_roots", None) or ()
-
-    def _find_darks(self, uid: str) -> Darks | None:
-        find = getattr(self._catalog, "find_darks", None)
-        return None if find is None else find(uid)
-
-    def _nearest_darks(self, plan: ScanPlan, before_s: float) -> tuple[str, Darks] | None:
-        find = getattr(self._catalog, "nearest_darks", None)
-        return None if find is None else find(plan, before_s)
-
-    def _last_probe(self, geometry: Geometry, before_s: float) -> LastProbe | None:
-        find = getattr(self._catalog, "last_probe", None)
-        return None if find is None else find(geometry, before_s)
-
     def _done(self, outcome: Outcome) -> None:
+        stored = ResultRun.name not in outcome.sink_errors
+        self._claims.release(outcome.raw_uid, done=stored and outcome.error is None)
         with self._lock:
             self._outcomes[outcome.raw_uid] = outcome
             while len(self._outcomes) > KEPT_OUTCOMES:
@@ -270,6 +279,10 @@ class LivePtycho:
         for analysis in running:
             if analysis.is_alive():
                 analysis.join(timeout)
+            if isinstance(analysis, ChildAnalysis) and analysis.is_alive():
+                analysis.abandon()
+                analysis.join(timeout)
+        self._claims.close()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             try:

@@ -33,6 +33,13 @@ class LiveSettings(Settings):
     snapshot_interval_s: float = setting(3.0, "Time between snapshots for the sinks.", low=0.05, unit="s")
     patience_s: float = setting(10.0, "How long to wait for announced rows to appear in the file.", low=0.0, unit="s")
     sink_patience_s: float = setting(60.0, "How long the end of a run waits for a sink.", low=0.0, unit="s")
+    checkpoint_interval_s: float = setting(10.0, "Least time between checkpoints.", low=0.0, unit="s")
+    watchdog_s: float = setting(
+        120.0,
+        "How long the process of the analysis may give no sign of life, at least; then it is replaced.",
+        low=1.0,
+        unit="s",
+    )
     frame_roots: tuple[str, ...] = setting(
         (),
         "Directories that frames may lie below; without any, those that the catalog reads, or all if it is elsewhere.",
