@@ -144,3 +144,8 @@ class Intake:
         with self._changed:
             told = ((self.stop or {}).get("num_events") or {}).get(self.plan.frames_stream, 0)
             return range(1, max(int(told), self._joiners[False].last_seq_num) + 1)
+
+    def unpaired_rows(self) -> list[int]:
+        """Return the stored rows that no event has ever named: frames without a position."""
+        with self._changed:
+            return self._joiners[False].unpaired_rows()

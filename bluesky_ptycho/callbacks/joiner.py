@@ -32,6 +32,7 @@ class Joiner:
     _points: dict[int, Point] = field(default_factory=dict)
     _waiting: dict[int, float] = field(default_factory=dict)
     _by_row: list[tuple[int, int]] = field(default_factory=list)
+    _rows: set[int] = field(default_factory=set)
 
     def add_point(self, point: Point, now: float) -> None:
         """Take a point; an earlier point of the same sequence number is replaced.
@@ -40,6 +41,7 @@ class Joiner:
         order they come; the same point once more changes nothing. `now` is a monotonic time in s, from which
         the lag is counted.
         """
+        self._rows.add(point.row)
         known = self._points.get(point.seq_num)
         if known is not None and (point.row < known.row or point == known):
             return
@@ -71,6 +73,10 @@ class Joiner:
     def _is_stale(self, row: int, seq_num: int) -> bool:
         """Whether a heap entry was taken already or replaced by a later event of its sequence number."""
         return seq_num not in self._waiting or self._points[seq_num].row != row
+
+    def unpaired_rows(self) -> list[int]:
+        """Return the first rows on disk, one for each event's worth, that no point has ever named."""
+        return [row for row in range(0, self.rows_stored, self.frames_per_event) if row not in self._rows]
 
     @property
     def n_points(self) -> int:

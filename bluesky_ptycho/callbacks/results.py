@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..versions import software_versions
+from .accounts import share_of_plan
 from .document_keys import ANALYSIS
 from .frame_verdicts import KINDS, count_kinds
 from .result_file import GROUP, canvas_fields, chunk_shape, result_arrays, write_result_file
@@ -233,6 +234,7 @@ def _figures(update: Update) -> dict[str, int | float]:
         "frames_used": len(snapshot.seq_nums),
         "frames_rejected": len(update.rejected),
         "frames_missing": len(update.missing),
+        "coverage_of_plan": share_of_plan(snapshot, update.plan),
         "dark_corrected": int(update.dark_corrected),
     }
 
