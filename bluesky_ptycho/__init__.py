@@ -15,6 +15,7 @@ _LAZY = {
     "LiveSettings": "bluesky_ptycho.callbacks",
     "attach": "bluesky_ptycho.session",
     "enable_plugins": "bluesky_ptycho.registry",
+    "resume": "bluesky_ptycho.resuming",
     "open_catalog": "bluesky_ptycho.catalog",
     "write_profile": "bluesky_ptycho.catalog",
     "make_beamline": "bluesky_ptycho.sim",

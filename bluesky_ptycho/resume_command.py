@@ -1,0 +1,75 @@
+"""The command ``bluesky-ptycho resume``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from .arguments import LineParser, add_catalog, add_output, positive
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the parser."""
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a reconstruction whose session has died",
+        description="Go on with the reconstruction of a scan from its last checkpoint, while the scan still runs or "
+        "after it. Without UID: list what can be gone on with.",
+    )
+    resume.add_argument("uid", nargs="?", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
+    add_catalog(resume)
+    add_output(resume, "ptycho_resume")
+    resume.add_argument(
+        "--wait",
+        type=positive,
+        default=60.0,
+        metavar="S",
+        help="seconds without news after which a scan that is still open is taken for dead (default: %(default)g)",
+    )
+    resume.add_argument("--process", action="store_true", help="analyse in a process of its own")
+    resume.set_defaults(command=_resume)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from .callbacks.progress_bar import ProgressBar
+    from .catalog import open_catalog, remember_catalog
+    from .output import await_outcome, make_directory, write_output
+    from .replay import scan_seconds
+    from .resuming import resume
+    from .terminal import say
+
+    interrupted = []
+
+    def wait(live: object) -> None:
+        interrupted.append(await_outcome(live)[1])  # type: ignore[arg-type]
+
+    with open_catalog(options.catalog, create=False) as catalog:
+        remember_catalog(catalog.name)
+        if options.uid is None:
+            print(_listed(catalog))
+            return 0
+        make_directory(options.output)
+        outcome = resume(
+            options.uid,
+            catalog,
+            sinks=[ProgressBar()],
+            process=options.process,
+            patience_s=options.wait,
+            say=say,
+            wait=wait,
+        )
+        write_output(options.output, outcome, scan_seconds=scan_seconds(catalog[outcome.raw_uid]))
+    if any(interrupted):
+        raise KeyboardInterrupt
+    return 0 if outcome.update.exit_status == "success" else 1
+
+
+def _listed(catalog: object) -> str:
+    from .resuming import left_behind
+
+    lines = []
+    for found in left_behind(catalog):
+        age_min = (time.time() - found.saved_at) / 60
+        kept = "no checkpoint" if found.frames < 0 else f"{found.frames} frames, saved {age_min:.0f} min ago"
+        lines.append(f"{found.raw_uid[:8]}  scan {found.scan_id or '-'} {found.sample}: {kept}")
+    return "\n".join(lines) or "nothing to resume: no reconstruction was left behind"
