@@ -284,6 +284,7 @@ class Analysis(threading.Thread):
             progress=self.progress(),
             snapshot=snapshot,
             stxm=None if snapshot is None else self._stxm(snapshot.canvas),
+            **({} if snapshot is None else self._supply.newest),
             rejected=dict(self._supply.verdicts.rejected),
             dark_corrected=self._supply.dark_corrected,
             dark_uid=self._supply.dark_uid,

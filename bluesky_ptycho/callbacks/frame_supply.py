@@ -48,6 +48,11 @@ class FrameSupply:
         Takes a message for the user.
     executor : executor, optional
         As :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it.
+
+    Attributes
+    ----------
+    newest : dict
+        Fields of an update that show the newest frame; empty before the first.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class FrameSupply:
         self._positions = PositionChecks(intake.plan)
         self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux, self._positions)
         self.dark_corrected = True
+        self.newest: dict[str, Any] = {}
 
     def set_up(self) -> None:
         """Compile the preprocessing before the first frame needs it."""
@@ -159,6 +165,7 @@ class FrameSupply:
         clean = pipeline(frames, self._darks.darks) if readable else None
         if clean is not None:
             self.dark_corrected &= clean.dark_corrected and self._darks.fitting
+            self._keep_newest(readable[-1], frames[-1], clean)
             if self._dark_watch is not None and (message := self._dark_watch.look(readable, frames)):
                 self._note(message)
                 self._dark_store.retire(self._intake.plan, str(self._darks.uid))
@@ -174,6 +181,11 @@ class FrameSupply:
         withdrawn = tuple(sorted(n for n in newly if self._totals.pop(n, None) is not None))
         good = [i for i, p in enumerate(readable) if p.seq_num not in self.verdicts.rejected]
         return Supply(self._batch([readable[i] for i in good], clean, good) if clean and good else None, withdrawn)
+
+    def _keep_newest(self, point: Point, raw: NDArray[Any], clean: CleanFrames) -> None:
+        """Keep the last frame of a chunk, good or bad, for whoever wants to see it."""
+        photons = np.where(clean.mask[-1], clean.photons[-1], np.float32(np.nan))
+        self.newest = {"newest_point": point.seq_num, "newest_raw": raw.copy(), "newest_clean": photons}
 
     def _hold_for_centre(self, points: list[Point]) -> list[Point]:
         """Keep points back until there are as many as the centre of mass is taken of: always the same number."""

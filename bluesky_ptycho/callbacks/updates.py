@@ -60,6 +60,12 @@ class Update:
         With "snapshot", and with "final" if anything was measured.
     stxm : ndarray (rows, cols) float32 or None
         Low-resolution transmission map on the snapshot's canvas grid; with every snapshot.
+    newest_point : int or None
+        Scan point of the newest frame, used or rejected; with every snapshot, as the next two.
+    newest_raw : ndarray (K, H, W) or None
+        Its raw frames, one for each exposure.
+    newest_clean : ndarray (ny, nx) float32 or None
+        Its photons, NaN where the mask leaves a pixel out.
     exit_status, reason : str
         With "final": "success", "abort" or "fail", and why.
     rejected : mapping of int to str
@@ -84,6 +90,9 @@ class Update:
     progress: Progress
     snapshot: Snapshot | None = None
     stxm: NDArray[np.float32] | None = None
+    newest_point: int | None = None
+    newest_raw: NDArray[Any] | None = None
+    newest_clean: NDArray[np.float32] | None = None
     exit_status: str = ""
     reason: str = ""
     rejected: Mapping[int, str] = field(default_factory=dict)
