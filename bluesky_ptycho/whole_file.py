@@ -7,14 +7,36 @@ segmentation fault (seen with h5py 3.14, HDF5 1.14).
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import h5py
+
+
+MARGIN_BYTES = 2**26
+"""Free space that stays beyond what is about to be written, for what HDF5 holds back."""
+
+
+def require_room(path: Path, n_bytes: int) -> None:
+    """Refuse to write `n_bytes` to a file at `path` that grows on the disk.
+
+    Raises
+    ------
+    OSError
+        If they, and a margin, are not free there: ENOSPC, as the disk itself would say too late.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < n_bytes + MARGIN_BYTES:
+        problem = (
+            f"{os.strerror(errno.ENOSPC)}: {free / 1e6:.0f} MB free, expected {(n_bytes + MARGIN_BYTES) / 1e6:.0f}"
+        )
+        raise OSError(errno.ENOSPC, problem, str(path))
 
 
 def write_whole(path: Path | str, content: bytes | memoryview) -> None:

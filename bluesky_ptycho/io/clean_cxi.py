@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Geometry
+from ..whole_file import require_room
 from .cxi import CXI_VERSION, FRAME_MASK, TRANSLATION, text
 from .cxi_geometry import DETECTOR, SOURCE, write_geometry
 
@@ -110,7 +111,13 @@ class CleanCxiWriter:
             ``(y, x)`` of the beam axis in m.
         seq_nums : ndarray (n,)
             Numbers of the scan points.
+
+        Raises
+        ------
+        OSError
+            If they do not fit on the disk.
         """
+        require_room(self._path, photons.nbytes + mask.nbytes)
         first, last = self.n_frames, self.n_frames + len(photons)
         for array in (self._frames, self._masks, self._translation, self._seq_nums):
             array.resize(last, axis=0)
@@ -182,8 +189,12 @@ class CleanCxiWriter:
         mask.attrs["description"] = "0: the pixel is valid in most of the frames"
         if bool(np.isin(self._valid, (0, n)).all()):
             del self._file[FRAME_MASK]  # it says what the mask says
+        self._describe(self._file)
         self._file.close()
         os.replace(self._aside, self._path)
+
+    def _describe(self, file: h5py.File) -> None:
+        """Add what another format wants to be told, when all else is written."""
 
     def _discard(self) -> None:
         self._file.close()

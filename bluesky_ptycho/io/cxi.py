@@ -91,7 +91,7 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
         return CxiData(
             photons=photons,
             mask=mask,
-            positions_m=_read_positions(file, n),
+            positions_m=read_positions(file, n),
             geometry=read_geometry(file, (shape[0], shape[1]), propagation, focus_to_sample_m),
             probe_guess=_read_probe(file, (shape[0], shape[1])),
             title=Path(path).stem,
@@ -157,7 +157,7 @@ def read_result_cxi(path: Path | str) -> Snapshot:
             geometry=read_geometry(file, shape),
             coverage=hdf5.array(hdf5.dataset(file, f"{_IMAGE}/coverage"), "f", image.shape, np.float32),
             seq_nums=hdf5.array(seq_nums, "iu", seq_nums.shape, np.int64),
-            positions_m=_read_positions(file, seq_nums.size),
+            positions_m=read_positions(file, seq_nums.size),
             residuals=hdf5.array(residuals, "f", residuals.shape, np.float64),
             residual=float(hdf5.dataset(file, f"{_PROCESS}/residual")[()]),
             iteration=int(hdf5.dataset(file, f"{_PROCESS}/iterations")[()]),
@@ -181,7 +181,8 @@ def _read_mask(file: h5py.File, shape: tuple[int, int, int]) -> NDArray[np.bool_
     return np.asarray(mask)
 
 
-def _read_positions(file: h5py.File, n: int) -> NDArray[np.float64]:
+def read_positions(file: h5py.File, n: int) -> NDArray[np.float64]:
+    """Return the positions ``(n, 2)`` ``(y, x)`` in m of `n` frames; raises MetadataError if there are none."""
     found = hdf5.dataset(file, TRANSLATION, "entry_1/data_1/translation", f"{DETECTOR}/translation")
     xyz = hdf5.array(found, "iuf", (n, 3), np.float64)
     if not np.isfinite(xyz[:, :2]).all():

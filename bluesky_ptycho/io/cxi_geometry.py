@@ -57,6 +57,12 @@ def write_geometry(file: h5py.File, geometry: Geometry) -> None:
         file.attrs["focus_to_sample_m"] = geometry.focus_to_sample_m
 
 
+def refuse_off_centre(where: str, centre_px: float, n: int) -> None:
+    """Raise MetadataError unless a beam at `centre_px` from the edge meets pixel ``n // 2`` of `n`, or its rim."""
+    if not -0.5 <= centre_px - n // 2 <= 1.5:
+        raise MetadataError(f"{where} is pixel {centre_px:.6g} of {n}; expected frames with the beam on pixel {n // 2}")
+
+
 def _text_attribute(file: h5py.File, name: str) -> str | None:
     value = file.attrs.get(name)
     return value.decode(errors="replace") if isinstance(value, bytes) else None if value is None else str(value)
