@@ -16,6 +16,7 @@ from ..geometry import Canvas
 from ..io.checkpoint import Checkpoint
 from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
+from ..recon.fallback import FallbackSolver
 from .accounts import accounts
 from .checkpoints import Checkpoints
 from .dark_store import DarkStore
@@ -153,9 +154,10 @@ class Analysis(threading.Thread):
         settings = self._settings
         if settings.first_probe == "last":
             self._take_last_probe()
-        solver = IncrementalSolver(
-            self._intake.plan, self._geometry, settings.solver, settings.backend, probe=self._first_probe.modes
-        )
+        solver: Any = FallbackSolver(
+            self._intake.plan, self._geometry, settings.solver, settings.backend, self._notes.add,
+            probe=self._first_probe.modes, memory_budget=settings.memory_budget,
+        )  # fmt: skip
         solver.warm_up()
         self._solver = solver
         return solver
@@ -240,9 +242,7 @@ class Analysis(threading.Thread):
         if snapshot is not None and np.isfinite(snapshot.residual):
             self._solving.residual = snapshot.residual
         missing = self._notes.attempt("listing what is missing", self._supply.missing) or ()
-        for message in (
-            self._notes.attempt("holding the counts against each other", lambda: accounts(intake, missing)) or ()
-        ):
+        for message in self._notes.attempt("counting what came", lambda: accounts(intake, missing)) or ():
             self._notes.add(message)
         update = self._update("final", snapshot, exit_status=status, reason=reason, missing=missing)
         update = self._lanes.finish(lambda: replace(update, messages=self._notes.messages))

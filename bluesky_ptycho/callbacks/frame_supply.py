@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..frames import Batch, CleanFrames
 from ..geometry import Canvas
-from ..preprocess import Pipeline, centred, correct_positions, make_pipeline
+from ..preprocess import Pipeline, PreprocessSettings, centred, correct_positions, make_pipeline
+from ..preprocess.fallback import FallbackPipeline
+from ..recon.memory import bytes_of
 from ..recon.stxm import stxm_map
 from .dark_choice import DarkChoice, choose_darks, refuse_unfit
 from .dark_store import DarkStore, RunDarks
@@ -24,6 +26,9 @@ from .frame_verdicts import FrameVerdicts, wrong_in_themselves
 from .intake import Intake
 from .live_settings import LiveSettings
 from .position_checks import PositionChecks
+
+CHUNK_SHARE, COPIES = 0.25, 10
+"""Of a memory budget, what may go to frames that are being cleaned; a raw frame takes ten times its own size then."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class FrameSupply:
         self._executor = executor
         self._readers: dict[bool, FrameReader] = {}
         self._own_darks = RunDarks(intake.plan, self._read_darks)
-        self._pipeline: Pipeline | None = None
+        self._pipeline: FallbackPipeline | None = None
         self._darks: DarkChoice | None = None
         self._dark_watch: DarkWatch | None = None
         self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
@@ -81,17 +86,26 @@ class FrameSupply:
         self._positions = PositionChecks(intake.plan)
         self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux, self._positions)
         self.dark_corrected = True
+        self._chunk = settings.chunk
+        if (budget := bytes_of(settings.memory_budget)) is not None and intake.plan.detector is not None:
+            point = 2 * intake.plan.frames_per_point * math.prod(intake.plan.detector.shape)
+            self._chunk = max(1, min(settings.chunk, int(budget * CHUNK_SHARE / (COPIES * point))))
         self.newest: dict[str, Any] = {}
 
     def set_up(self) -> None:
         """Compile the preprocessing before the first frame needs it."""
-        plan, settings = self._intake.plan, self._settings
-        self._pipeline = make_pipeline(plan, settings.preprocess, settings.backend, executor=self._executor)
+        self._pipeline = self._make_pipeline(self._settings.preprocess)
         self._pipeline.warm_up()
+
+    def _make_pipeline(self, settings: PreprocessSettings) -> FallbackPipeline:
+        def make(backend: str) -> Pipeline:
+            return make_pipeline(self._intake.plan, settings, backend, executor=self._executor)
+
+        return FallbackPipeline(make, self._settings.backend, self._note)
 
     def take(self) -> Supply | None:
         """Process the next points whose frames are on disk; None if there are none."""
-        chunk = self._settings.chunk
+        chunk = self._chunk
         darks = self._intake.take_darks(chunk)
         if darks:
             self._own_darks.add(darks)
@@ -137,7 +151,7 @@ class FrameSupply:
             self._note(f"dark {seq_num} cannot be used: {reason}")
         return good, frames
 
-    def _decide_darks(self, pipeline: Pipeline) -> DarkChoice:
+    def _decide_darks(self, pipeline: FallbackPipeline) -> DarkChoice:
         """Fix the darks of the run when the first measured frame comes."""
         intake, settings = self._intake, self._settings.preprocess
         own = self._own_darks.models()
@@ -195,7 +209,7 @@ class FrameSupply:
         self._held = [] if enough or self._intake.stop is not None else points
         return [] if self._held else points
 
-    def _centre(self, pipeline: Pipeline, frames: NDArray[Any], darks: DarkChoice) -> Pipeline:
+    def _centre(self, pipeline: FallbackPipeline, frames: NDArray[Any], darks: DarkChoice) -> FallbackPipeline:
         """Return the pipeline whose optical centre is the centre of mass of the first frames."""
         plan, settings, n = self._intake.plan, self._settings.preprocess, self._to_centre
         self._to_centre = 0
@@ -210,7 +224,7 @@ class FrameSupply:
             f"optical centre at row {row:.2f}, column {column:.2f}, the centre of mass of {len(frames[:n])} frames"
         )
         pipeline.close()
-        return make_pipeline(plan, settings, self._settings.backend, executor=self._executor)
+        return self._make_pipeline(settings)
 
     @property
     def dark_uid(self) -> str | None:

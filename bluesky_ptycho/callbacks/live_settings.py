@@ -7,6 +7,7 @@ from typing import Any
 
 from ..preprocess import PreprocessSettings
 from ..recon import SolverSettings
+from ..recon.memory import bytes_of
 from ..settings import Settings, setting
 
 
@@ -44,7 +45,16 @@ class LiveSettings(Settings):
         (),
         "Directories that frames may lie below; without any, those that the catalog reads, or all if it is elsewhere.",
     )
+    memory_budget: str | int | None = setting(
+        None, 'Memory that the reconstruction may take: bytes, or "2 GB"; frames beyond it lie on the disk.'
+    )
     frc: bool = setting(True, "Whether the final result carries the FRC of two half data sets.")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.memory_budget, int) and not isinstance(self.memory_budget, bool):
+            object.__setattr__(self, "memory_budget", str(self.memory_budget))
+        super().__post_init__()
+        bytes_of(self.memory_budget)
 
     def with_changes(self, **changes: Any) -> LiveSettings:
         """Return a copy where dotted names (``"solver.modes"``) reach into the parts."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..backend import cpu_count
+import re
+from typing import Any
+
+from ..backend import Backend, cpu_count
+from ..errors import SettingsError
 from .schedule import Schedule
 from .settings import REFLECTING, SolverSettings
 
@@ -36,6 +40,52 @@ BYTES_PER_PIXEL_OF_CONJUGACY = 2 * 8
 
 BYTES_PER_PIXEL_OF_A_WAVE = 8
 """An exit wave (complex64), which reflecting algorithms keep of every frame and mode in each state."""
+
+
+def bytes_of(budget: str | int | None) -> int | None:
+    """Return a stated memory in bytes: a number, or a text like "2 GB" (10⁹ bytes each), "500 MB"; None for none.
+
+    Raises
+    ------
+    SettingsError
+        If it is no such text, or not positive.
+    """
+    if budget is None:
+        return None
+    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([kMGT]?)B?\s*", str(budget))
+    value = 0 if found is None else int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
+    if value <= 0:
+        raise SettingsError(f"memory_budget is {budget!r}; expected a number of bytes, or a text like '2 GB'")
+    return value
+
+
+def keep_frames_on_disk(budget: int | None, *of_reconstruction: Any, backend: Backend, **more: Any) -> bool:
+    """Tell whether the frames must lie on the disk for a reconstruction to keep its budget.
+
+    Parameters
+    ----------
+    budget : int or None
+        Bytes of the host's memory; None for no bound.
+    *of_reconstruction, **more
+        As :func:`reconstruction_bytes` takes them.
+    backend : Backend
+        Frames on a device are in its own memory.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be kept even so.
+    """
+    if budget is None or not backend.threaded or reconstruction_bytes(*of_reconstruction, **more) <= budget:
+        return False
+    _, *others = of_reconstruction
+    least = reconstruction_bytes(0, *others, **more)
+    if least > budget:
+        raise SettingsError(
+            f"memory_budget is {budget / 1e6:.0f} MB, and without its frames this reconstruction takes "
+            f"{least / 1e6:.0f} MB; give more, or bin the frames (preprocess.binning)"
+        )
+    return True
 
 
 def reconstruction_bytes(

@@ -21,6 +21,7 @@ from .guard import Guard
 from .halves import Halves
 from .introduction import introduce
 from .measure import error_of, has_converged
+from .memory import bytes_of
 from .passes import PassOptions
 from .probe import orthogonalise
 from .probe_start import ProbeStart
@@ -37,8 +38,7 @@ from .state import grown_canvas, move_to
 class IncrementalSolver:
     """Reconstruct while frames arrive.
 
-    Everything is allocated from the scan plan; a frame has no weight until it is added. One thread
-    owns the solver; :meth:`close`, or leaving its ``with`` block, ends the threads that help it.
+    Everything is allocated from the scan plan. One thread owns the solver; :meth:`close` ends the threads that help it.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ class IncrementalSolver:
     probe : ndarray (modes, ny, nx) or (ny, nx) complex, optional
         First probe; its power is set from the frames. Without it the zone plate of the plan
         is taken, else the mean pattern.
+    memory_budget : int or str, optional
+        Of the host, in bytes or like "2 GB"; frames beyond it lie on the disk.
 
     Attributes
     ----------
@@ -62,7 +64,7 @@ class IncrementalSolver:
     MetadataError
         If `probe` does not fit the geometry.
     SettingsError, NotFoundError
-        If the backend cannot be used or the algorithm is not known.
+        If the backend cannot be used, the algorithm is not known, or the budget cannot be kept.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class IncrementalSolver:
         backend: str | Backend = "auto",
         *,
         probe: NDArray[Any] | None = None,
+        memory_budget: str | int | None = None,
     ) -> None:
         self.plan, self.geometry = plan, geometry
         self.backend = get_backend(backend)
@@ -80,7 +83,7 @@ class IncrementalSolver:
         self._probe = ProbeStart(plan, geometry, settings, probe)
         self.settings = settings.replace(modes=self._probe.modes)
         self._schedule = Schedule.parse(settings.algorithm)
-        self._state = start_state(plan, geometry, self.settings, self.backend)
+        self._state = start_state(plan, geometry, self.settings, self.backend, bytes_of(memory_budget))
         distance_m = self.settings.slice_distance_m
         between = angular_spectrum(geometry, distance_m) if self.settings.slices > 1 and distance_m else None
         self._engine = make_engine(self.backend, between)

@@ -11,6 +11,7 @@ from ..registry import algorithms
 from ..scan_plan import ScanPlan
 from .engine import Engine
 from .measure import error_of
+from .memory import keep_frames_on_disk
 from .passes import PassOptions
 from .propagation import near_field, warn_of_undersampling
 from .schedule import Schedule
@@ -19,10 +20,17 @@ from .state import ReconState
 from .store import FrameStore
 
 
-def start_state(plan: ScanPlan, geometry: Geometry, settings: SolverSettings, backend: Backend) -> ReconState:
-    """Return a state for the frames of `plan`, whose object is 1 and whose probe is dark; `settings` name the modes."""
+def start_state(
+    plan: ScanPlan, geometry: Geometry, settings: SolverSettings, backend: Backend, budget: int | None = None
+) -> ReconState:
+    """Return a state for the frames of `plan`, whose object is 1 and whose probe is dark; `settings` name the modes.
+
+    Where it would take more than `budget` bytes, the frames lie on the disk.
+    """
     canvas = Canvas.for_extent(plan.extent_m, geometry)
-    frames = FrameStore(plan.n_points, geometry.shape, backend, settings.subpixel, geometry.propagation == "far")
+    on_disk = keep_frames_on_disk(budget, plan.n_points, canvas.shape, geometry.shape, settings, backend=backend)
+    far_field = geometry.propagation == "far"
+    frames = FrameStore(plan.n_points, geometry.shape, backend, settings.subpixel, far_field, on_disk)
     dark = np.zeros((settings.modes or 1, *geometry.shape), np.complex64)
     state = ReconState.start(backend, canvas, dark, frames, settings.slices)
     state.detection.poisson = settings.noise == "poisson"

@@ -7,7 +7,11 @@ replaces the old one.
 
 from __future__ import annotations
 
+import math
+import os
+import tempfile
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,8 +35,26 @@ BOOKKEEPING = (
 )  # fmt: skip
 """Arrays on the host, one row a slot."""
 
+SCRATCH = Path("/var/tmp")
+"""For large files that need not last; the usual place for temporary files is often in memory."""
+
 PLACED_AT_ONCE = 4096
 """Frames whose filters are made together: a filter asks for hundreds of numbers on the way."""
+
+
+def zeros_on_disk(shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    """Return an array in a temporary file without a name, whose space is taken at once.
+
+    Where it could run out later, writing into the map would end the process (SIGBUS).
+
+    Raises
+    ------
+    OSError
+        If there is not enough.
+    """
+    with tempfile.TemporaryFile(dir=SCRATCH if SCRATCH.is_dir() else None) as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, 2 * math.prod(shape)))
+        return np.asarray(np.memmap(file, np.uint16, "r+", shape=shape))
 
 
 class FrameStore:
@@ -49,6 +71,14 @@ class FrameStore:
         Whether fractions of a pixel are kept.
     far_field : bool
         Whether patterns are Fourier transforms, whose zero frequency moves to [0, 0].
+    on_disk : bool
+        Whether `counts` lie in a temporary file that the system maps, and drops from memory where that is wanted
+        elsewhere; of the CPU's backend only.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room for them.
 
     Attributes
     ----------
@@ -91,14 +121,22 @@ class FrameStore:
     """
 
     def __init__(
-        self, capacity: int, window: tuple[int, int], backend: Backend, subpixel: bool, far_field: bool = True
+        self,
+        capacity: int,
+        window: tuple[int, int],
+        backend: Backend,
+        subpixel: bool,
+        far_field: bool = True,
+        on_disk: bool = False,
     ) -> None:
+        self._on_disk = on_disk
         self.backend, self.window, self.subpixel, self.far_field = backend, window, subpixel, far_field
         self._slot_of: dict[int, int] = {}
         self.version = 0
         self._free = deque(range(capacity))
         self.arrived = 0
-        self.counts = backend.xp.zeros((capacity, *window), dtype=backend.xp.uint16)
+        shape = (capacity, *window)
+        self.counts = zeros_on_disk(shape) if on_disk else backend.xp.zeros(shape, dtype=backend.xp.uint16)
         self.weights: Any = None
         self.unit = np.ones(capacity, np.float32)
         self.gain = np.ones(capacity, np.float32)
@@ -195,7 +233,8 @@ class FrameStore:
         for name in ("counts", "weights"):
             array = getattr(self, name)
             if array is not None:
-                grown = xp.ones((new, *self.window), dtype=array.dtype)
+                disk = self._on_disk and name == "counts"
+                grown = zeros_on_disk((new, *self.window)) if disk else xp.ones((new, *self.window), dtype=array.dtype)
                 grown[:old, ...] = array
                 setattr(self, name, grown)
         for name in BOOKKEEPING:
