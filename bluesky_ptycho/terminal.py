@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 LINE_INTERVAL_S = 10.0
 """Least time between lines where there is no terminal: a log file, a pipe, a notebook."""
+LEAST_SECONDS_OF_A_RATE = 1.0
 
 
 class ProgressLine:
@@ -48,9 +49,10 @@ class ProgressLine:
         enabled: bool = True,
     ) -> None:
         self._file = sys.stderr if file is None else file
-        self._total, self._label = total, label
+        self._total, self._label, self._unit = total, label, unit
         self._interval_s, self._enabled = interval_s, enabled
         self._n, self._text = 0, ""
+        self._written: tuple[int, str] | None = None
         self._begun = self._shown_at = time.monotonic()
         self._bar: Any = None
         if enabled and self._file.isatty():
@@ -78,17 +80,20 @@ class ProgressLine:
             self._above.remove()
             self._set_bar(n, text)
             self._bar.close()
-        elif self._enabled:
-            self._write_line(n, text)
+        elif self._enabled and self._written != (n, text):
+            self._write_line(n, text, ended=True)
 
     def _set_bar(self, n: int, text: str) -> None:
         self._bar.n = n
         self._bar.set_postfix_str(text, refresh=False)
 
-    def _write_line(self, n: int, text: str) -> None:
+    def _write_line(self, n: int, text: str, *, ended: bool = False) -> None:
         seconds = time.monotonic() - self._begun
-        more = f", {text}" if text else ""
-        print(f"{self._label}: {n}/{self._total}, {seconds:.0f} s{more}", file=self._file, flush=True)
+        parts = [f"{self._label}: {n}/{self._total}", f"{seconds:.0f} s"]
+        if not ended and 0 < n < self._total and seconds >= LEAST_SECONDS_OF_A_RATE:
+            parts += [f"{n / seconds:.3g} {self._unit}/s", f"{seconds / n * (self._total - n):.0f} s left"]
+        print(", ".join([*parts, text] if text else parts), file=self._file, flush=True)
+        self._written = (n, text)
 
     def __enter__(self) -> Self:
         return self

@@ -61,13 +61,26 @@ def test_a_bar_that_does_not_stay_leaves_no_trace(console):
     assert console.lines() == [""]
 
 
-@pytest.mark.parametrize(("interval_s", "numbers"), [(0.0, [0, 1, 2, 3, 3]), (60.0, [3])])
+@pytest.mark.parametrize(("interval_s", "numbers"), [(0.0, [0, 1, 2, 3]), (60.0, [3])])
 def test_elsewhere_there_are_plain_lines_now_and_then(interval_s, numbers):
     file = io.StringIO()
     with ProgressLine(3, "reconstructing", "pass", file=file, interval_s=interval_s) as line:
         for n in range(4):
             line.show(n, f"R {n}")
     assert file.getvalue().splitlines() == [f"reconstructing: {n}/3, 0 s, R {n}" for n in numbers]
+
+
+def test_lines_tell_the_rate_and_the_time_left(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("bluesky_ptycho.terminal.time.monotonic", lambda: now)
+    file = io.StringIO()
+    with ProgressLine(60, "reconstructing", "pass", file=file, interval_s=3.0) as line:
+        for now, n, text in ((0.5, 1, "too early for a line"), (4.0, 6, "R 0.1"), (5.0, 20, "R 0.02")):
+            line.show(n, text)
+    assert file.getvalue().splitlines() == [
+        "reconstructing: 6/60, 4 s, 1.5 pass/s, 36 s left, R 0.1",
+        "reconstructing: 20/60, 5 s, R 0.02",
+    ]
 
 
 @pytest.mark.parametrize("file", [io.StringIO(), Terminal()], ids=["file", "terminal"])
