@@ -71,11 +71,12 @@ def test_elsewhere_there_are_plain_lines_now_and_then(interval_s, numbers):
 
 
 def test_lines_tell_the_rate_and_the_time_left(monkeypatch):
-    now = 0.0
-    monkeypatch.setattr("bluesky_ptycho.terminal.time.monotonic", lambda: now)
+    clock = [0.0]
+    monkeypatch.setattr("bluesky_ptycho.terminal.time.monotonic", lambda: clock[-1])
     file = io.StringIO()
     with ProgressLine(60, "reconstructing", "pass", file=file, interval_s=3.0) as line:
-        for now, n, text in ((0.5, 1, "too early for a line"), (4.0, 6, "R 0.1"), (5.0, 20, "R 0.02")):
+        for seconds, n, text in ((0.5, 1, "too early for a line"), (4.0, 6, "R 0.1"), (5.0, 20, "R 0.02")):
+            clock.append(seconds)
             line.show(n, text)
     assert file.getvalue().splitlines() == [
         "reconstructing: 6/60, 4 s, 1.5 pass/s, 36 s left, R 0.1",
