@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from .explanation import explanation_figure, save_explanation_png
 from .layout import reconstruction_figure, save_reconstruction_png
+from .live_picture import LivePicture
+from .live_view import LiveView
 from .window import check_windows, show_reconstruction
 
 __all__ = [
+    "LivePicture",
+    "LiveView",
     "check_windows",
     "explanation_figure",
     "reconstruction_figure",

@@ -40,6 +40,17 @@ def shown_box(snapshot: Snapshot) -> Box:
     return with_margin(scanned_box(snapshot), snapshot.canvas.shape)
 
 
+def hull(positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners ``(k, 2)`` of the convex hull of positions, in order; of few or aligned ones, themselves."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        return np.asarray(positions_m[ConvexHull(positions_m).vertices])
+    except (QhullError, ValueError):
+        order = np.lexsort(positions_m.T[::-1])
+        return np.asarray(positions_m[order])
+
+
 def with_margin(box: Box, shape: tuple[int, int]) -> Box:
     """Return `box` with a margin, wide enough that a line scan still makes an image, within an image of `shape`."""
     extent = max(s.stop - s.start for s in box)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..frames import Snapshot
+from ..terminal import printable
 from ..whole_file import whole_figure
 from . import display, panels
 
@@ -53,7 +54,8 @@ def reconstruction_figure(
     large = figure.add_gridspec(1, 2, left=0.038, right=0.628, top=0.9, bottom=0.385, wspace=0.24)
     small = figure.add_gridspec(2, 2, left=0.698, right=0.966, top=0.9, bottom=0.385, wspace=0.6, hspace=0.36)
     below = figure.add_gridspec(1, 3, left=0.038, right=0.966, top=0.285, bottom=0.065, wspace=0.17)
-    figure.text(0.038, 0.962, title or "Ptychographic reconstruction", fontsize=19, color=panels.INK, va="center")
+    words = printable(title) or "Ptychographic reconstruction"
+    figure.text(0.038, 0.962, words, parse_math=False, fontsize=19, color=panels.INK, va="center")
 
     image = display.without_phase_ramp(snapshot.object, inner)
     panels.draw_amplitude(figure.add_subplot(large[0]), image, canvas, box, inner, "Object amplitude")

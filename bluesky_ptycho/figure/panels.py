@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -28,8 +30,8 @@ def draw_amplitude(axes: Axes, image: Complex, canvas: Canvas, box: Box, inner: 
     """Draw an object's amplitude in grey."""
     amplitude = np.abs(image)
     low, high = display.limits(amplitude[inner])
-    _bar(axes, _show(axes, amplitude, canvas, box, cmap="gray", vmin=low, vmax=high), "")
-    _name(axes, name)
+    colour_bar(axes, _show(axes, amplitude, canvas, box, cmap="gray", vmin=low, vmax=high), "")
+    name_panel(axes, name)
 
 
 def draw_phase(axes: Axes, image: Complex, canvas: Canvas, box: Box, inner: Box, name: str) -> None:
@@ -42,26 +44,26 @@ def draw_phase(axes: Axes, image: Complex, canvas: Canvas, box: Box, inner: Box,
         phase = display.phase_from(image, beginning)
         low, high = display.limits(phase[inner])
         colours = {"cmap": "inferno", "vmin": low, "vmax": high}
-    _bar(axes, _show(axes, phase, canvas, box, **colours), "rad")
-    _name(axes, name)
+    colour_bar(axes, _show(axes, phase, canvas, box, **colours), "rad")
+    name_panel(axes, name)
 
 
 def draw_stxm(axes: Axes, stxm: NDArray[np.floating[Any]] | None, canvas: Canvas, box: Box) -> None:
     """Draw the transmission map; grey where nothing is known."""
-    _name(axes, "STXM (relative transmission)")
+    name_panel(axes, "STXM (relative transmission)")
     if stxm is None or not np.isfinite(stxm[box]).any():
-        _absent(axes, "no transmission map")
+        show_absent(axes, "no transmission map")
         return
     low, high = display.limits(stxm[box])
-    _bar(axes, _show(axes, stxm, canvas, box, cmap="gray", vmin=low, vmax=high), "")
+    colour_bar(axes, _show(axes, stxm, canvas, box, cmap="gray", vmin=low, vmax=high), "")
 
 
 def draw_coverage(axes: Axes, snapshot: Snapshot, box: Box) -> None:
     """Draw where the light went, with the scan positions."""
-    _name(axes, "Illumination and positions")
+    name_panel(axes, "Illumination and positions")
     coverage = np.nan_to_num(snapshot.coverage)
     if not coverage[box].max() > 0:
-        _absent(axes, "no frame yet")
+        show_absent(axes, "no frame yet")
         return
     top = float(np.percentile(coverage[box], 99)) or float(coverage[box].max())
     _show(axes, coverage / top, snapshot.canvas, box, cmap="gray", vmin=0, vmax=1)
@@ -72,9 +74,9 @@ def draw_coverage(axes: Axes, snapshot: Snapshot, box: Box) -> None:
 def draw_probe(axes: Axes, snapshot: Snapshot) -> None:
     """Draw the strongest probe mode, hue = phase and brightness = √amplitude, and say the powers of all modes."""
     power = np.sum(np.abs(snapshot.probe.astype(np.complex128)) ** 2, axis=(1, 2))
-    _name(axes, "Probe at the sample")
+    name_panel(axes, "Probe at the sample")
     if not power.sum() > 0:
-        _absent(axes, "no probe yet")
+        show_absent(axes, "no probe yet")
         return
     probe = snapshot.probe[0]
     box = display.power_box(np.abs(probe) ** 2)
@@ -100,10 +102,10 @@ def draw_probe(axes: Axes, snapshot: Snapshot) -> None:
 def draw_pupil(axes: Axes, snapshot: Snapshot) -> None:
     """Draw the amplitude of the probe's spectrum, which a far-field detector would see without a sample."""
     near = snapshot.geometry.propagation == "near"
-    _name(axes, "Spectrum of the probe" if near else "Probe at the detector")
+    name_panel(axes, "Spectrum of the probe" if near else "Probe at the detector")
     pupil = np.sqrt(np.sum(np.abs(np.fft.fftshift(np.fft.fft2(snapshot.probe), axes=(1, 2))) ** 2, axis=0))
     if not pupil.max() > 0:
-        _absent(axes, "no probe yet")
+        show_absent(axes, "no probe yet")
         return
     axes.imshow(pupil, origin=DISPLAY_ORIGIN, cmap="gray", vmax=float(np.percentile(pupil, 99.9)))
     axes.set_xticks([])
@@ -114,9 +116,9 @@ def draw_residuals(axes: Axes, snapshot: Snapshot) -> None:
     """Draw the residual of each pass on a logarithmic scale."""
     residuals = np.asarray(snapshot.residuals, dtype=np.float64)
     known = np.isfinite(residuals) & (residuals > 0)
-    _name(axes, "Residual  Σ(√I − |Ψ|)² / ΣI")
+    name_panel(axes, "Residual  Σ(√I − |Ψ|)² / ΣI")
     if not known.any():
-        _absent(axes, "no pass yet")
+        show_absent(axes, "no pass yet")
         return
     passes = np.arange(1, len(residuals) + 1)
     axes.semilogy(passes[known], residuals[known], color=ACCENT, lw=2, marker="o" if known.sum() < 30 else "", ms=4)
@@ -127,17 +129,17 @@ def draw_residuals(axes: Axes, snapshot: Snapshot) -> None:
     axes.set_xlabel("pass over the frames", color=PALE)
     axes.set_xlim(0.5, max(2, len(residuals)) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    _curve_style(axes)
+    curve_style(axes)
 
 
 def draw_frc(axes: Axes, snapshot: Snapshot) -> None:
     """Draw the Fourier ring correlation of two half data sets with its criteria."""
     frc = snapshot.frc
     if frc is None:
-        _name(axes, "Fourier ring correlation")
-        _absent(axes, "not computed")
+        name_panel(axes, "Fourier ring correlation")
+        show_absent(axes, "not computed")
         return
-    _name(axes, f"Fourier ring correlation: {resolution_text(snapshot)}")
+    name_panel(axes, f"Fourier ring correlation: {resolution_text(snapshot)}")
     frequency = np.asarray(frc["frequency_per_m"]) * 1e-6
     axes.plot(frequency, frc["correlation"], color=ACCENT, lw=2)
     if "half_bit" in frc:
@@ -150,7 +152,7 @@ def draw_frc(axes: Axes, snapshot: Snapshot) -> None:
     axes.set_xlim(0, frequency[-1])
     axes.set_ylim(min(-0.05, float(np.nanmin(frc["correlation"]))), 1.05)
     axes.legend(loc="lower left", ncols=2, frameon=True, framealpha=0.9, edgecolor="none", fontsize=10)
-    _curve_style(axes)
+    curve_style(axes)
 
 
 def draw_facts(axes: Axes, snapshot: Snapshot) -> None:
@@ -194,14 +196,26 @@ def resolution_text(snapshot: Snapshot) -> str:
     return f"{sign}{display.length_text(half_pitch)} half pitch (½ bit)"
 
 
-def draw_scale_bar(axes: Axes) -> None:
-    """Draw a bar of a round length into the lower left corner; the axes' unit is µm."""
+def draw_scale_bar(axes: Axes, part: float = 0.3) -> list[Artist]:
+    """Draw a bar of a round length into the lower left corner; the axes' unit is µm.
+
+    Parameters
+    ----------
+    axes : Axes
+    part : float
+        Of the width, that it has at most.
+
+    Returns
+    -------
+    list of Artist
+        Bar and label.
+    """
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()
     width, height = right - left, top - bottom
-    length = display.round_length(0.3 * width * 1e-6) * 1e6
+    length = display.round_length(part * width * 1e-6) * 1e6
     x, y, thick = left + 0.045 * width, bottom + 0.045 * height, 0.014 * height
-    axes.add_patch(Rectangle((x, y), length, thick, facecolor="white", edgecolor="black", lw=0.8, zorder=5))
+    bar = axes.add_patch(Rectangle((x, y), length, thick, facecolor="white", edgecolor="black", lw=0.8, zorder=5))
     text = axes.text(
         x,
         y + 1.6 * thick,
@@ -214,40 +228,52 @@ def draw_scale_bar(axes: Axes) -> None:
         zorder=5,
     )
     text.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+    return [bar, text]
 
 
 def _show(axes: Axes, values: NDArray[Any], canvas: Canvas, box: Box, **colours: Any) -> AxesImage:
-    axes.set_facecolor("#8b9097")
     image = axes.imshow(values[box], origin=DISPLAY_ORIGIN, extent=display.extent_um(canvas, box), **colours)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.tick_params(labelsize=9, colors=PALE)
-    axes.set_xlabel("stage x, µm", fontsize=9, color=PALE, labelpad=2)
-    axes.set_ylabel("stage y, µm", fontsize=9, color=PALE, labelpad=2)
+    stage_axes(axes)
     draw_scale_bar(axes)
     return image
 
 
-def _bar(axes: Axes, image: AxesImage, unit: str) -> None:
+def stage_axes(axes: Axes) -> None:
+    """Give axes ticks and labels in µm of the stage, grey where nothing is known."""
+    axes.set_facecolor("#8b9097")
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.tick_params(labelsize=10, colors=PALE)
+    axes.set_xlabel("stage x, µm", fontsize=10, color=PALE, labelpad=2)
+    axes.set_ylabel("stage y, µm", fontsize=10, color=PALE, labelpad=2)
+
+
+def colour_bar(axes: Axes, image: AxesImage, unit: str) -> Axes:
+    """Draw the colour bar of an image beside it; return its axes."""
     inset = axes.inset_axes((1.02, 0.0, 0.03, 1.0))
-    bar = axes.figure.colorbar(image, cax=inset, ticks=MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-    bar.ax.tick_params(labelsize=9, colors=PALE)
+    ticks = None if isinstance(image.norm, LogNorm) else MaxNLocator(7, steps=[1, 2, 2.5, 5, 10])
+    bar = axes.figure.colorbar(image, cax=inset, ticks=ticks)
+    bar.ax.tick_params(labelsize=10, colors=PALE)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.ax.set_title(unit, fontsize=9, color=PALE, pad=4)
+    bar.ax.set_title(unit, fontsize=10, color=PALE, pad=4, y=1.0)
+    return inset
 
 
-def _name(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=13, color=INK, pad=7)
+def name_panel(axes: Axes, text: str) -> None:
+    """Write the name of a panel above its left end."""
+    axes.set_title(text, loc="left", fontsize=13, color=INK, pad=7, y=1.0)  # y: it need not be searched for
 
 
-def _absent(axes: Axes, text: str) -> None:
+def show_absent(axes: Axes, text: str) -> None:
+    """Say in an empty panel why there is nothing."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_facecolor("#f1f3f5")
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=PALE, fontsize=12)
 
 
-def _curve_style(axes: Axes) -> None:
+def curve_style(axes: Axes) -> None:
+    """Give axes of a curve a grid and no frame at the top and on the right."""
     axes.grid(True, which="major", color="#e2e5e9", lw=0.8)
     axes.tick_params(labelsize=10, colors=PALE, which="both")
     for side in ("top", "right"):
