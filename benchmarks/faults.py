@@ -59,7 +59,20 @@ def measure(tests: Sequence[str], options: Sequence[str] = ()) -> list[Row]:
     """Run `tests` in a process of their own, whose output shows how far it is; return the rows, whatever came."""
     with tempfile.TemporaryDirectory() as directory:
         rows = Path(directory) / "rows.json"
-        command = [sys.executable, "-m", "pytest", *tests, "-m", "fault", "-v", "--faults-json", str(rows), *options]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *tests,
+            "-m",
+            "fault",
+            "-n",
+            "0",
+            "-v",
+            "--faults-json",
+            str(rows),
+            *options,
+        ]
         subprocess.run(command, cwd=REPOSITORY, check=False)
         return json.loads(rows.read_text(encoding="utf-8")) if rows.is_file() else []
 

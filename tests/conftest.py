@@ -10,11 +10,13 @@ import hypothesis
 import matplotlib as mpl
 import pytest
 
-from bluesky_ptycho.backend import cupy_usable
+from bluesky_ptycho.backend import cpu_count, cupy_usable
 from bluesky_ptycho.catalog import Catalog, open_catalog
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+MOST_WORKERS = 4  # each has catalogs, cameras and compiled kernels of its own in memory
 
 # A test that takes 0.2 s alone may take 2 s beside others; the run as a whole has its time-outs.
 hypothesis.settings.register_profile("bluesky_ptycho", deadline=None)
@@ -33,11 +35,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Share the whole suite between the cores; what was asked for by name starts at once, in this process."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    return min(cpu_count(), MOST_WORKERS) if whole else 0
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests that need a card where there is none."""
     if item.get_closest_marker("gpu") is not None and not cupy_usable():
         pytest.skip("needs a CUDA card and cupy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _brief_planning() -> Iterator[None]:
+    """Let FFTW take the best of a short look: its patience, seconds for each shape, pays in long reconstructions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bluesky_ptycho.backend.PLANNING_LIMIT_S", 0.1)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +98,9 @@ def catalog(catalog_dir: Path) -> Iterator[Catalog]:
     """An empty catalog on disk, open."""
     with open_catalog(catalog_dir) as opened:
         yield opened
+
+
+@pytest.fixture
+def ptycho_catalog(catalog: Catalog) -> Catalog:
+    """The plug-in's fixture, copied instead of made."""
+    return catalog

@@ -330,7 +330,7 @@ def test_ctrl_c_after_the_last_frame_ends_with_what_there_is(tmp_path, scan, mon
         def interrupted_once(timeout=None):
             calls.append(timeout)
             if len(calls) == 1:
-                while live.progress() is None or live.progress().iteration < 3:
+                while (progress := live.progress()) is None or progress.used < 64 or progress.iteration < 3:
                     time.sleep(0.01)
                 raise KeyboardInterrupt
             return wait(timeout)
