@@ -65,6 +65,7 @@ def _parser() -> LineParser:
     resume_command.add_parser(commands)
     _add_runs(commands)
     _add_restore(commands)
+    _add_listen(commands)
     return parser
 
 
@@ -147,6 +148,23 @@ def _add_restore(commands: argparse._SubParsersAction[LineParser]) -> None:
     restore.set_defaults(command=_restore)
 
 
+def _add_listen(commands: argparse._SubParsersAction[LineParser]) -> None:
+    listen = commands.add_parser(
+        "listen",
+        help="reconstruct the scans of another process",
+        description="Reconstruct, until Ctrl-C, the scans of a RunEngine in another process, which publishes documents "
+        "as JSON over ZeroMQ.",
+    )
+    listen.add_argument(
+        "--address",
+        default="127.0.0.1:5578",
+        metavar="HOST:PORT",
+        help="where to listen; whoever reaches it can send documents (default: %(default)s)",
+    )
+    add_catalog(listen)
+    listen.set_defaults(command=_listen)
+
+
 def _demo(options: argparse.Namespace) -> int:
     from .demo import DemoOptions, run_demo
 
@@ -202,3 +220,22 @@ def _restore(options: argparse.Namespace) -> int:
     if not files:
         print("nothing to restore")
     return 1 if failed else 0
+
+
+def _listen(options: argparse.Namespace) -> int:
+    from .callbacks import LivePtycho
+    from .callbacks.progress_bar import ProgressBar
+    from .catalog import open_catalog
+    from .listener import Listener
+
+    with (
+        open_catalog(options.catalog) as catalog,
+        LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live,
+    ):
+        listener = Listener(live, options.address)
+        print(f"listening at {options.address}; results go to {catalog.name}", flush=True)
+        try:
+            listener.run()
+        finally:
+            listener.close()
+    return 0

@@ -42,6 +42,12 @@ def sanitise(name: object, fallback: str = "unnamed") -> str:
     return text.strip("._-")[:MAX_NAME_LENGTH].rstrip("._-") or fallback
 
 
+def scan_label(start: Mapping[str, Any]) -> str:
+    """Return the number of a scan as file names begin with it, ``00012``; made harmless if it is no number."""
+    number = start.get("scan_id") or 0
+    return f"{number:05d}" if isinstance(number, int) else sanitise(number, "scan")
+
+
 class ScanPaths:
     """Name the files of each scan below one root.
 

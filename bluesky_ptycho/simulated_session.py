@@ -13,6 +13,7 @@ from .callbacks.results import summary_figures
 from .callbacks.updates import Update
 from .metadata_file import MetadataFile
 from .stored_scan import StoredScan, describe, newest_scan
+from .terminal import printable
 
 if TYPE_CHECKING:
     from .callbacks import LivePtycho
@@ -112,10 +113,11 @@ class ClosingLine:
 def closing_line(update: Update, place: str) -> str:
     """Return number, sample, resolution, frames, darks, seconds and place of a finished scan in one line."""
     start, figures = update.start, summary_figures(update)
-    failed = "" if update.exit_status == "success" else f"{update.exit_status}: {update.reason or 'no reason given'}, "
+    reason = printable(update.reason, 200) or "no reason given"
+    failed = "" if update.exit_status == "success" else f"{update.exit_status}: {reason}, "
     seconds = time.time() - float(start["time"])
     return (
-        f"scan {start.get('scan_id', '?')} {start.get('sample_name', '')}: {failed}{describe(figures)}, "
+        f"scan {start.get('scan_id', '?')} {printable(start.get('sample_name', ''))}: {failed}{describe(figures)}, "
         f"{_darks(update)}, {seconds:.1f} s, in {place} as {start['uid'][:8]}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
@@ -104,6 +105,18 @@ class ProgressLine:
         self.close()
 
 
+def printable(text: object, most: int = 60) -> str:
+    """Return `text` as it may be shown anywhere: one line of at most `most` characters, none of which does anything."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)[: 16 * most]).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def announce(text: str) -> None:
+    """Print a line for the person at the terminal, if there is one: a lost terminal must not end a scan."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)  # noqa: T201
+
+
 def say(text: str) -> None:
     """Print a line to standard output, above the bars that are there."""
     tqdm.write(text)
@@ -122,7 +135,8 @@ class _AboveBar(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Wipe the bar; every record passes."""
-        self._bar.clear()
+        with contextlib.suppress(OSError, ValueError):  # the terminal is lost: whoever logs is not to blame
+            self._bar.clear()
         return True
 
     def remove(self) -> None:

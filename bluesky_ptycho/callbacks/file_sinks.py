@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..paths import sanitise
+from ..paths import sanitise, scan_label
 from ..registry import sinks
 from ..versions import software_versions
 from .updates import Update
@@ -21,9 +21,7 @@ SHARE = 0.2
 
 def scan_directory(root: Path, start: Mapping[str, Any]) -> Path:
     """Return the directory of a scan, ``{root}/{scan_id:05d}_{beginning of its uid}``, and make it."""
-    number = start.get("scan_id")
-    label = f"{number:05d}" if isinstance(number, int) else sanitise(number, "scan")
-    directory = root / f"{label}_{sanitise(start['uid'])[:8]}"
+    directory = root / f"{scan_label(start)}_{sanitise(start['uid'])[:8]}"
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 

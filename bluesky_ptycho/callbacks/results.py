@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..paths import scan_label
 from ..versions import software_versions
 from .accounts import share_of_plan
 from .document_keys import ANALYSIS
@@ -154,7 +155,7 @@ class ResultRun:
         if not arrays:
             return
         start = self._run.start_doc
-        path = self._directory / f"{int(start.get('scan_id') or 0):05d}_{start['uid']}.h5"
+        path = self._directory / f"{scan_label(start)}_{start['uid']}.h5"
         write_result_file(path, arrays, update)
         self.path = path
         figures = _figures(update)

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import PtychoError
 from ..paths import sanitise
+from .remote import without_keys
 
 try:
     import fcntl
@@ -149,7 +150,7 @@ class KeptRun:
                 self._writer = self._make_writer()
             self._writer(name, doc)
         except Exception as error:
-            self._refused(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self._refused(without_keys(f"{type(error).__name__}: {' '.join(str(error).split())}"))
         now = time.monotonic()
         self._spent_s += now - began
         if self._spent_s > max(PATIENCE_S, (now - self._started) / 2) and name != "stop" and not self.refusal:

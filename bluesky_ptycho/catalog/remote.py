@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import PtychoError
@@ -32,8 +33,13 @@ def connect(text: str, *, uri: bool) -> Any:
     except Exception as failed:
         what = "tiled server" if uri else "profile"
         shown = text.partition("?")[0]
-        reason = " ".join(str(failed).split()) or type(failed).__name__
+        reason = without_keys(" ".join(str(failed).split())) or type(failed).__name__
         raise PtychoError(f"{what} {shown!r} cannot be opened: {reason}") from failed
+
+
+def without_keys(text: str) -> str:
+    """Return `text` with the keys in its addresses blotted out."""
+    return re.sub(r"(api_key=)[^&\s'\"]+", r"\1***", text)
 
 
 def require_answer(client: Any) -> None:

@@ -370,6 +370,8 @@ class Fccd(Device):
     def unstage(self) -> list[object]:
         """Stop exposures and flights, close the file, drop frames computed ahead."""
         self.stop()
+        if self.shutter is not None and self.shutter.is_open:  # after a halt no plan closes it any more
+            self.shutter.set("closed").wait()
         self._beam_blocked = False
         self._close_file()
         self._acquisition = None

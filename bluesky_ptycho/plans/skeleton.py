@@ -15,6 +15,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 from numpy.typing import NDArray
 
+from .. import terminal
 from ..errors import PreflightError, SettingsError
 from ..frames import Acquisition
 from ..paths import ScanPaths
@@ -272,4 +273,4 @@ def start_metadata(scan: Scan) -> dict[str, Any]:
 def announce(text: str) -> None:
     """Tell the user at the terminal, and whoever keeps the log."""
     logger.info(text)
-    print(text, flush=True)  # noqa: T201 - a plan talks to the person who runs it
+    terminal.announce(text)
