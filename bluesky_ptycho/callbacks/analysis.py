@@ -164,7 +164,8 @@ class Analysis(threading.Thread):
 
     def _take_last_probe(self) -> None:
         intake = self._intake
-        self._first_probe = choose_first_probe(self._find_probe, self._geometry, float(intake.start["time"]))
+        session = intake.start.get("data_session")
+        self._first_probe = choose_first_probe(self._find_probe, self._geometry, float(intake.start["time"]), session)
         if self._first_probe.objection:
             zone_plate = intake.plan.illumination is not None and self._geometry.propagation == "far"
             start = "zone plate" if zone_plate else "mean pattern"

@@ -32,6 +32,7 @@ class LastProbe:
     uid: str
     geometry: Geometry
     read: Callable[[], NDArray[np.complex64]]
+    data_session: str | None = None
 
 
 FindProbe = Callable[[Geometry, float], LastProbe | None]
@@ -57,16 +58,21 @@ class FirstProbe:
     objection: str = ""
 
 
-def choose_first_probe(find: FindProbe, geometry: Geometry, before_s: float) -> FirstProbe:
+def choose_first_probe(
+    find: FindProbe, geometry: Geometry, before_s: float, data_session: str | None = None
+) -> FirstProbe:
     """Return the last probe if it fits `geometry`, else say what is wrong; never raises.
 
-    The time keeps a replay to what the live run could have found.
+    The time keeps a replay to what the live run could have found. What one proposal's data have taught does not go
+    into the result of another `data_session`.
     """
     try:
         last = find(geometry, before_s)
         if last is None:
             return FirstProbe(objection="there is no earlier good result to take the probe from")
         objection = misfit(last.geometry, geometry)
+        if last.data_session != data_session:
+            objection = f"belongs to data_session {last.data_session!r}; expected {data_session!r}"
         if objection is None:
             modes = last.read()
             objection = _defect(modes, geometry)

@@ -53,5 +53,8 @@ def _probe_of(run: Any) -> LastProbe:
     start = run.metadata["start"]
     # Each array of a result is stored with one row.
     return LastProbe(
-        start["uid"], Geometry.from_dict(start["geometry"]), lambda: np.asarray(run["primary"]["probe"][0])
+        start["uid"],
+        Geometry.from_dict(start["geometry"]),
+        lambda: np.asarray(run["primary"]["probe"][0]),  # each array of a result is stored with one row
+        start.get("data_session"),
     )

@@ -34,8 +34,8 @@ def plain_plan(positions_m, shape, **fields):
 class Scan(ComposedRun):
     """A run of one event for each planned position; frames are written one by one, or left out."""
 
-    def __init__(self, plan, directory, frames, *, left_out=(), broken=(), start_time=None):
-        metadata = {} if start_time is None else {"time": start_time}
+    def __init__(self, plan, directory, frames, *, left_out=(), broken=(), start_time=None, **metadata):
+        metadata |= {} if start_time is None else {"time": start_time}
         super().__init__(plan, metadata=metadata)
         self.path = directory / f"{self.start['uid']}.h5"
         with h5py.File(self.path, "w", libver="latest") as file:

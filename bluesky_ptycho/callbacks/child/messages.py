@@ -71,11 +71,14 @@ def pack_probe(probe: LastProbe | None) -> dict[str, Any] | None:
     """Return a probe of the catalog, read."""
     if probe is None:
         return None
-    return {"uid": probe.uid, "geometry": probe.geometry.to_dict(), "modes": probe.read()}
+    packed = {"uid": probe.uid, "geometry": probe.geometry.to_dict(), "modes": probe.read()}
+    return {**packed, "data_session": probe.data_session}
 
 
 def unpack_probe(packed: dict[str, Any] | None) -> LastProbe | None:
     """Return the probe that `packed` tells of."""
     if packed is None:
         return None
-    return LastProbe(packed["uid"], Geometry.from_dict(packed["geometry"]), lambda: packed["modes"])
+    return LastProbe(
+        packed["uid"], Geometry.from_dict(packed["geometry"]), lambda: packed["modes"], packed["data_session"]
+    )
