@@ -30,8 +30,8 @@ from .result_catalog import Answers, ResultCatalog
 from .results import ResultRun
 from .updates import Progress, Sink
 
-KEPT_OUTCOMES = 20
-"""Outcomes that a session remembers; older ones are in the catalog."""
+KEPT_OUTCOMES = 4
+"""Outcomes that a session remembers, with images that may be large; older ones are in the catalog."""
 
 
 class LivePtycho:
