@@ -185,7 +185,7 @@ class Analysis(threading.Thread):
             if stopped and not consumed:
                 return
             ready = not stopped and not solving.is_resuming
-            if ready and solving.wants_pass(solver):
+            if ready and solving.wants_pass(solver) and not solving.halves_are_due(solver):
                 solving.iterate(solver)
             elif ready and solving.wants_halves(solver):
                 solving.step_halves(solver)

@@ -14,6 +14,10 @@ from .intake import Intake
 from .live_settings import LiveSettings
 from .notes import Notes
 
+HALVES_EVERY = 10
+"""Passes between two over the half data sets while frames come: the live resolution takes a tenth of the time, of
+which the end has as much less to do."""
+
 
 class Solving:
     """Makes the passes that settings allow.
@@ -46,6 +50,7 @@ class Solving:
         self._settings, self._notes, self._beat = settings, notes, beat
         self._checkpoints, self._resumed = checkpoints, resumed
         self._visits = 0
+        self._since_halves = 0
         self._last_news = time.monotonic()
         self.residual = float("nan")
 
@@ -61,18 +66,24 @@ class Solving:
         return solver.n_frames > 0 and self._visits < self._settings.passes * solver.n_frames
 
     def wants_halves(self, solver: IncrementalSolver) -> bool:
-        """Whether the half data sets lag behind; they only take time that is left over."""
+        """Whether the half data sets lag behind; beside :data:`HALVES_EVERY` they take time that is left over."""
         return self._settings.frc and solver.step_halves(0) < self._settings.solver.frc_passes
+
+    def halves_are_due(self, solver: IncrementalSolver) -> bool:
+        """Whether it is the turn of the half data sets, although frames want passes."""
+        return self._since_halves >= HALVES_EVERY and self.wants_halves(solver)
 
     def iterate(self, solver: IncrementalSolver) -> None:
         """Make a pass."""
         self.residual = float(solver.step(1))
         self._visits += solver.n_frames
+        self._since_halves += 1
         self._after_pass(solver)
 
     def step_halves(self, solver: IncrementalSolver) -> None:
         """Make a pass over the half data sets."""
         solver.step_halves()
+        self._since_halves = 0
         self._after_pass(solver)
 
     def finish(self, solver: IncrementalSolver) -> None:

@@ -90,6 +90,8 @@ class Halves:
         return first, second
 
     def _box(self, whole: ReconState) -> tuple[slice, slice] | None:
+        if any(state.canvas != whole.canvas for state in self.states):  # it has grown since the last pass of the halves
+            return None
         slots = whole.frames.slots(lit=True)
         if len(np.unique(whole.frames.numbers[slots] % 2)) < 2:
             return None

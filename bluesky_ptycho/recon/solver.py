@@ -281,8 +281,8 @@ class IncrementalSolver:
         Parameters
         ----------
         frc : bool
-            Make the Fourier ring correlation of two half data sets; costs up to ``frc_passes`` passes,
-            less those that :meth:`step_halves` made before.
+            Bring the half data sets up to date for correlation and uncertainty; costs up to ``frc_passes`` passes, less
+            those of :meth:`step_halves`. Else the correlation is that of the halves as they are, if they have met all.
         exact_residual : bool
             Make the residual of this very state over all frames; costs half a pass.
         """
@@ -290,14 +290,14 @@ class IncrementalSolver:
         self.taken_back += Guard.of(state).mend(state)
         slots = state.frames.slots(lit=True)
         exact = error_of(state, self._engine, slots) if exact_residual and self._probe.guessed else float("nan")
-        halves = self._halves() if frc else None
+        halves = self._halves() if frc else self._half_sets
         return make_snapshot(
             state,
             self.geometry,
             self.settings,
             residuals=np.array(self._residuals),
             residual=exact,
-            frc=None if halves is None else halves.correlate(state),
-            uncertainty=None if halves is None else halves.uncertainty(state),
+            frc=halves.correlate(state) if halves and halves.visits >= len(slots) else None,
+            uncertainty=halves.uncertainty(state) if halves and frc else None,
             converged=self.converged,
         )

@@ -235,6 +235,21 @@ def test_no_frame_one_frame_and_dark_frames_stay_finite(clean, algorithm):
     assert snapshot.frc is None
 
 
+def test_a_snapshot_has_the_correlation_of_the_halves_as_they_are(clean):
+    with clean.solver() as solver:
+        solver.add(clean.batch(range(0, 49, 3)))
+        solver.step(2)
+        assert solver.snapshot().frc is None
+        solver.step_halves()
+        first = solver.snapshot()
+        assert np.isfinite(first.frc["correlation"]).all() and first.uncertainty is None
+        solver.add(clean.batch([n for n in range(49) if n % 3]))
+        assert solver.snapshot().frc is None  # most frames have not been met
+        solver.step_halves(2)
+        later = solver.snapshot().frc
+        assert later["correlation"][2:5].min() > 0.9
+
+
 def test_masked_pixels_do_not_count(clean):
     batch = clean.batch()
     mask = np.ones((SIZE, SIZE), bool)
