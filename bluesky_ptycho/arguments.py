@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,6 +55,21 @@ def positive_numbers(text: str) -> tuple[float, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
+def numbers(count: int, expected: str) -> Callable[[str], tuple[float, ...]]:
+    """Return what reads `count` finite numbers that commas separate; `expected` says which ones."""
+
+    def read(text: str) -> tuple[float, ...]:
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count or not all(map(math.isfinite, values)):
+            raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
+        return values
+
+    return read
+
+
 def zone_plate(text: str) -> tuple[float, float, float, float]:
     """Return diameter, outermost zone, stop and defocus in m of four numbers in µm, nm, µm and µm."""
     try:
@@ -84,13 +100,17 @@ def _whole(text: str, least: int, expected: str) -> int:
     return value
 
 
-def add_output(parser: LineParser, default: str, more: str = "") -> None:
-    """Add ``--output DIR`` for the files that a reconstruction leaves, `more` names of them first."""
+def add_output(parser: LineParser, default: str, more: str = "", *, numbered: bool = False) -> None:
+    """Add ``--output DIR`` for the files that a reconstruction leaves, `more` names of them first.
+
+    With `numbered` nothing given is None, for :func:`~bluesky_ptycho.output.make_numbered_directory`.
+    """
     files = f"{more}{', ' if more else ''}summary.json, result.cxi and reconstruction.png"
+    told = f"{default}, and {default}_2 and so on where there is one" if numbered else default
     parser.add_argument(
         "--output",
         type=directory,
-        default=Path(default),
+        default=None if numbered else Path(default),
         metavar="DIR",
-        help=f"directory for {files}; made if absent, files of these names are replaced (default: %(default)s)",
+        help=f"directory for {files}; made if absent, files of these names are replaced (default: {told})",
     )

@@ -31,6 +31,27 @@ def make_directory(path: Path) -> None:
         raise PtychoError(f"output directory {path} cannot be made: {error.strerror}") from error
 
 
+def make_numbered_directory(path: Path) -> Path:
+    """Make a directory that was not there, `path`, else ``path_2``, ``path_3`` and so on; return it.
+
+    Raises
+    ------
+    PtychoError
+        If it cannot be made.
+    """
+    directory, number = path, 1
+    while directory.exists():
+        number += 1
+        directory = path.with_name(f"{path.name}_{number}")
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:  # another process has just made it
+        return make_numbered_directory(path)
+    except OSError as error:
+        raise PtychoError(f"output directory {directory} cannot be made: {error.strerror}") from error
+    return directory
+
+
 def write_output(
     directory: Path,
     outcome: Outcome,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import LineParser, add_output, positive, positive_whole
+from .errors import SettingsError
 
 # Named here, for help that is there at once: the tables themselves load numba.
 ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")
@@ -47,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="another setting of the solver, as often as needed: --set fit_background=true --set probe_variations=2",
     )
     add("--figure", action="store_true", help="show the picture in a window when done")
-    add_output(reconstruct, "ptycho_reconstruction")
+    add_output(reconstruct, "ptycho_reconstruction", numbered=True)
     reconstruct.set_defaults(command=run)
 
 
@@ -56,13 +57,12 @@ def _add_method(parser: LineParser) -> None:
     method.add_argument(
         "--algorithm",
         metavar="NAME",
-        help=f"one algorithm for all passes: {', '.join(ALGORITHMS)}",
+        help=f"one algorithm for all passes: {', '.join(ALGORITHMS)}, or one of a --plugin",
     )
     method.add_argument(
         "--schedule",
         metavar="NAME:N,NAME:N",
-        help='algorithms one after the other with their passes, as "mpie:30,lsqml:50" (default: %(default)s)',
-        default=SCHEDULE,
+        help=f'algorithms one after the other with their passes, as "mpie:30,lsqml:50" (default: {SCHEDULE})',
     )
     add = parser.add_argument
     add(
@@ -71,13 +71,12 @@ def _add_method(parser: LineParser) -> None:
         metavar="K",
         help="incoherent probe modes (default: as many as the file's probe guess has, else 1)",
     )
-    add("--refine-positions", action="store_true", help="refine the positions with the object")
+    add("--refine-positions", action="store_true", default=None, help="refine the positions with the object")
     add(
         "--noise",
         choices=NOISES,
-        default=NOISES[0],
         metavar="NAME",
-        help="gaussian noise of the amplitudes, or poisson noise of the photons (default: %(default)s)",
+        help=f"gaussian noise of the amplitudes, or poisson noise of the photons (default: {NOISES[0]})",
     )
 
 
@@ -105,8 +104,12 @@ def run(options: argparse.Namespace) -> int:
     from .recon import SolverSettings
 
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
-    given["algorithm"] = options.algorithm or options.schedule
-    settings = SolverSettings.from_mapping(given | SolverSettings.read_changes(options.set))
+    given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm
+    given = {name: value for name, value in given.items() if value is not None}
+    changes = SolverSettings.read_changes(options.set)
+    for name in given.keys() & changes.keys():
+        raise SettingsError(f"--set {name}={changes[name]} is given with an option for it; expected one of them")
+    settings = SolverSettings.from_mapping(given | changes)
     reconstruct_file(
         options.file,
         iterations=options.iterations,

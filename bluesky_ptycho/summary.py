@@ -38,6 +38,10 @@ class Summary:
     propagation : {"far", "near"} or None
     focus_to_sample_m : float or None
         As in :class:`~bluesky_ptycho.geometry.Geometry`.
+    input_file : str or None
+        File of the measurement, where it is no run of a catalog.
+    settings_given : dict or None
+        Settings of the solver that were asked for and are not the defaults; ``result.cxi`` holds all of them.
     """
 
     raw_uid: str | None = None
@@ -52,6 +56,8 @@ class Summary:
     frames_lost: int | None = None
     propagation: str | None = None
     focus_to_sample_m: float | None = None
+    input_file: str | None = None
+    settings_given: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all keys; numbers that are not finite become None, which JSON can hold."""

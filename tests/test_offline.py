@@ -46,6 +46,8 @@ def test_a_known_object_is_recovered(measured, tmp_path, capsys):
     assert summary["iterations"] == 25
     assert summary["frames_lost"] == 0
     assert summary["raw_uid"] is summary["result_uid"] is summary["scan_seconds"] is None
+    assert summary["input_file"] == str(measured.path.resolve())
+    assert summary["settings_given"] == {"frc_passes": 2, "tail_passes": 3}
     assert imread(output / "reconstruction.png").shape[:2] == (1080, 1920)
     assert not set(threading.enumerate()) - before
 
@@ -106,6 +108,73 @@ def test_an_interruption_keeps_what_is_there(measured, tmp_path, monkeypatch, ca
     assert summary["residual"] < 1
     assert summary["frc_resolution_m"] is None
     assert "interrupted" in capsys.readouterr().out
+
+
+def test_an_interruption_ends_the_half_data_sets_too(measured, tmp_path, monkeypatch, capfd):
+    step_halves = IncrementalSolver.step_halves
+    made = []
+
+    def interrupted_step(self, n=1):
+        made.append(n)
+        if sum(made) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step_halves(self, n)
+
+    monkeypatch.setattr(IncrementalSolver, "step_halves", interrupted_step)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct_file(measured.path, iterations=3, settings=QUICK.replace(frc_passes=9), output=tmp_path)
+    assert sum(made) == 2
+    assert json.loads((tmp_path / "summary.json").read_text())["iterations"] == 3
+    out, err = capfd.readouterr()
+    assert out.startswith("interrupted after 3 passes: ")
+    assert "Ctrl-C again gives it up" in err
+
+
+def test_a_second_run_does_not_replace_the_first_unless_told_so(measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        reconstruct_file(measured.path, iterations=1, settings=QUICK.replace(frc_passes=1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ptycho_reconstruction", "ptycho_reconstruction_2"]
+    first, second = capsys.readouterr().out.splitlines()
+    assert "; ptycho_reconstruction/ holds" in first
+    assert "; ptycho_reconstruction_2/ holds" in second
+    assert first.startswith("1 pass: ")
+
+
+def changed(source: Path, path: Path, change) -> Path:
+    """Copy a measurement with its frames or positions changed by a function."""
+    shutil.copy(source, path)
+    with h5py.File(path, "r+") as file:
+        name = "entry_1/instrument_1/detector_1/data"
+        frames = change(file[name][...].astype(np.float32))
+        del file[name]
+        file[name] = frames
+    return path
+
+
+def test_pixels_that_are_not_finite_count_as_masked(measured, tmp_path):
+    def gap(frames):
+        frames[:, 3, :] = np.nan
+        return frames
+
+    file = changed(measured.path, tmp_path / "gap.cxi", gap)
+    summary = reconstruct_file(file, iterations=10, settings=QUICK, output=tmp_path / "out", progress=False)
+    assert 0 < summary["residual"] < 0.1
+
+
+def test_patterns_without_light_are_refused(measured, tmp_path):
+    with pytest.raises(MetadataError, match=r"dark\.cxi: no pattern holds a photon"):
+        reconstruct_file(changed(measured.path, tmp_path / "dark.cxi", np.zeros_like), output=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_positions_in_another_unit_are_told(measured, tmp_path):
+    shutil.copy(measured.path, tmp_path / "um.cxi")
+    with h5py.File(tmp_path / "um.cxi", "r+") as file:
+        file["entry_1/sample_1/geometry_1/translation"][...] *= 1e6
+    with pytest.raises(PtychoError, match=r"not enough memory for .* positions over .*; expected positions in m"):
+        reconstruct_file(tmp_path / "um.cxi", output=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
 
 
 def test_errors_come_before_work(measured, tmp_path):

@@ -20,6 +20,8 @@ KEYS = [
     "frames_lost",
     "propagation",
     "focus_to_sample_m",
+    "input_file",
+    "settings_given",
 ]
 
 
