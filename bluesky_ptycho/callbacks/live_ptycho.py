@@ -129,10 +129,13 @@ class LivePtycho:
         """Make the pipeline of one run, or none where the run is not ours or cannot be analysed."""
         try:
             plan = read_plan(start)
+            if start["uid"] in self._running:  # subscribed twice
+                return [], []
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
             analysis, taker = self._make_analysis(start, plan)
         except (Exception, SystemExit) as error:
+            self._claims.release(str(start.get("uid")), done=False)
             # Raised, it would leave the run in the router, and every document of it would fail.
             told = f"scan {start.get('scan_id', '?')} is not reconstructed live"
             self._incidents.report(f"start of {start.get('uid')}", error, told=told)
