@@ -11,6 +11,7 @@ into the modulus projection.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 from .errors import SettingsError
 
 BACKENDS = ("auto", "numpy", "cupy")
+
+FRAMES_SHARE = 0.6
+"""Share of a device's free memory that frames may take; waves, sums and half data sets need the rest."""
 
 
 class Backend:
@@ -75,6 +79,10 @@ class Backend:
         ny, nx = windows.shape[-2:]
         for i, (r, c) in enumerate(corners.tolist()):
             image[r : r + ny, c : c + nx] += windows[i, ...]
+
+    def zeros_of_frames(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return zeros for what is kept of all frames and read once a pass."""
+        return self.xp.zeros(shape, dtype=dtype)
 
     def put(self, array: Any, index: NDArray[np.int64], values: Any) -> None:
         """Set ``array[index]`` in place; `index` ``(n,)`` holds no number twice."""
@@ -153,6 +161,22 @@ class CupyBackend(Backend):
         parts = image.view(image.real.dtype).reshape(*image.shape, 2)
         self._scatter_add(parts[..., 0], (rows, cols), windows.real)
         self._scatter_add(parts[..., 1], (rows, cols), windows.imag)
+
+    def zeros_of_frames(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return zeros on the device, or where they would leave it too little room, in the host's page-locked memory.
+
+        Kernels read that across the bus, while others compute: each number is read once a pass.
+        """
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if n_bytes <= FRAMES_SHARE * free:
+            return self.xp.zeros(shape, dtype=dtype)
+        cuda = self.xp.cuda
+        locked = cuda.alloc_pinned_memory(n_bytes)
+        np.frombuffer(locked, np.uint8, n_bytes)[:] = 0
+        # Under unified addressing, which all 64-bit systems have, the host's pointer is the device's too.
+        memory = cuda.UnownedMemory(locked.ptr, n_bytes, locked, cuda.Device().id)
+        return self.xp.ndarray(shape, dtype=dtype, memptr=cuda.MemoryPointer(memory, 0))
 
     def put(self, array: Any, index: NDArray[np.int64], values: Any) -> None:
         """Set the rows with one indexing kernel."""

@@ -83,7 +83,8 @@ class FrameStore:
     Attributes
     ----------
     counts : (capacity, ny, nx) uint16 on the device
-        Amplitudes in units of `unit`, INVALID where the pixel is not valid.
+        Amplitudes in units of `unit`, INVALID where the pixel is not valid; where they leave a device too little room,
+        in the host's memory, which the device reads.
     unit : (capacity,) float32
         Amplitude of one count: the brightest pixel's over MOST_COUNTS.
     gain : (capacity,) float32
@@ -135,8 +136,7 @@ class FrameStore:
         self.version = 0
         self._free = deque(range(capacity))
         self.arrived = 0
-        shape = (capacity, *window)
-        self.counts = zeros_on_disk(shape) if on_disk else backend.xp.zeros(shape, dtype=backend.xp.uint16)
+        self.counts = self._room_for(capacity)
         self.weights: Any = None
         self.unit = np.ones(capacity, np.float32)
         self.gain = np.ones(capacity, np.float32)
@@ -152,6 +152,10 @@ class FrameStore:
         self.shift_px = np.zeros((capacity, 2))
         self.shift_speed = np.zeros((capacity, 2))
         self.arrivals = np.zeros(capacity, np.int64)
+
+    def _room_for(self, n: int) -> Any:
+        shape = (n, *self.window)
+        return zeros_on_disk(shape) if self._on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -233,8 +237,7 @@ class FrameStore:
         for name in ("counts", "weights"):
             array = getattr(self, name)
             if array is not None:
-                disk = self._on_disk and name == "counts"
-                grown = zeros_on_disk((new, *self.window)) if disk else xp.ones((new, *self.window), dtype=array.dtype)
+                grown = self._room_for(new) if name == "counts" else xp.ones((new, *self.window), dtype=array.dtype)
                 grown[:old, ...] = array
                 setattr(self, name, grown)
         for name in BOOKKEEPING:
