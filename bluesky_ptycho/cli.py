@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from . import __version__, preprocess_command, reconstruct_command, resume_command
+from . import __version__, preprocess_command, reconstruct_command, reprocess_command, resume_command
 from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
@@ -63,6 +63,7 @@ def _parser() -> LineParser:
     reconstruct_command.add_parser(commands)
     _add_replay(commands)
     resume_command.add_parser(commands)
+    reprocess_command.add_parser(commands)
     _add_runs(commands)
     _add_restore(commands)
     _add_listen(commands)

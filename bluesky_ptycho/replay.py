@@ -48,11 +48,16 @@ def stored_documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         doc = dict(stored)
         if name == "start":
             # The writer takes the access tags out of the document and puts them on the node.
-            tags = (run.item["attributes"].get("access_blob") or {}).get("tags")
+            tags = access_tags(run)
             doc |= {"tiled_access_tags": tags} if tags else {}
         elif name == "stop" and not doc:
             doc = _abort(run.start["uid"])
         yield name, doc
+
+
+def access_tags(run: Any) -> list[str]:
+    """Return the access tags of a stored run."""
+    return list((run.item["attributes"].get("access_blob") or {}).get("tags") or ())
 
 
 def scan_seconds(run: Any) -> float | None:

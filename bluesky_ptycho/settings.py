@@ -78,7 +78,8 @@ class Settings:
         """Return names and values of texts like ``"binning=4"``, for :meth:`from_mapping`.
 
         ``none``, ``true`` and ``false`` are what they say, entries of a tuple are separated by commas; what
-        cannot be read as the setting's type stays text, which is refused when settings are made of it.
+        cannot be read as the setting's type stays text, which is refused when settings are made of it. Dots reach
+        into settings within settings: ``"solver.modes=3"``, for :meth:`LiveSettings.with_changes`.
 
         Raises
         ------
@@ -91,6 +92,11 @@ class Settings:
             name, equals, value = (part.strip() for part in text.partition("="))
             if not (name and equals and value):
                 raise SettingsError(f"setting is {text!r}; expected NAME=VALUE")
+            part, _, inner = name.partition(".")
+            if inner and isinstance(hints.get(part), type) and issubclass(hints[part], Settings):
+                changes = hints[part].read_changes([f"{inner}={value}"])
+                found |= {f"{part}.{key}": changed for key, changed in changes.items()}
+                continue
             if name not in hints:
                 cls.from_mapping({name: None})  # refused with the list of known names
             found[name] = _from_text(value, hints[name])

@@ -21,9 +21,9 @@ def numbered_frames(n, seed=0):
     return np.random.default_rng(seed).integers(0, 60000, (n, 16, 16), dtype=np.uint16)
 
 
-def scan_documents(directory, *, exposures_s=(0.1,), n_darks=2, close=True, **metadata):
+def scan_documents(directory, *, exposures_s=(0.1,), n_darks=2, close=True, planned=None, **metadata):
     """Yield the documents of a scan of 6 points with darks; its frames lie in `directory`."""
-    plan = small_plan(POSITIONS, exposures_s=exposures_s, n_darks=n_darks)
+    plan = small_plan(POSITIONS, exposures_s=exposures_s, n_darks=n_darks, **(planned or {}))
     k, points = len(exposures_s), len(POSITIONS)
     run = ComposedRun(plan, metadata={"sample_name": "gold", **metadata})
     uid = run.start["uid"]

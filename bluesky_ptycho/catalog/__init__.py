@@ -10,18 +10,21 @@ from .assets import FramesAsset, dark_run, frames_uri
 from .listing import RunRow, format_runs, list_runs
 from .profiles import default_target, remember_catalog, write_profile
 from .restore import Restored, kept_files, restore
+from .search import Search, make_search
 
 __all__ = [
     "Catalog",
     "FramesAsset",
     "Restored",
     "RunRow",
+    "Search",
     "dark_run",
     "default_target",
     "format_runs",
     "frames_uri",
     "kept_files",
     "list_runs",
+    "make_search",
     "open_catalog",
     "remember_catalog",
     "restore",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,17 +32,15 @@ def open_catalog(
     Parameters
     ----------
     target : path or str, optional
-        A directory (the catalog on disk inside this process), the ``http(s)://`` address of
-        a tiled server or of a container on one, or the name of a tiled/databroker profile (a directory
-        of that name goes first).
-        None takes
-        :func:`~bluesky_ptycho.catalog.default_target`.
+        A directory (the catalog on disk inside this process), the ``http(s)://`` address of a tiled server or of a
+        container on one, or the name of a tiled/databroker profile (a directory of that name goes first).
+        None takes :func:`~bluesky_ptycho.catalog.default_target`.
     frames : iterable of paths
         Directories outside the catalog's own that hold frames; remembered in the catalog.
         Only for a directory: a server decides itself what it reads.
     results_dir : path, optional
-        Where the HDF5 files of reconstructions go. Default ``<directory>/results``; with a
-        server it has no default, and must be a directory that the server may read.
+        Where the HDF5 files of reconstructions go. Default ``<directory>/results``; with a server it has no default,
+        and must be a directory that the server may read.
     create : bool
         Make the directory's catalog if there is none (never that of the last command).
 
@@ -102,10 +100,9 @@ class Catalog:
         Parameters
         ----------
         client : Catalog or tiled client
-            A catalog is returned as it is. Else a container of Bluesky runs
-            (``databroker.from_profile(...)``), or one that has it as child ``raw``.
-            Reconstructions go beside it into ``processed``, or into a child ``processed``
-            where the client is the server's root.
+            A catalog is returned as it is. Else a container of Bluesky runs (``databroker.from_profile(...)``), or one
+            that has it as child ``raw``. Reconstructions go beside it into ``processed``, or into a child
+            ``processed`` where the client is the server's root.
         results_dir : path, optional
             See :func:`open_catalog`.
 
@@ -140,6 +137,12 @@ class Catalog:
     def __len__(self) -> int:
         # tiled's clients remember a length for a second; a fresh one asks, so that a scan counts at once.
         return len(self.raw.new_variation())
+
+    def search(self, **what: Any) -> Iterator[Any]:
+        """Yield the scans, newest first, that :func:`make_search` describes: ``search(sample="gold", since="12h")``."""
+        from .search import make_search
+
+        return make_search(**what).scans(self)
 
     def last_scan_id(self) -> int:
         """Return the number of the last scan, 0 if there is none or it has no number."""

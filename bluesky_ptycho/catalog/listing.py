@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from ..scan_plan import START_KEY
 from ..summary import resolution_text
-from .lookup import runs
+from ..terminal import printable
+from .search import Search, results_of
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,22 @@ class RunRow:
     reconstructions: tuple[RunRow, ...] = ()
 
 
-def list_runs(catalog: Any, limit: int | None = None) -> list[RunRow]:
+def list_runs(catalog: Any, limit: int | None = None, search: Search | None = None) -> list[RunRow]:
     """Return the scans with their reconstructions, newest first.
 
     Parameters
     ----------
     catalog : Catalog
     limit : int, optional
-        At most so many scans.
+        At most so many scans; no others are loaded, nor are their reconstructions.
+    search : Search, optional
+        What the scans must be.
     """
     from ..callbacks.results import SUMMARY_KEY
 
+    scans = [_documents(run) for run in islice((search or Search()).scans(catalog), limit)]
     of_scan: dict[str, list[RunRow]] = defaultdict(list)
-    for start, stop in _documents(catalog.processed, None):
+    for start, stop in map(_documents, results_of(catalog, [start["uid"] for start, _ in scans])):
         figures = stop.get(SUMMARY_KEY, {})
         row = RunRow(
             **_common(start, stop),
@@ -72,9 +77,9 @@ def list_runs(catalog: Any, limit: int | None = None) -> list[RunRow]:
             limit_m=_number(figures.get("frc_limit_m")),
             residual=_number(figures.get("residual")),
         )
-        of_scan[start.get("raw_uid", "")].append(row)
+        of_scan[start.get("raw_uid", "")].insert(0, row)
     rows = []
-    for start, stop in _documents(catalog.raw, limit):
+    for start, stop in scans:
         stream = start.get(START_KEY, {}).get("streams", {}).get("frames", "primary")
         frames = int((stop.get("num_events") or {}).get(stream, 0))
         results = tuple(of_scan.get(start["uid"], ()))
@@ -88,7 +93,7 @@ def format_runs(rows: Iterable[RunRow]) -> str:
     for row in rows:
         scan = "-" if row.scan_id is None else str(row.scan_id)
         when = datetime.fromtimestamp(row.time).strftime("%Y-%m-%d %H:%M")
-        lines.append((scan, when, row.sample, _frames(row), "", row.status, row.uid[:8]))
+        lines.append((scan, when, printable(row.sample, 30), _frames(row), "", row.status, row.uid[:8]))
         for result in row.reconstructions:
             when = datetime.fromtimestamp(result.time).strftime("%Y-%m-%d %H:%M")
             sharp = resolution_text(result.resolution_m, result.limit_m) or "-"
@@ -102,13 +107,9 @@ def _frames(row: RunRow) -> str:
     return "-" if row.status == "open" else str(row.frames)
 
 
-def _documents(container: Any | None, limit: int | None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Return start and stop of the runs in `container`, newest first."""
-    if container is None:
-        return []
-    found = runs(container).values()
-    metadata = (run.metadata for run in found[::-1][:limit])
-    return [(dict(m["start"]), dict(m.get("stop") or {})) for m in metadata]
+def _documents(run: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return start and stop of a stored run; the stop is empty while it is open."""
+    return dict(run.metadata["start"]), dict(run.metadata.get("stop") or {})
 
 
 def _common(start: Mapping[str, Any], stop: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from .explanation import explanation_figure, save_explanation_png
 from .layout import reconstruction_figure, save_reconstruction_png
 from .live_picture import LivePicture
 from .live_view import LiveView
+from .mask import mask_figure, save_mask_png
 from .window import check_windows, show_reconstruction
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "LiveView",
     "check_windows",
     "explanation_figure",
+    "mask_figure",
     "reconstruction_figure",
     "save_explanation_png",
+    "save_mask_png",
     "save_reconstruction_png",
     "show_reconstruction",
 ]

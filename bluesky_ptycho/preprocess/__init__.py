@@ -6,6 +6,8 @@ from .darks import DarkAccumulator, DarkModel, misfit
 from .frame_checks import dim_frames
 from .grid import output_geometry
 from .layouts import find_layout
+from .mask import Mask
+from .mean_frame import mean_frame
 from .pipeline import Pipeline, make_pipeline
 from .positions import correct_positions
 from .settings import PreprocessSettings
@@ -16,6 +18,7 @@ __all__ = [
     "DarkAccumulator",
     "DarkDrift",
     "DarkModel",
+    "Mask",
     "Pipeline",
     "PreprocessSettings",
     "Stack",
@@ -24,6 +27,7 @@ __all__ = [
     "dim_frames",
     "find_layout",
     "make_pipeline",
+    "mean_frame",
     "measure_drift",
     "misfit",
     "output_geometry",

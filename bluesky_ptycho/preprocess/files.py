@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ from numpy.typing import NDArray
 
 from ..errors import SettingsError
 
+LARGEST = 2**26
+"""Pixels of an image whose shape nobody knows beforehand."""
 
-def load_image(location: str, shape: tuple[int, int], name: str) -> NDArray[Any]:
+
+def load_image(location: str, shape: tuple[int, int] | None, name: str) -> NDArray[Any]:
     """Read an image that the setting `name` gives the place of.
 
     Parameters
     ----------
     location : str
         ``FILE.npy``, or ``FILE::DATASET`` for HDF5.
-    shape : tuple of int
-        Expected shape, checked before anything is read from HDF5.
+    shape : tuple of int or None
+        Expected shape, checked before anything is read from HDF5; None for any image of at most :data:`LARGEST` pixels.
     name : str
         Of the setting, for messages.
 
@@ -36,10 +40,10 @@ def load_image(location: str, shape: tuple[int, int], name: str) -> NDArray[Any]
         image = _from_hdf5(path, dataset, shape) if dataset else np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, KeyError) as error:
         raise SettingsError(f"PreprocessSettings.{name} is {location!r}; it cannot be read: {error}") from error
-    if image.shape != tuple(shape) or image.dtype.kind not in "buif":
+    if not _fits(image.shape, shape) or image.dtype.kind not in "buif":
         raise SettingsError(
             f"PreprocessSettings.{name} is {location!r} ({image.dtype}, {image.shape}); "
-            f"expected numbers in {tuple(shape)}"
+            f"expected numbers in {'two dimensions' if shape is None else tuple(shape)}"
         )
     image = np.asarray(image)
     if not np.isfinite(image).all():
@@ -47,9 +51,14 @@ def load_image(location: str, shape: tuple[int, int], name: str) -> NDArray[Any]
     return image
 
 
-def _from_hdf5(path: str, dataset: str, shape: tuple[int, int]) -> NDArray[Any]:
+def _from_hdf5(path: str, dataset: str, shape: tuple[int, int] | None) -> NDArray[Any]:
     with h5py.File(path, "r") as file:
         data = file[dataset]
-        if not isinstance(data, h5py.Dataset) or data.shape != tuple(shape):
-            raise ValueError(f"{dataset} is no data set of shape {tuple(shape)}")
+        if not isinstance(data, h5py.Dataset) or not _fits(data.shape, shape):
+            raise ValueError(f"{dataset} is no data set of {'two dimensions' if shape is None else f'shape {shape}'}")
         return np.asarray(data[()])
+
+
+def _fits(found: tuple[int, ...], shape: tuple[int, int] | None) -> bool:
+    """Tell whether an image has the shape that is wanted, or any sensible one."""
+    return found == tuple(shape) if shape is not None else len(found) == 2 and 0 < math.prod(found) <= LARGEST

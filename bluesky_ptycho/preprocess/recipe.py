@@ -16,6 +16,7 @@ from .darks import DarkModel
 from .files import load_image
 from .grid import Grid, make_grid
 from .layouts import N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, layout_of, shift_channels
+from .mask import Mask
 from .settings import PreprocessSettings
 from .single_photons import SinglePhotons
 from .tones import find_tones
@@ -194,10 +195,12 @@ def _flat(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.fl
 
 
 def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Return the pixels that mask file, rectangles and flat field call bad."""
+    """Return the pixels that mask, mask files, rectangles and flat field call bad."""
     bad = np.zeros(shape, dtype=bool)
     for location in settings.mask_files:
         bad |= load_image(location, shape, "mask_files") == 0
+    if settings.mask is not None:
+        bad |= Mask.unpacked(settings.mask).bad_in(shape)
     if settings.flat_file is not None:
         bad |= load_image(settings.flat_file, shape, "flat_file") <= 0
     regions = np.reshape(settings.mask_regions, (-1, 4))

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ..errors import SettingsError
 from ..settings import Settings, setting
+from .mask import Mask
 
 PRESETS: dict[str, dict[str, Any]] = {
     "cosmic": {"photon_threshold": None, "threshold_reach": 0, "resampling": "box", "centre_frames": 0},
@@ -119,6 +120,10 @@ class PreprocessSettings(Settings):
     mask_regions: tuple[float, ...] = setting(
         (), "Bad rectangles of the raw image, four edges each: first row, last row, first column, last column."
     )
+    mask: str | None = setting(
+        None,
+        "A mask of the raw image, whole, as Mask.packed gives it; a Mask is taken too. It counts beside the others.",
+    )
     flat_file: str | None = setting(None, "File of the relative sensitivity of each raw pixel, about 1.")
     background_file: str | None = setting(
         None, "File of photons per raw pixel in the longest exposure that do not come from the sample."
@@ -147,7 +152,11 @@ class PreprocessSettings(Settings):
         for name, value in PRESETS.get(self.preset, {}).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if isinstance(self.mask, Mask):
+            object.__setattr__(self, "mask", self.mask.packed)
         super().__post_init__()
+        if self.mask is not None:
+            Mask.unpacked(self.mask)
         for name, period in (("channel_shifts", 2), ("mask_regions", 4)):
             if len(getattr(self, name)) % period:
                 raise SettingsError(

@@ -1,0 +1,61 @@
+"""The picture of a mask on the mean frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import AsinhNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from ..whole_file import whole_figure
+from .panels import INK, PALE
+
+DPI = 100
+WIDTH_INCHES = 9.0
+BAD = (0.0, 0.75, 0.85)
+
+
+def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title: str = "") -> Figure:
+    """Draw a mean frame ``(rows, columns)`` with rows downwards, as masks count them, and bad pixels coloured.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With an Agg canvas; no display is needed and pyplot knows nothing of it.
+    """
+    rows, columns = mean.shape
+    height = WIDTH_INCHES * 0.78 * rows / columns + 1.4
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.7 / height, 0.78, 1 - 1.4 / height))
+    shown = mean[good & np.isfinite(mean)]
+    low, high = (float(v) for v in np.percentile(shown, (1, 99.9))) if shown.size else (0.0, 1.0)
+    noise = max(float(np.median(np.abs(shown - np.median(shown)))), 1e-3 * (high - low), 1e-12) if shown.size else 1.0
+    norm = AsinhNorm(linear_width=3 * noise, vmin=low, vmax=max(high, low + noise))
+    image = axes.imshow(mean, cmap="gray", norm=norm, extent=(0, columns, rows, 0), interpolation="nearest")
+    painted = np.zeros((rows, columns, 4))
+    painted[~good] = (*BAD, 0.75)
+    axes.imshow(painted, extent=(0, columns, rows, 0), interpolation="nearest")
+    axes.set_xlabel("column", color=PALE)
+    axes.set_ylabel("row", color=PALE)
+    axes.set_title(title, fontsize=12, color=INK, loc="left")
+    share = 100 * np.count_nonzero(~good) / good.size
+    axes.legend(handles=[Patch(color=BAD, label=f"bad, {share:.3g} %")], loc="upper right", fontsize=10)
+    figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+    return figure
+
+
+def save_mask_png(path: Path | str, mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title: str = "") -> None:
+    """Write :func:`mask_figure` as PNG.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    whole_figure(path, mask_figure(mean, good, title), DPI)

@@ -1,0 +1,139 @@
+"""The command ``bluesky-ptycho reprocess``."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from .arguments import LineParser, add_catalog, positive_whole
+from .errors import PtychoError
+from .settings_file import add_settings, settings_of
+from .terminal import ProgressLine, say
+
+if TYPE_CHECKING:
+    from .reprocess import ReconQueue
+
+POLL_S = 0.2
+CONNECT_TIMEOUT_S = 10
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the table of commands."""
+    reprocess = commands.add_parser(
+        "reprocess",
+        help="reconstruct stored runs again with other settings",
+        description="Reconstruct stored runs again, each with the settings of its first result but for what is "
+        "changed. New results lie beside the old ones and tell in what they differ. Ctrl-C ends the run at work with "
+        "what it has, and leaves out the others.",
+    )
+    add = reprocess.add_argument
+    add(
+        "uids",
+        nargs="+",
+        metavar="UID",
+        help="uid of a scan, or of a result, whose settings are then changed; a prefix of it, a scan_id, or -1",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another setting, as often as needed: --set solver.modes=3 --set preprocess.binning=2 --set passes=80",
+    )
+    add_settings(reprocess)
+    add(
+        "--mask",
+        metavar="FILE",
+        help="mask of the raw image, .npy or HDF5 as FILE::DATASET, 0 where a pixel is bad; kept whole with the result",
+    )
+    add(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="N",
+        help="among those of a cluster: the more, the earlier (default: 0)",
+    )
+    add("--workers", type=positive_whole, metavar="N", help="runs at the same time (default: 1, or all of a cluster's)")
+    add("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it (default: this process)")
+    add("--across-proposals", action="store_true", help="take runs of several proposals at once")
+    add_catalog(reprocess)
+    reprocess.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reconstruct the runs again; return the exit status."""
+    from .callbacks import LiveSettings
+    from .catalog import open_catalog, remember_catalog
+    from .reprocess import ReconQueue, State
+
+    settings, changes = settings_of(options), LiveSettings.read_changes(options.set)
+    if options.mask is not None:
+        from .preprocess.mask import Mask
+
+        changes["preprocess.mask"] = Mask.from_file(options.mask)
+    (settings or LiveSettings()).with_changes(**changes)  # refused before anything is opened
+    with ExitStack() as opened:
+        catalog = opened.enter_context(open_catalog(options.catalog, create=False))
+        remember_catalog(catalog.name)
+        client = None if options.scheduler is None else opened.enter_context(_connected(options.scheduler))
+        queue = opened.enter_context(
+            ReconQueue(catalog, workers=options.workers, client=client, across_proposals=options.across_proposals)
+        )
+        queue.submit_all(options.uids, changes, settings=settings, priority=options.priority)
+        interrupted = _watch(queue)
+        states = {job.state for job in queue.jobs}
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0 if states == {State.DONE} else 1
+
+
+def _connected(address: str) -> Any:
+    """Return a client of a Dask scheduler.
+
+    Raises
+    ------
+    PtychoError
+        If dask.distributed is not installed, or the scheduler does not answer.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise PtychoError(
+            "--scheduler needs the extra distributed: python -m pip install 'bluesky-ptycho[distributed]'"
+        ) from error
+    try:
+        return Client(address, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        raise PtychoError(f"--scheduler {address} cannot be reached: {error}") from error
+
+
+def _watch(queue: ReconQueue) -> bool:
+    """Show how far the jobs are until all are over, a line for each when it is; tell whether Ctrl-C ended them."""
+    told: set[int] = set()
+    total = sum(job.request.n_passes for job in queue.jobs)
+    interrupted = False
+    with ProgressLine(total, "reprocessing", "pass", leave=False) as line:
+        over = False
+        while not over:
+            try:
+                over = queue.wait(POLL_S)
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                say("interrupted: what is at work ends with what it has, what waits is left out")
+                queue.cancel()
+            for job in queue.jobs:
+                if job.is_over and job.number not in told:
+                    told.add(job.number)
+                    say(f"{job.request.describe()}: {job.describe()}")
+            line.show(sum(round(job.percent / 100 * job.request.n_passes) for job in queue.jobs), _state(queue))
+    return interrupted
+
+
+def _state(queue: ReconQueue) -> str:
+    """Say what is at work, and what waits."""
+    running = [f"{job.request.title} {job.describe()}" for job in queue.jobs if job.state == "running"]
+    waiting = sum(job.state == "waiting" for job in queue.jobs)
+    return ", ".join([*running, *([f"{waiting} waiting"] if waiting else [])])

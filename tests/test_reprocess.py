@@ -1,0 +1,222 @@
+"""Stored runs reconstructed again: the queue, what results say of it, and whose they are."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import pytest
+from event_model import DocumentNames, schema_validators
+
+from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
+from bluesky_ptycho.catalog import open_catalog
+from bluesky_ptycho.cli import main
+from bluesky_ptycho.errors import NotFoundError, PtychoError, SettingsError
+from bluesky_ptycho.replay import replay
+from bluesky_ptycho.reprocess import ReconQueue, State
+from bluesky_ptycho.reprocess import queue as queue_module
+from bluesky_ptycho.reprocess.requests import differences
+from bluesky_ptycho.reprocess.work import Done
+from bluesky_ptycho.scan_plan import Illumination
+from tests.stored import scan_documents, store_scan
+
+QUICK = LiveSettings().with_changes(passes=2, **{"solver.tail_passes": 1, "solver.frc_passes": 1})
+LIT = {"illumination": Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)}
+OTHER = {"data_session": "pass-2", "proposal": 2, "tiled_access_tags": ["pass-2"]}
+
+
+@pytest.fixture(scope="module")
+def stored(blank_catalog, tmp_path_factory):
+    """A catalog with scan 1, which has a result of 2 passes and is of proposal 1, and scan 2 of proposal 2."""
+    directory = shutil.copytree(blank_catalog, tmp_path_factory.mktemp("again") / "catalog")
+    with open_catalog(directory) as catalog:
+        store_scan(catalog, scan_id=1, planned=LIT, data_session="pass-1", proposal=1, tiled_access_tags=["pass-1"])
+        store_scan(catalog, scan_id=2, planned=LIT, **OTHER)
+        with LivePtycho(QUICK, catalog=catalog) as live:
+            replay(1, catalog, live)
+            live.wait(60)
+        yield catalog
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """Let jobs do nothing but wait until they are let go; return the event that does, and the order of their runs."""
+    go, order = threading.Event(), []
+
+    def work(catalog, request, tell, cancelled):
+        order.append(request.settings.passes)
+        tell(1, "at work")
+        while not go.wait(0.01):
+            if cancelled():
+                break
+        return Done("0123456789", "success", "", {"frames_used": 6, "frames_taken": 6})
+
+    monkeypatch.setattr(queue_module, "reconstruct_again", work)
+    return go, order
+
+
+def test_a_run_is_done_again_as_before_but_for_what_is_changed(stored):
+    (first,) = [run.metadata["start"] for run in stored.processed.values()][:1]
+    with ReconQueue(stored) as queue:
+        job = queue.submit(1, {"solver.modes": 2, "passes": 3})
+        assert queue.wait(60)
+    assert (job.state, job.percent) == (State.DONE, 100.0), job.text
+    again = stored[job.result_uid]
+    start = again.metadata["start"]
+    assert start["raw_uid"] == first["raw_uid"]
+    assert start["reprocess"] == {
+        "first_result": first["uid"],
+        "settings_changed": [
+            {"name": "solver.modes", "from": None, "to": 2},
+            {"name": "passes", "from": 2, "to": 3},
+        ],
+    }
+    expected = QUICK.with_changes(passes=3, **{"solver.modes": 2})
+    assert LiveSettings.from_mapping(start["settings"]) == expected
+    assert again["primary"]["probe"].shape[1] == 2
+    for name, doc in again.documents():
+        schema_validators[DocumentNames[name]].validate(dict(doc))
+    assert "scan 1 gold" in repr(job) and "solver.modes None → 2, passes 2 → 3" in repr(job)
+
+
+def test_a_result_keeps_the_access_of_its_run_and_proposals_are_not_mixed_unless_told(stored):
+    n_before = len(stored.processed)
+    with ReconQueue(stored) as queue:
+        with pytest.raises(PtychoError, match=r"scan 2 gold.*data_session pass-2.*across_proposals"):
+            queue.submit_all([1, 2])
+        assert queue.jobs == ()
+    assert len(stored.processed.new_variation()) == n_before
+    with ReconQueue(stored, across_proposals=True) as queue:
+        jobs = queue.submit_all([1, 2], settings=QUICK)
+        assert queue.wait(60)
+    for job, session in zip(jobs, ("pass-1", "pass-2"), strict=True):
+        result = stored[job.result_uid]
+        assert result.metadata["start"]["data_session"] == session
+        assert result.metadata["start"]["proposal"] == int(session[-1])
+
+
+def test_the_most_urgent_goes_first_and_what_waits_can_be_left_out(stored, idle):
+    go, order = idle
+    with ReconQueue(stored) as queue:
+        running = queue.submit(1, {"passes": 1})
+        while running.state is State.WAITING:
+            pass
+        low, left_out, high = (queue.submit(1, {"passes": n}, priority=p) for n, p in ((20, 0), (30, 9), (40, 5)))
+        assert (running.state, low.describe()) == (State.RUNNING, "waiting, priority 0")
+        assert 0 < running.percent < 100
+        left_out.cancel()
+        assert left_out.state is State.CANCELLED
+        assert not queue.wait(0.01)
+        go.set()
+        assert queue.wait(10)
+    assert order == [1, 40, 20]
+    assert [job.state for job in (running, low, high)] == [State.DONE] * 3
+
+
+def test_leaving_the_queue_cancels_what_is_in_it(stored, idle):
+    with ReconQueue(stored) as queue:
+        jobs = queue.submit_all([1, 1])
+    assert {job.state for job in jobs} == {State.CANCELLED}
+
+
+def test_a_running_job_ends_with_what_it_has(stored):
+    with ReconQueue(stored) as queue:
+        job = queue.submit(1, {"passes": 10**6})
+        while job.passes == 0 and not job.is_over:
+            job.wait(0.05)
+        job.cancel()
+        assert job.wait(60)
+    assert job.state is State.CANCELLED
+    stop = stored[job.result_uid].metadata["stop"]
+    assert (stop["exit_status"], stop["reason"]) == ("abort", "cancelled")
+    assert stop["ptychography"]["frames_used"] == 6
+
+
+def test_a_failure_is_told_and_the_others_go_on(stored):
+    with ReconQueue(stored) as queue:
+        bad = queue.submit(1, {"preprocess.binning": 64.0})
+        good = queue.submit(1)
+        assert queue.wait(60)
+    assert (bad.state, good.state) == (State.FAILED, State.DONE)
+    assert bad.text and "failed" in bad.describe()
+
+
+def test_unknown_runs_and_settings_are_refused_at_once(stored):
+    with ReconQueue(stored) as queue:
+        with pytest.raises(NotFoundError):
+            queue.submit("beef")
+        with pytest.raises(SettingsError, match="has no setting 'speed'"):
+            queue.submit(1, {"solver.speed": 3})
+
+
+def test_settings_of_another_version_are_told(stored):
+    documents = [
+        (name, {**doc, "settings": {"old": 1}} if name == "start" else doc)
+        for name, doc in scan_documents(stored.frames_dir)
+    ]
+    start = {**documents[0][1], "analysis": "ptychography", "raw_uid": stored[2].start["uid"]}
+    write = stored.result_writer()
+    for name, doc in [("start", start), *documents[1:]]:
+        write(name, doc)
+    with ReconQueue(stored) as queue, pytest.raises(SettingsError, match=r"another version.*--settings FILE"):
+        queue.submit(start["uid"])
+
+
+def test_settings_that_differ_are_named_with_dots():
+    before = {"passes": 4, "solver": {"modes": None, "seed": 0}, "gone": 1}
+    after = {"passes": 4, "solver": {"modes": 2, "seed": 0}}
+    assert differences(before, after) == [
+        {"name": "solver.modes", "from": None, "to": 2},
+        {"name": "gone", "from": 1, "to": None},
+    ]
+
+
+def test_the_command_tells_what_became_of_each_run(stored, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    file = tmp_path / "settings.toml"
+    file.write_text("passes = 2\nfrc = false\n[solver]\ntail_passes = 0\n")
+    arguments = ["--settings", str(file), "--set", "solver.modes=2", "--catalog", stored.name]
+    assert main(["reprocess", "1", *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert "scan 1 gold" in out and "done, resolution unknown, 6/6 frames used" in out
+    assert "reprocessing: 2/2, " in err
+    assert main(["reprocess", "1", "2", *arguments]) == 2
+    assert "--across-proposals" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_command_cleanly(stored, idle, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    waits = iter([KeyboardInterrupt])
+    wait = ReconQueue.wait
+
+    def interrupted_once(queue, timeout=None):
+        for error in waits:
+            raise error
+        return wait(queue, timeout)
+
+    monkeypatch.setattr(ReconQueue, "wait", interrupted_once)
+    assert main(["reprocess", "1", "1", "--catalog", stored.name]) == 130
+    out, err = capsys.readouterr()
+    assert out.count(": cancelled") == 2
+    assert err.splitlines()[-1] == "bluesky-ptycho: interrupted"
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_does_the_same(stored):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        ReconQueue(stored, client=client) as queue,
+    ):
+        job = queue.submit(1, {"passes": 3}, priority=2)
+        assert queue.wait(200)
+        assert job.state is State.DONE, job.text
+        endless = queue.submit(1, {"passes": 10**6})
+        while endless.passes == 0 and not endless.is_over:
+            endless.wait(0.05)
+        endless.cancel()
+        assert endless.wait(100)
+    assert endless.state is State.CANCELLED, endless.text
+    assert stored[endless.result_uid].metadata["stop"]["exit_status"] == "abort"
+    assert stored[job.result_uid].metadata["start"]["reprocess"]["settings_changed"][0]["to"] == 3
