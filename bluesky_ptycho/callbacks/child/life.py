@@ -18,6 +18,8 @@ MODULE = "bluesky_ptycho.callbacks.child"
 TICK_S = 0.5
 LONGEST_GAP_FACTOR = 5.0
 """So many times the longest silence so far is no reason to worry: passes take longer as frames come."""
+STARTING_S = 120.0
+"""How long loading and compiling may take at least, on a machine that is busy."""
 ENDING_S = 10.0
 """How long a child that has nothing more to do may take to end."""
 
@@ -74,14 +76,16 @@ class Silence:
     def heard(self, pulse: int) -> None:
         """Take the number of times that the analysis has come by."""
         if pulse != self._pulse:
+            if self._pulse:  # how long it took to load and compile tells nothing of passes
+                self._longest = max(self._longest, self._seconds)
             self._pulse = pulse
-            self._longest = max(self._longest, self._seconds)
             self._seconds = 0.0
 
     def tick(self, seconds: float) -> bool:
         """Count `seconds` at most as one tick; tell whether it has lasted too long."""
         self._seconds += min(seconds, 2 * TICK_S)
-        return self._seconds > max(self._patience_s, LONGEST_GAP_FACTOR * self._longest)
+        least = LONGEST_GAP_FACTOR * self._longest if self._pulse else STARTING_S
+        return self._seconds > max(self._patience_s, least)
 
 
 class Life:
