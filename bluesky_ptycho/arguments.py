@@ -25,7 +25,7 @@ def add_catalog(parser: LineParser) -> None:
     parser.add_argument(
         "--catalog",
         metavar="CATALOG",
-        help="directory, http address or profile (default: tiled's default profile, else that of the last command)",
+        help="directory, http address or profile (default: tiled's default profile, else what was last written to)",
     )
 
 

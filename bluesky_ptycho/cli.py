@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from . import __version__, preprocess_command, reconstruct_command, reprocess_command, resume_command
 from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
@@ -118,7 +119,7 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
     add_catalog(replay)
-    add_output(replay, "ptycho_replay")
+    add_output(replay, "ptycho_replay", numbered=True)
     replay.set_defaults(command=_replay)
 
 
@@ -177,7 +178,7 @@ def _replay(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, make_directory, write_output
+    from .output import await_outcome, make_directory, make_numbered_directory, write_output
     from .replay import replay, scan_seconds
 
     with (
@@ -185,25 +186,27 @@ def _replay(options: argparse.Namespace) -> int:
         LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live,
     ):
         remember_catalog(catalog.name)
-        make_directory(options.output)
-        uid = replay(options.uid, catalog, live)
+        uid = catalog[options.uid].start["uid"]  # one that is not there leaves no directory
+        output = options.output or make_numbered_directory(Path("ptycho_replay"))
+        make_directory(output)
+        replay(uid, catalog, live)
         _, ended_early = await_outcome(live)
         outcome = live.outcome(uid)
         if outcome is None:
             raise NotFoundError(f"run {uid} carries no ptychography scan that could be reconstructed")
-        write_output(options.output, outcome, scan_seconds=scan_seconds(catalog[uid]))
+        write_output(output, outcome, scan_seconds=scan_seconds(catalog[uid]))
     if ended_early:
         raise KeyboardInterrupt
-    return 0 if outcome.update.exit_status == "success" else 1
+    # That the scan itself was aborted or failed is no failure of its replay.
+    return 0 if outcome.error is None and outcome.snapshot is not None else 1
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from .catalog import format_runs, list_runs, open_catalog, remember_catalog
+    from .catalog import format_runs, list_runs, open_catalog
 
     with open_catalog(options.catalog, create=False) as catalog:
-        remember_catalog(catalog.name)
         rows = list_runs(catalog)
-        print(format_runs(rows) if rows else f"no scans in {catalog.name}")
+        print(f"catalog {catalog.name}\n{format_runs(rows)}" if rows else f"no scans in {catalog.name}")
     return 0
 
 

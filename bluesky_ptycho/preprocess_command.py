@@ -113,10 +113,9 @@ def run(options: argparse.Namespace) -> int:
             )
             scan = opened.enter_context(raw_file(source, told))
         else:
-            from .catalog import open_catalog, remember_catalog
+            from .catalog import open_catalog
 
             catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-            remember_catalog(catalog.name)
             scan = opened.enter_context(stored_scan(options.source, catalog, settings))
         written = write_clean_cxi(scan, output, settings, explain=options.explain)
     picture = (

@@ -76,7 +76,15 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
 def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalog):
     directory = ptycho_catalog.name
     assert "no run 'beef'" in error_line(capsys, "replay", "beef", "--catalog", directory)
-    assert "no scan -1" in error_line(capsys, "replay", "-1", "--catalog", directory)
+    assert f"no scan -1: the catalog has 0 scans (catalog {directory})" in error_line(
+        capsys, "replay", "-1", "--catalog", directory
+    )
+    assert not (workplace / "ptycho_replay").exists()
+
+
+def test_to_list_runs_does_not_make_a_catalog_the_default(workplace, capsys, ptycho_catalog):
+    assert main(["runs", "--catalog", ptycho_catalog.name]) == 0
+    assert "no catalog was named" in error_line(capsys, "runs")
 
 
 WHOLE = "expected a whole number, 1 or more"

@@ -15,7 +15,7 @@ from .backup import DocumentCallable, keeping
 from .embedded import PROCESSED, RAW
 from .lookup import counted, find_run
 from .profiles import state_directory
-from .remote import connect, require_answer
+from .remote import connect, require_answer, without_keys
 from .tree import beside, new_container_of_runs, plain_at, sibling
 from .turns import Turns
 
@@ -132,7 +132,10 @@ class Catalog:
         NotFoundError
             If there is no such run, or several.
         """
-        return find_run(self.raw, self.processed, key)
+        try:
+            return find_run(self.raw, self.processed, key)
+        except NotFoundError as error:
+            raise NotFoundError(f"{error} (catalog {self.name})") from None
 
     def __len__(self) -> int:
         # tiled's clients remember a length for a second; a fresh one asks, so that a scan counts at once.
@@ -257,7 +260,9 @@ class Catalog:
             if self.processed is None:
                 new_container_of_runs(self.raw.context, beside(self.raw), PROCESSED)
         except Exception as refused:
-            raise PtychoError(f"catalog {self.name} refuses a container {PROCESSED!r}: {refused}") from refused
+            raise PtychoError(
+                f"catalog {self.name} refuses a container {PROCESSED!r}: {without_keys(str(refused))}"
+            ) from None
 
     def _in_turn(self, writer: DocumentCallable) -> DocumentCallable:
         """Return `writer` such that scans and results are never written at the same moment.

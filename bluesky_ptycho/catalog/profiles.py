@@ -68,8 +68,8 @@ def is_profile(name: str) -> bool:
 def default_target() -> str:
     """Return the catalog to take when none is named.
 
-    It is tiled's default profile (``tiled profile set-default NAME``), else the catalog of
-    the last command.
+    It is tiled's default profile (``tiled profile set-default NAME``), else the catalog that the last command
+    wrote to.
 
     Raises
     ------
@@ -83,13 +83,16 @@ def default_target() -> str:
     try:
         return _state_file().read_text().strip()
     except OSError:
-        raise NotFoundError("no catalog was named, and there is no default profile and no earlier command") from None
+        raise NotFoundError(
+            "no catalog was named, and there is no default profile and none that an earlier command wrote to; expected "
+            "--catalog DIR"
+        ) from None
 
 
 def remember_catalog(catalog: str | Path) -> None:
-    """Keep `catalog` as that of the last command.
+    """Keep `catalog` as the one that the last command wrote to.
 
-    Only commands that a user starts call this. One line is kept, in ``bluesky_ptycho/catalog``
+    Only commands that a user starts, and that write to it, call this. One line is kept, in ``bluesky_ptycho/catalog``
     under the user's state directory (``XDG_STATE_HOME``); where that cannot be written
     nothing is kept.
     """
