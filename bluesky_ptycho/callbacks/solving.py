@@ -88,8 +88,7 @@ class Solving:
 
     def finish(self, solver: IncrementalSolver) -> None:
         """Make the passes of the tail."""
-        solver.finish()
-        self._after_pass(solver)
+        solver.finish(lambda: self._after_pass(solver))
 
     def _after_pass(self, solver: IncrementalSolver) -> None:
         self._beat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -150,10 +151,11 @@ class IncrementalSolver:
         """Say that no more frames will come, planned or not: a schedule's later stages need not wait for them."""
         self._ended = True
 
-    def finish(self) -> None:
+    def finish(self, after_pass: Callable[[], None] = lambda: None) -> None:
         """Make the tail passes that follow the last frame, fewer once the residual has converged."""
         for _ in range(self.settings.tail_passes):
             self._pass(tail=True)
+            after_pass()
             if self.converged:
                 return
 
