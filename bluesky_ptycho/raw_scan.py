@@ -82,20 +82,7 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
     MetadataError
         If its documents cannot be used.
     """
-    run = catalog[uid]
-    intake: Intake | None = None
-    for name, doc in stored_documents(run):
-        if name == "start":
-            plan = read_plan(doc)
-            if plan is None:
-                raise NotFoundError(f"run {doc['uid']} carries no ptychography scan")
-            intake = Intake(doc, plan, frame_roots=catalog.readable_roots)
-        elif intake is not None:
-            intake(name, doc)
-    if intake is None:
-        raise NotFoundError(f"run {uid!r} has no start document")
-    if intake.problem is not None:
-        raise intake.problem
+    intake = read_intake(uid, catalog)
     points = tuple(intake.take_points(sys.maxsize))
     if not points:
         raise NotFoundError(f"run {intake.start['uid']} has no frame")
@@ -109,6 +96,24 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
             return frames, {i: as_reason(problem) for i, problem in problems.items()}
 
         yield RawScan(plan, str(intake.start.get("sample_name", "")), intake.start["uid"], points, darks, read)
+
+
+def read_intake(uid: str, catalog: Catalog) -> Intake:
+    """Return what the documents of a stored run tell of its frames; raises as :func:`stored_scan` does."""
+    intake: Intake | None = None
+    for name, doc in stored_documents(catalog[uid]):
+        if name == "start":
+            plan = read_plan(doc)
+            if plan is None:
+                raise NotFoundError(f"run {doc['uid']} carries no ptychography scan")
+            intake = Intake(doc, plan, frame_roots=catalog.readable_roots)
+        elif intake is not None:
+            intake(name, doc)
+    if intake is None:
+        raise NotFoundError(f"run {uid!r} has no start document")
+    if intake.problem is not None:
+        raise intake.problem
+    return intake
 
 
 def _darks_of_run(intake: Intake, catalog: Catalog, store: DarkStore, gain: int) -> DarkChoice:

@@ -150,13 +150,31 @@ def newest_scan(catalog: Catalog) -> StoredScan:
     NotFoundError
         If the catalog is empty.
     """
+    return find_scan(-1, catalog)
+
+
+def find_scan(uid: int | str, catalog: Catalog) -> StoredScan:
+    """Return a scan with its newest reconstruction, or a reconstruction with its scan.
+
+    Parameters
+    ----------
+    uid : int or str
+        As for ``catalog[uid]``: of the scan, or of one of its reconstructions.
+    catalog : Catalog
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such run, or several.
+    """
     from tiled.queries import Key
 
-    raw = catalog[-1]
-    if catalog.processed is None:
-        return StoredScan(raw, None, catalog.results_dir)
-    results = catalog.processed.search(Key("start.raw_uid") == raw.metadata["start"]["uid"])
-    return StoredScan(raw, results.values().last() if len(results) else None, catalog.results_dir)
+    run = catalog[uid]
+    start = run.metadata["start"]
+    if start.get("raw_uid"):
+        return StoredScan(catalog[start["raw_uid"]], run, catalog.results_dir)
+    results = () if catalog.processed is None else catalog.processed.search(Key("start.raw_uid") == start["uid"])
+    return StoredScan(run, results.values().last() if len(results) else None, catalog.results_dir)
 
 
 def describe(figures: Any) -> str:
