@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import __version__, preprocess_command, reconstruct_command, reprocess_command, resume_command
+from . import __version__, preprocess_command, reconstruct_command, reprocess_command, resume_command, view_command
 from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
@@ -68,6 +68,7 @@ def _parser() -> LineParser:
     _add_runs(commands)
     _add_restore(commands)
     _add_listen(commands)
+    view_command.add_parser(commands)
     return parser
 
 

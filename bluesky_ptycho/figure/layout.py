@@ -52,7 +52,7 @@ def reconstruction_figure(
         FigureCanvasAgg(figure)
     canvas, box, inner = snapshot.canvas, display.shown_box(snapshot), display.scanned_box(snapshot)
     large = figure.add_gridspec(1, 2, left=0.038, right=0.628, top=0.9, bottom=0.385, wspace=0.24)
-    small = figure.add_gridspec(2, 2, left=0.698, right=0.966, top=0.9, bottom=0.385, wspace=0.6, hspace=0.36)
+    small = figure.add_gridspec(2, 2, left=0.712, right=0.97, top=0.9, bottom=0.385, wspace=0.6, hspace=0.36)
     below = figure.add_gridspec(1, 3, left=0.038, right=0.966, top=0.285, bottom=0.065, wspace=0.17)
     words = printable(title) or "Ptychographic reconstruction"
     figure.text(0.038, 0.962, words, parse_math=False, fontsize=19, color=panels.INK, va="center")

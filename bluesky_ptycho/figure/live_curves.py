@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from . import display
 from .live_view import LiveView
-from .panels import ACCENT, INK, PALE, SECOND, curve_style, name_panel
+from .panels import ACCENT, INK, PALE, SECOND, curve_style, make_logarithmic, name_panel
 
 
 class ResidualCurve:
@@ -22,10 +22,7 @@ class ResidualCurve:
         name_panel(axes, "Residual  Σ(√I − |Ψ|)² / ΣI")
         (self._line,) = axes.plot([], [], color=ACCENT, lw=2)
         self._value = _corner_text(axes)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        make_logarithmic(axes)
         axes.set_xlabel("pass over the frames", color=PALE, labelpad=2)
         _growing(axes)
 

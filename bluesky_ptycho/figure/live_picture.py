@@ -24,23 +24,23 @@ WIDTH, HEIGHT = 1920, 1080
 AXES: dict[str, Box] = {
     "phase": (62, 118, 500, 500),
     "amplitude": (702, 118, 500, 500),
-    "stxm": (1338, 118, 205, 205),
-    "coverage": (1338, 413, 205, 205),
+    "stxm": (1352, 118, 195, 195),
+    "coverage": (1352, 423, 195, 195),
     "probe": (62, 722, 264, 264),
-    "raw": (372, 722, 264, 264),
+    "raw": (374, 722, 250, 250),
     "clean": (702, 722, 264, 264),
     "residual": (1100, 722, 330, 264),
     "resolution": (1530, 722, 340, 264),
 }
 HEADER: Box = (62, 18, 1808, 56)
-STRIP: Box = (1618, 100, 290, 530)
+STRIP: Box = (1622, 100, 288, 530)
 MESSAGES: Box = (62, 1034, 1808, 42)
 
 PARTS: dict[str, Box] = {
-    "phase": (0, 82, 660, 590),
-    "amplitude": (640, 82, 640, 590),
-    "stxm": (1278, 82, 335, 290),
-    "coverage": (1278, 378, 335, 290),
+    "phase": (0, 82, 632, 590),
+    "amplitude": (632, 82, 640, 590),
+    "stxm": (1288, 82, 330, 290),
+    "coverage": (1288, 385, 330, 285),
     "probe": (40, 685, 300, 310),
     "raw": (345, 685, 330, 310),
     "clean": (685, 685, 340, 310),
@@ -83,6 +83,8 @@ class LivePicture:
         figure = self.figure
         figure.clear()
         self.axes = axes = {name: _axes(figure, box) for name, box in AXES.items()}
+        for name in STAGE_MAPS:
+            axes[name].format_coord = _coordinates  # type: ignore[method-assign]
         self._maps = (
             ObjectMaps(axes["phase"], axes["amplitude"]), StxmMap(axes["stxm"]), CoverageMap(axes["coverage"]),
         )  # fmt: skip
@@ -108,11 +110,30 @@ class LivePicture:
         for part in self._rest:
             part.show(view)
 
+    def stage_maps(self) -> list[dict[str, float]]:
+        """Return where the maps were drawn, in px of the picture from its upper left corner, and their limits in µm."""
+        maps = []
+        for name in STAGE_MAPS:
+            axes = self.axes[name]
+            place, (x_min, x_max), (y_min, y_max) = axes.get_position(), axes.get_xlim(), axes.get_ylim()
+            maps.append(
+                {
+                    "left": WIDTH * place.x0, "top": HEIGHT * (1 - place.y1),
+                    "width": WIDTH * place.width, "height": HEIGHT * place.height,
+                    "x_min": x_min, "x_max": x_max, "y_min": y_min, "y_max": y_max,
+                }
+            )  # fmt: skip
+        return maps
+
     def encoded(self, kind: str = "png", **options: Any) -> bytes:
         """Return the figure, 1920 × 1080 pixels, as "png" or "webp" with options of Pillow."""
         image = io.BytesIO()
         self.figure.savefig(image, format=kind, dpi=DPI, pil_kwargs=options)
         return image.getvalue()
+
+
+def _coordinates(x: float, y: float) -> str:
+    return f"stage y {y:.4f} µm, x {x:.4f} µm"
 
 
 def _axes(figure: Figure, box: Box) -> Axes:

@@ -54,7 +54,7 @@ class Strip:
         for i in range(MOST_FACTS):
             y = 1 - (top + height * (i + 0.5) / MOST_FACTS) / 1080
             name = figure.text(left / 1920, y, "", fontsize=12.5, color=PALE, va="center")
-            value = figure.text((left + 0.33 * width) / 1920, y, "", fontsize=13.5, color=INK, va="center")
+            value = figure.text((left + 0.35 * width) / 1920, y, "", fontsize=13.5, color=INK, va="center")
             value.set_parse_math(False)
             self._rows.append((name, value))
 

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ..frames import Snapshot
@@ -121,7 +121,8 @@ def draw_residuals(axes: Axes, snapshot: Snapshot) -> None:
         show_absent(axes, "no pass yet")
         return
     passes = np.arange(1, len(residuals) + 1)
-    axes.semilogy(passes[known], residuals[known], color=ACCENT, lw=2, marker="o" if known.sum() < 30 else "", ms=4)
+    axes.plot(passes[known], residuals[known], color=ACCENT, lw=2, marker="o" if known.sum() < 30 else "", ms=4)
+    make_logarithmic(axes)
     if math.isfinite(snapshot.residual) and snapshot.residual > 0:
         axes.axhline(snapshot.residual, color=SECOND, lw=1, ls="--")
         label = f"final state, all frames: {snapshot.residual:.4g}"
@@ -151,7 +152,7 @@ def draw_frc(axes: Axes, snapshot: Snapshot) -> None:
     axes.set_xlabel("spatial frequency, 1/µm", color=PALE)
     axes.set_xlim(0, frequency[-1])
     axes.set_ylim(min(-0.05, float(np.nanmin(frc["correlation"]))), 1.05)
-    axes.legend(loc="lower left", ncols=2, frameon=True, framealpha=0.9, edgecolor="none", fontsize=10)
+    axes.legend(loc="best", ncols=2, frameon=True, framealpha=0.9, edgecolor="none", fontsize=10)
     curve_style(axes)
 
 
@@ -270,6 +271,14 @@ def show_absent(axes: Axes, text: str) -> None:
     axes.set_yticks([])
     axes.set_facecolor("#f1f3f5")
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=PALE, fontsize=12)
+
+
+def make_logarithmic(axes: Axes) -> None:
+    """Give the y axis a logarithmic scale with plain numbers, of which short ranges have several."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def curve_style(axes: Axes) -> None:

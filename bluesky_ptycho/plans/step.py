@@ -21,6 +21,7 @@ def ptycho_scan(
     height: float,
     step: float,
     exposure: float | list[float],
+    centre: list[float] | None = None,
     trajectory: str = "spiral",
     jitter: float | None = None,
     seed: int = 0,
@@ -31,7 +32,7 @@ def ptycho_scan(
     preflight: str = "normal",
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[str]:
-    """Ptychography step scan over a field around where the stage is, and back there at the end.
+    """Ptychography step scan over a field around where the stage is, or another place, and back at the end.
 
     Lengths are in the motors' own unit, which both must tell. Darks are taken first, with the
     shutter closed, in the stream "dark" of the same run, unless young enough ones of equal
@@ -51,6 +52,8 @@ def ptycho_scan(
         Distance of neighbours; spirals have one point for each step² on average.
     exposure : float or list of float
         Exposure time in s; with several, each point gets a frame for each.
+    centre : list of float, optional
+        Stage position ``[y, x]`` of the field's middle; where the stage is unless given.
     trajectory : str
         "spiral", "raster", "snake", "interlaced", "random".
     jitter : float, optional
@@ -81,7 +84,9 @@ def ptycho_scan(
         One clear line, before the shutter opens, if the scan cannot work.
     """
     points = offsets(trajectory, width, height, step, jitter=jitter, seed=seed)
-    arguments = {"width": width, "height": height, "step": step, "jitter": jitter, "seed": seed}
+    if centre is not None:
+        points = points + np.asarray(centre, dtype=np.float64)
+    arguments = {"width": width, "height": height, "step": step, "centre": centre, "jitter": jitter, "seed": seed}
     request = Request(
         fccd,
         y,
@@ -97,7 +102,7 @@ def ptycho_scan(
         arguments=arguments,
         trajectory=trajectory,
     )
-    return (yield from measure(request, points, True, step_through))
+    return (yield from measure(request, points, centre is None, step_through))
 
 
 def ptycho_list_scan(

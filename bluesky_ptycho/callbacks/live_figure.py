@@ -1,0 +1,140 @@
+"""The live figure: a sink that shows a scan and its reconstruction while both grow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import PtychoError, SettingsError
+from ..figure import LiveView
+from ..registry import sinks
+from ..scan_plan import ScanPlan
+from .file_sinks import DIRECTORY, scan_directory
+from .live_views import LiveViews
+from .scan_line import Region, scan_line
+from .screens import FileScreen, NotebookScreen, PageScreen, Screen
+from .updates import Update
+
+BACKENDS = ("auto", "window", "notebook", "png", "web")
+PORT = 8470
+FILE = "live.png"
+
+
+@sinks.register("figure")
+class LivePtychoFigure:
+    """Show object, probe, maps, newest frame, curves and counters of the running scan.
+
+    A sink for :class:`~bluesky_ptycho.callbacks.LivePtycho`. It draws in its own thread, in a window in the main
+    thread, or for a page when somebody looks; scan and reconstruction never wait for it.
+
+    Parameters
+    ----------
+    backend : {"auto", "window", "notebook", "png", "web"}
+        "auto" takes a window where Matplotlib's backend is Qt's, an image in a notebook, a figure of ipympl, and files
+        anywhere else: only Qt draws while a RunEngine works.
+    directory : path
+        Scans' directories are made in it; files are ``live.png`` there.
+    host, port, token
+        As for :class:`~bluesky_ptycho.web.PageServer`, with "web".
+
+    Attributes
+    ----------
+    backend : str
+        The one that was taken.
+    url : str or None
+        Address of the page.
+
+    Raises
+    ------
+    SettingsError
+        If the backend is not known, or a window cannot be opened.
+    PtychoError
+        If the page cannot be served.
+    """
+
+    name = "live figure"
+
+    def __init__(
+        self,
+        backend: str = "auto",
+        *,
+        directory: str | Path = DIRECTORY,
+        host: str = "127.0.0.1",
+        port: int = PORT,
+        token: str | None = None,
+    ) -> None:
+        if backend not in BACKENDS:
+            raise SettingsError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
+        self._root = Path(directory).expanduser().absolute()
+        self._views = LiveViews()
+        self._scan: tuple[Mapping[str, Any], ScanPlan] | None = None
+        self.url: str | None = None
+        self._server: Any = None
+        self.backend = fitting_backend() if backend == "auto" else backend
+        self._screen = self._open(host, port, token)
+
+    def _open(self, host: str, port: int, token: str | None) -> Screen:
+        if self.backend == "notebook":
+            return NotebookScreen()
+        if self.backend == "window":
+            from .window_screen import WindowScreen
+
+            return WindowScreen(self.scan_line, lambda: FileScreen(self._file))
+        if self.backend == "png":
+            return FileScreen(self._file)
+        from ..web import PageServer
+
+        page = PageScreen(self.scan_line)
+        self._server = PageServer(page, host, port, token)
+        self.url = self._server.url
+        print(f"live figure at {self.url}", flush=True)  # noqa: T201
+        return page
+
+    def __call__(self, update: Update) -> None:
+        """Show the state after `update`.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written.
+        """
+        self._scan = update.start, update.plan
+        self._screen.show(self._views.of(update), last=update.kind == "final")
+
+    def scan_line(self, region_um: Region) -> str:
+        """Return the line that scans a region ``(y_min, y_max, x_min, x_max)`` in µm, as the scan that is shown did.
+
+        Raises
+        ------
+        PtychoError
+            If no scan has been shown yet, or the region is empty.
+        """
+        if self._scan is None:
+            raise PtychoError("no scan has been shown yet, whose step and exposure a new one could have")
+        return scan_line(*self._scan, region_um)
+
+    def _file(self, view: LiveView) -> Path:
+        assert self._scan is not None
+        return scan_directory(self._root, self._scan[0]) / FILE
+
+    def close(self) -> None:
+        """Close the window or end the page; files and images stay."""
+        self._screen.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def __repr__(self) -> str:
+        where = self.url or {"png": f"{self._root}/*/{FILE}"}.get(self.backend, f"in a {self.backend}")
+        return f"<LivePtychoFigure {where}>"
+
+
+def fitting_backend() -> str:
+    """Return the backend that draws while a RunEngine works in this session."""
+    import matplotlib as mpl
+
+    name = mpl.get_backend().lower()
+    if "qt" in name or "ipympl" in name or name == "widget":
+        return "window"
+    return "notebook" if "inline" in name else "png"

@@ -1,0 +1,156 @@
+"""The newest scan of a catalog as a live picture shows it, also while another process measures and reconstructs it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .callbacks.checkpoints import DIRECTORY
+from .callbacks.frame_verdicts import KINDS
+from .callbacks.results import SUMMARY_KEY
+from .callbacks.updates import Progress, Update
+from .errors import MetadataError, PtychoError
+from .frames import Snapshot
+from .geometry import Canvas, Geometry
+from .io.checkpoint import Checkpoint, read_checkpoint
+from .preprocess import output_geometry
+from .scan_plan import ScanPlan
+from .stored_scan import StoredScan, find_scan
+
+logger = logging.getLogger("bluesky_ptycho")
+
+
+class CatalogUpdates:
+    """Tells what is new about a scan in a catalog, as a live run would tell its sinks.
+
+    While a reconstruction runs, its picture is that of its last checkpoint and its counters those of the result run,
+    each some seconds old; then the stored result. Newest frames are not in a catalog's results.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    uid : int or str
+        As for ``catalog[uid]``; -1 follows the last scan, whichever that is.
+    """
+
+    def __init__(self, catalog: Any, uid: int | str = -1) -> None:
+        self._catalog, self._uid = catalog, uid
+        self._seen: tuple[Any, ...] = ()
+
+    def newest(self) -> Update | None:
+        """Return the state of the scan if it has changed since the last call.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such scan.
+        """
+        scan = find_scan(self._uid, self._catalog)
+        start = scan.raw.metadata["start"]
+        plan = ScanPlan.from_start(start)
+        if plan is None:
+            return None
+        stop = None if scan.result is None else scan.result.metadata.get("stop")
+        rows = 0 if scan.result is None or "progress" not in scan.result else len(scan.result["progress"]["time"])
+        checkpoint = self._checkpoint(start["uid"]) if stop is None else None
+        saved_at = None if checkpoint is None else checkpoint.saved_at
+        result_uid = None if scan.result is None else scan.result.metadata["start"]["uid"]
+        seen = (start["uid"], result_uid, bool(stop), rows, saved_at)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return _update(scan, plan, dict(stop or {}), checkpoint)
+
+    def _checkpoint(self, raw_uid: str) -> Checkpoint | None:
+        try:
+            return read_checkpoint(Path(self._catalog.results_dir) / DIRECTORY / f"{raw_uid}.h5")
+        except (PtychoError, OSError) as error:  # not yet, not any more, or of a newer version
+            logger.debug("no checkpoint of %s: %s", raw_uid, error)
+            return None
+
+
+def _update(scan: StoredScan, plan: ScanPlan, stop: Mapping[str, Any], checkpoint: Checkpoint | None) -> Update:
+    start, figures = scan.raw.metadata["start"], stop.get(SUMMARY_KEY, {})
+    result_start = {} if scan.result is None else scan.result.metadata["start"]
+    stored = result_start.get("geometry")
+    geometry = output_geometry(plan) if stored is None else Geometry.from_dict(stored)
+    snapshot, stxm = None, None
+    if stop and scan.result is not None and "primary" in scan.result:
+        snapshot = scan.snapshot()
+        stream = scan.result["primary"]
+        stxm = np.asarray(stream["stxm"][0]) if "stxm" in stream else None
+    elif checkpoint is not None:
+        snapshot = snapshot_of(checkpoint, geometry)
+    return Update(
+        kind="final" if stop else "snapshot" if snapshot is not None else "progress",
+        start=start,
+        plan=plan,
+        geometry=geometry,
+        settings=result_start.get("settings", {}),
+        progress=_progress(scan, plan, snapshot),
+        snapshot=snapshot,
+        stxm=stxm,
+        exit_status=str(stop.get("exit_status", "")),
+        reason=str(stop.get("reason", "")),
+        dark_corrected=bool(figures.get("dark_corrected", True)),
+        dark_uid=figures.get("dark_uid"),
+        messages=tuple(map(str, figures.get("messages", ()))),
+    )
+
+
+def _progress(scan: StoredScan, plan: ScanPlan, snapshot: Snapshot | None) -> Progress:
+    """Return the last counters that were stored; of a scan whose reconstruction has none, what the snapshot tells."""
+    known = 0 if snapshot is None else len(snapshot.seq_nums)
+    passes = 0 if snapshot is None else snapshot.iteration
+    least = Progress(plan.n_points, taken=known, used=known, iteration=passes, phase=_phase(scan))
+    if scan.result is None or "progress" not in scan.result:
+        return least
+    row = scan.result["progress"].read()
+    last = {name: row[name].values[-1].item() for name in row.data_vars if row[name].ndim == 1 and row[name].size}
+    if not last:
+        return least
+    names = {"planned": "frames_planned", "taken": "frames_taken", "used": "frames_used", "rejected": "frames_rejected"}
+    values = {f.name: last[names.get(f.name, f.name)] for f in fields(Progress) if names.get(f.name, f.name) in last}
+    kinds = {kind: int(last[f"rejected_{kind}"]) for kind in KINDS if last.get(f"rejected_{kind}")}
+    return Progress(**{**values, "kinds": kinds, "phase": _phase(scan)})
+
+
+def _phase(scan: StoredScan) -> Any:
+    if scan.raw.metadata.get("stop") is None:
+        return "live"
+    return "finishing"
+
+
+def snapshot_of(checkpoint: Checkpoint, geometry: Geometry) -> Snapshot:
+    """Return what a checkpoint knows of object and probe.
+
+    Raises
+    ------
+    MetadataError
+        If the checkpoint lacks what every one has.
+    """
+    arrays = checkpoint.arrays
+    try:
+        rows, cols, y, x = arrays["canvas"].tolist()
+        order = np.argsort(arrays["seq_nums"])
+        return Snapshot(
+            object=np.prod(arrays["object"].reshape(-1, int(rows), int(cols)), axis=0),
+            probe=arrays["probe"],
+            canvas=Canvas((int(rows), int(cols)), (y, x), geometry.object_pixel_m, geometry.shape),
+            geometry=geometry,
+            coverage=arrays["light"],
+            seq_nums=arrays["seq_nums"][order],
+            positions_m=arrays["positions_m"][order],
+            residuals=arrays["residuals"],
+            residual=float("nan"),
+            iteration=len(arrays["residuals"]),
+            frc=None,
+            settings=dict(checkpoint.settings.get("solver", {})),
+        )
+    except (KeyError, ValueError) as lacking:
+        raise MetadataError(f"checkpoint of {checkpoint.raw_uid} cannot be shown: {lacking}") from lacking

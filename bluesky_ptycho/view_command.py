@@ -1,0 +1,66 @@
+"""The command ``bluesky-ptycho view``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from contextlib import closing
+from typing import Any
+
+from .arguments import LineParser, add_catalog, positive_whole
+from .errors import NotFoundError, PtychoError
+
+logger = logging.getLogger("bluesky_ptycho")
+
+LOOK_S = 2.0
+"""Time between looks into the catalog."""
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the parser."""
+    view = commands.add_parser(
+        "view",
+        help="follow a scan in a web browser",
+        description="Serve a read-only page that shows the last scan of a catalog with its reconstruction, and follows "
+        "it while another process measures. The page is for this machine alone unless --host says otherwise; then its "
+        "address holds a token that who opens it must have. Ctrl-C ends it.",
+    )
+    view.add_argument(
+        "uid", nargs="?", default="-1", metavar="UID",
+        help="uid, a prefix of it, or a scan_id (default: always the last scan)",
+    )  # fmt: skip
+    add_catalog(view)
+    view.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    view.add_argument("--port", type=positive_whole, default=8470, help="port, or a free one if taken (default: 8470)")
+    view.add_argument("--token", help="what who opens the page must have (default: made up where one is needed)")
+    view.set_defaults(command=_view)
+
+
+def _view(options: argparse.Namespace) -> int:
+    from .callbacks.live_figure import LivePtychoFigure
+    from .catalog import open_catalog, remember_catalog
+    from .catalog_view import CatalogUpdates
+
+    with open_catalog(options.catalog, create=False) as catalog:
+        remember_catalog(catalog.name)
+        if options.uid != "-1":
+            _ = catalog[options.uid]  # a wrong one is told of at once
+        updates = CatalogUpdates(catalog, options.uid)
+        with closing(LivePtychoFigure("web", host=options.host, port=options.port, token=options.token)) as figure:
+            while True:
+                follow(updates, figure)
+                time.sleep(LOOK_S)
+
+
+def follow(updates: Any, figure: Any) -> None:
+    """Show what is new; a catalog that does not answer for once is asked again."""
+    try:
+        update = updates.newest()
+    except NotFoundError:
+        return
+    except (PtychoError, OSError) as error:
+        logger.warning("the catalog cannot be read now: %s", error)
+        return
+    if update is not None:
+        figure(update)
