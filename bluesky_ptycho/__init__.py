@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "LivePtycho": "bluesky_ptycho.callbacks",
+    "LivePtychoFigure": "bluesky_ptycho.callbacks",
     "LiveSettings": "bluesky_ptycho.callbacks",
     "attach": "bluesky_ptycho.session",
     "enable_plugins": "bluesky_ptycho.registry",

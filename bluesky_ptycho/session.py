@@ -23,6 +23,7 @@ def attach(
     settings: LiveSettings | None = None,
     sinks: Iterable[Sink | str] = (),
     executor: Any = None,
+    figure: bool | str = False,
 ) -> LivePtycho:
     """Subscribe a live reconstruction to a RunEngine in one line.
 
@@ -40,6 +41,9 @@ def attach(
     settings : LiveSettings, optional
     sinks, executor
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
+    figure : bool or str
+        Whether the live figure is shown, or in which backend ("window", "notebook", "png", "web"), as
+        :class:`~bluesky_ptycho.callbacks.LivePtychoFigure` takes it.
 
     Returns
     -------
@@ -91,6 +95,8 @@ def attach(
             on_old_darks=on_old_darks,
             executor=executor,
         )
+        if figure:
+            live.show("auto" if figure is True else figure)
         undone.pop_all()
     live.token = RE.subscribe(live)
     return live

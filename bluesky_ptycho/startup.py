@@ -5,6 +5,7 @@
     %run -m bluesky_ptycho.startup                          # or: from bluesky_ptycho.startup import *
     %run -m bluesky_ptycho.startup elsewhere                # another catalog than ./ptycho_catalog
     %run -m bluesky_ptycho.startup -- --sample siemens      # options come after "--"
+    %run -m bluesky_ptycho.startup -- --figure web          # the live figure, here in a browser
 
     RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1, sample_name="gold"))
     last().show()
@@ -21,6 +22,8 @@ from pathlib import Path
 from .plans import ptycho_fly_scan, ptycho_list_scan, ptycho_scan
 from .simulated_session import start_session
 
+FIGURES = ("auto", "window", "notebook", "png", "web")
+
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="%run -m bluesky_ptycho.startup", description="Start a simulated session.")
@@ -29,17 +32,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--photons", type=float, default=1e6, help="photons a frame")
     parser.add_argument("--frame-rate", type=float, default=10.0, help="frames a second, at most 200")
     parser.add_argument("--camera", default="fccd", choices=("fccd", "plain"), help="plain: small and quick frames")
+    parser.add_argument("--figure", nargs="?", const="auto", choices=FIGURES, help="show the live figure")
     # Imported, the module belongs to a program whose arguments are not ours.
     return parser.parse_args(None if __name__ == "__main__" else [])
 
 
 print("loading bluesky, opening the catalog ...", flush=True)
-session = start_session(**vars(_options()))
+options = vars(_options())
+figure = options.pop("figure")
+session = start_session(**options)
 atexit.register(session.close)
 
 RE, catalog, live = session.RE, session.catalog, session.live
 fccd, stage, shutter = session.fccd, session.stage, session.shutter
 last = session.last
+if figure:
+    live.show(figure)
 
 __all__ = [
     "RE",
@@ -56,4 +64,6 @@ __all__ = [
 ]
 
 print(f"{catalog!r}. RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1)) scans;")
-print("last() is the newest scan with its reconstruction, last().show() draws it.")
+print(
+    "last() is the newest scan with its reconstruction, last().show() draws it; live.show() shows scans while they grow."
+)

@@ -9,14 +9,20 @@ from .results import ResultRun
 from .updates import Progress, Sink, Update
 
 if TYPE_CHECKING:
+    from .live_figure import LivePtychoFigure
     from .live_ptycho import LivePtycho
     from .live_settings import LiveSettings
     from .outcome import Outcome
 
-__all__ = ["LivePtycho", "LiveSettings", "Outcome", "Progress", "ResultRun", "Sink", "Update"]
+__all__ = ["LivePtycho", "LivePtychoFigure", "LiveSettings", "Outcome", "Progress", "ResultRun", "Sink", "Update"]
 
 # With the solver behind them these take seconds to load, which a list of runs need not wait for.
-_LAZY = {"LivePtycho": "live_ptycho", "LiveSettings": "live_settings", "Outcome": "outcome"}
+_LAZY = {
+    "LivePtycho": "live_ptycho",
+    "LivePtychoFigure": "live_figure",
+    "LiveSettings": "live_settings",
+    "Outcome": "outcome",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 
 from ..errors import PtychoError, SettingsError
 from ..figure import LiveView
-from ..registry import sinks
 from ..scan_plan import ScanPlan
 from .file_sinks import DIRECTORY, scan_directory
 from .live_views import LiveViews
@@ -21,12 +20,11 @@ PORT = 8470
 FILE = "live.png"
 
 
-@sinks.register("figure")
 class LivePtychoFigure:
     """Show object, probe, maps, newest frame, curves and counters of the running scan.
 
-    A sink for :class:`~bluesky_ptycho.callbacks.LivePtycho`. It draws in its own thread, in a window in the main
-    thread, or for a page when somebody looks; scan and reconstruction never wait for it.
+    A sink for :class:`~bluesky_ptycho.callbacks.LivePtycho`, whose method ``show`` makes one. It draws in its own
+    thread, in a window in the main thread, or for a page when somebody looks; scan and reconstruction never wait for it.
 
     Parameters
     ----------

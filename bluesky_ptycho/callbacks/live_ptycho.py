@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from event_model import NoFiller, RunRouter
 
@@ -29,6 +29,9 @@ from .outcome import Outcome
 from .result_catalog import Answers, ResultCatalog
 from .results import ResultRun
 from .updates import Progress, Sink
+
+if TYPE_CHECKING:
+    from .live_figure import LivePtychoFigure
 
 KEPT_OUTCOMES = 4
 """Outcomes that a session remembers, with images that may be large; older ones are in the catalog."""
@@ -263,6 +266,16 @@ class LivePtycho:
 
     def __repr__(self) -> str:
         return f"<LivePtycho {self.status()}>"
+
+    def show(self, backend: str = "auto", **options: Any) -> LivePtychoFigure:
+        """Show the last result, and every scan that begins from now on; see :class:`LivePtychoFigure`."""
+        from .live_figure import LivePtychoFigure
+
+        figure = LivePtychoFigure(backend, **options)
+        self.sinks.append(figure)
+        if (outcome := self.result) is not None:
+            figure(outcome.update)
+        return figure
 
     def hurry(self) -> None:
         """Ask the running analyses to end with what they have: no more passes, no FRC."""
