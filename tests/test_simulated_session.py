@@ -28,8 +28,8 @@ def _nothing_remembered_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, capsys):
-    with start_session(tmp_path / "catalog", **QUICK) as session:
+def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, catalog_dir, capsys):
+    with start_session(catalog_dir, **QUICK) as session:
         with pytest.raises(NotFoundError):
             session.last()
         session.RE.md["proposal"] = "pass-1"
@@ -59,35 +59,35 @@ def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, capsys):
     assert len(closing) == 1
     assert "25/25 frames used, 2 darks" in closing[0]
 
-    with start_session(tmp_path / "catalog", **QUICK) as session:
+    with start_session(catalog_dir, **QUICK) as session:
         assert session.RE.md["scan_id"] == 7
         assert session.RE.md["proposal"] == "pass-1"
 
 
 @pytest.mark.slow
-def test_the_next_session_uses_young_darks_again(tmp_path, capsys):
+def test_the_next_session_uses_young_darks_again(catalog_dir, capsys):
     def scan(session):
         axes = session.stage.y, session.stage.x
         session.RE(ptycho_scan(session.fccd, *axes, width=0.2, height=0.2, step=0.1, exposure=0.005, darks=2))
         return session.last().raw.start["uid"]
 
-    with start_session(tmp_path / "catalog", **QUICK) as session:
+    with start_session(catalog_dir, **QUICK) as session:
         uid = scan(session)
-    with start_session(tmp_path / "catalog", **QUICK) as session:
+    with start_session(catalog_dir, **QUICK) as session:
         again = scan(session)
         assert session.catalog[again].start["ptycho"]["dark_uid"] == uid
         assert session.live.outcome(again).update.dark_corrected
     assert capsys.readouterr().out.count(f"darks of {uid[:8]}") == 1
-    with start_session(tmp_path / "catalog", seed=1, **QUICK) as session:  # another camera
+    with start_session(catalog_dir, seed=1, **QUICK) as session:  # another camera
         assert "dark" in session.catalog[scan(session)]
 
 
-def test_a_session_that_cannot_start_leaves_nothing_open(tmp_path):
+def test_a_session_that_cannot_start_leaves_nothing_open(catalog_dir):
     def open_files():
-        return [f.path for f in psutil.Process().open_files() if f.path.startswith(str(tmp_path))]
+        return [f.path for f in psutil.Process().open_files() if f.path.startswith(str(catalog_dir))]
 
     with pytest.raises(NotFoundError, match="sample 'gravel'"):
-        start_session(tmp_path / "catalog", sample="gravel", **QUICK)
+        start_session(catalog_dir, sample="gravel", **QUICK)
     assert not open_files()
 
 

@@ -10,12 +10,12 @@ from bluesky_ptycho.callbacks.file_sinks import CxiSink, PngSink, scan_directory
 from bluesky_ptycho.io import read_result_cxi
 from tests.stored import small_snapshot, update
 
-from .test_live_ptycho import documents_in_order, make_run, play, scan  # noqa: F401
+from .live_scan import documents_in_order, make_run, play
 
 START = {"uid": "0123456789abcdef", "scan_id": 12, "sample_name": "gold", "time": 0.0}
 
 
-def test_sinks_by_name_leave_picture_and_result(tmp_path, scan, monkeypatch):  # noqa: F811
+def test_sinks_by_name_leave_picture_and_result(tmp_path, scan, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = make_run(tmp_path, scan)
     with LivePtycho(LiveSettings(frc=False, snapshot_interval_s=0.05), sinks=["png", "cxi"]) as live:
@@ -65,7 +65,7 @@ def test_no_name_leads_out_of_the_directory(tmp_path):
     assert found.parent == tmp_path and found.is_dir()
 
 
-def test_a_directory_that_cannot_be_made_costs_the_files_and_not_the_run(tmp_path, scan, caplog):  # noqa: F811
+def test_a_directory_that_cannot_be_made_costs_the_files_and_not_the_run(tmp_path, scan, caplog):
     (tmp_path / "taken").touch()
     run = make_run(tmp_path, scan)
     sinks = [PngSink(tmp_path / "taken"), CxiSink(tmp_path / "taken")]

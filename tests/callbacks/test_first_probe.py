@@ -11,8 +11,8 @@ from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
 from bluesky_ptycho.callbacks.first_probe import LastProbe, choose_first_probe
 from bluesky_ptycho.geometry import Geometry
 
+from .live_scan import documents_in_order, make_run, play
 from .small_data import small_scan
-from .test_live_ptycho import documents_in_order, make_run, play
 
 GEOMETRY = Geometry(800.0, 0.121, (120e-6, 120e-6), (64, 64))
 UID = "1a2b3c4d-0000-4000-8000-000000000000"

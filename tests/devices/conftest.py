@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,19 @@ class Documents:
 def read_frames(path: Path) -> np.ndarray:
     with h5py.File(path, "r") as file:
         return file["entry/data/data"][:]
+
+
+def assert_consistent(documents: Documents, beamline: Beamline, stream: str = "primary", per_event: int = 1) -> None:
+    """Every row of the file is announced once, and every event's frames are in the file."""
+    path = documents.path(stream)
+    with h5py.File(path, "r") as file:
+        n_rows = len(file["entry/data/data"])
+        assert len(file["entry/data/exposure_s"]) == len(file["entry/data/timestamp"]) == n_rows
+    assert documents.indices(stream) == list(range(n_rows // per_event))
+    rows = [row["fccd_frame_index"] for row in documents.rows(stream)]
+    assert len(set(rows)) == len(rows) and max(rows) + per_event <= n_rows
+    assert beamline.fccd._stream is None
+    assert not [t for t in threading.enumerate() if t.name.startswith(("fccd", "render"))]
 
 
 @pytest.fixture

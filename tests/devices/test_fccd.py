@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable
@@ -23,22 +22,9 @@ from bluesky_ptycho.paths import ScanPaths
 from bluesky_ptycho.scan_plan import Axis, ScanPlan
 from bluesky_ptycho.sim import Beamline, make_beamline
 
-from .conftest import POINTS, Documents, read_frames
+from .conftest import POINTS, Documents, assert_consistent, read_frames
 
 StepScan = Callable[..., MsgGenerator[None]]
-
-
-def assert_consistent(documents: Documents, beamline: Beamline, stream: str = "primary", per_event: int = 1) -> None:
-    """Every row of the file is announced once, and every event's frames are in the file."""
-    path = documents.path(stream)
-    with h5py.File(path, "r") as file:
-        n_rows = len(file["entry/data/data"])
-        assert len(file["entry/data/exposure_s"]) == len(file["entry/data/timestamp"]) == n_rows
-    assert documents.indices(stream) == list(range(n_rows // per_event))
-    rows = [row["fccd_frame_index"] for row in documents.rows(stream)]
-    assert len(set(rows)) == len(rows) and max(rows) + per_event <= n_rows
-    assert beamline.fccd._stream is None
-    assert not [t for t in threading.enumerate() if t.name.startswith(("fccd", "render"))]
 
 
 def test_a_step_scan_gives_two_streams_with_a_file_each(
@@ -152,123 +138,6 @@ def test_another_process_follows_the_file_while_it_is_written(
     RE(step_scan(look))
     frames = read_frames(documents.path())
     assert seen == [(i, [str(i), str(int(frames[i - 1].sum()))]) for i in (3, 9)]
-
-
-@pytest.mark.parametrize("where", ["before", "during", "between", "after"])
-@pytest.mark.parametrize("point", [0, 7])
-def test_what_is_stored_is_what_was_measured_after_a_pause(
-    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents, where: str, point: int
-) -> None:
-    """A pause rewinds to the last checkpoint: wherever it comes, files and documents agree."""
-    paused: list[int] = []
-
-    def interrupt(i: int) -> MsgGenerator[None]:
-        """Measure the point by hand and pause somewhere in it."""
-        if i != point:
-            return
-        fccd, stage = beamline.fccd, beamline.stage
-        yield from pause("before")
-        yield from bps.trigger(fccd, group="a")
-        yield from pause("during")
-        yield from bps.wait("a")
-        yield from bps.create()
-        for device in (fccd, stage.y, stage.x):
-            yield from bps.read(device)
-        yield from pause("between")
-        yield from bps.save()
-        yield from pause("after")
-        yield from bps.checkpoint()
-
-    def pause(here: str) -> MsgGenerator[None]:
-        if here == where and not paused:
-            paused.append(1)
-            yield from bps.pause()
-        else:
-            yield from bps.null()
-
-    with pytest.raises(RunEngineInterrupted):
-        RE(step_scan(interrupt))
-    RE.resume()
-    assert_consistent(documents, beamline)
-    # One point is measured twice on purpose (by hand and by the scan): 13 events
-    rows = documents.rows()
-    assert len(rows) == 13
-    frames = read_frames(documents.path())
-    assert len(frames) == (13 if where == "before" else 14)
-    found = np.array([[row["stage_y"], row["stage_x"]] for row in rows])
-    expected = np.insert(POINTS, point, POINTS[point], axis=0)
-    assert np.abs(found - expected).max() < 0.02
-    # Brightness depends on where the beam was: each event's own frame has been taken at its place
-    clean = beamline.clean_patterns(found * 1e-6).sum(axis=(1, 2))
-    measured = frames[[row["fccd_frame_index"] for row in rows]].sum(axis=(1, 2))
-    assert measured == pytest.approx(clean, rel=0.01)
-
-
-@pytest.mark.parametrize("how", ["abort", "stop", "halt"])
-@pytest.mark.parametrize("mid_point", [False, True])
-def test_what_is_stored_is_what_was_measured_after_an_end_by_force(
-    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents, how: str, mid_point: bool
-) -> None:
-    def interrupt(i: int) -> MsgGenerator[None]:
-        if i == 5:
-            if mid_point:
-                yield from bps.trigger(beamline.fccd, wait=True)
-            yield from bps.pause()
-
-    with pytest.raises(RunEngineInterrupted):
-        RE(step_scan(interrupt))
-    getattr(RE, how)()
-    assert_consistent(documents, beamline)
-    assert len(documents.rows()) == 5
-    assert len(read_frames(documents.path())) == 5
-
-
-def test_an_error_in_the_middle_of_an_exposure_leaves_a_good_file(
-    RE: Any, beamline: Beamline, step_scan: StepScan, documents: Documents
-) -> None:
-    class Broken(Exception):
-        pass
-
-    def fail(i: int) -> MsgGenerator[None]:
-        yield from bps.null()
-        if i == 4:
-            beamline.fccd.exposure_times.put([30.0])
-            yield from bps.trigger(beamline.fccd, group="long")
-            yield from bps.sleep(0.05)
-            raise Broken
-
-    started = time.monotonic()
-    with pytest.raises(Broken):
-        RE(step_scan(fail))
-    assert time.monotonic() - started < 20  # the exposure was cut short
-    assert_consistent(documents, beamline)
-    assert len(read_frames(documents.path())) == 4
-
-
-def test_a_rewind_across_prepare_does_not_split_the_stream(RE: Any, beamline: Beamline, documents: Documents) -> None:
-    acquisition = Acquisition("primary", 2, (0.005,))
-
-    def plan() -> MsgGenerator[None]:
-        yield from bps.stage(beamline.fccd)
-        yield from bps.open_run()
-        yield from bps.checkpoint()
-        yield from bps.prepare(beamline.fccd, acquisition, wait=True)
-        yield from bps.trigger_and_read([beamline.fccd])
-        if not resumed:
-            resumed.append(1)
-            yield from bps.pause()
-        yield from bps.checkpoint()
-        yield from bps.trigger_and_read([beamline.fccd])
-        yield from bps.close_run()
-        yield from bps.unstage(beamline.fccd)
-
-    resumed: list[int] = []
-    with pytest.raises(RunEngineInterrupted):
-        RE(plan())
-    RE.resume()
-    assert len(documents.named("stream_resource")) == 1
-    assert_consistent(documents, beamline)
-    assert [row["fccd_frame_index"] for row in documents.rows()] == [1, 2]
 
 
 def test_the_next_scan_gets_files_of_its_own(

@@ -28,7 +28,7 @@ TEST_COMMAND = "python -m pip install '.[test]' && python -m pytest\n"
 SHORTENED = {
     "bluesky-ptycho demo": "bluesky-ptycho demo --shape 6 6 --frame-rate 50",
     "--iterations 100": "--iterations 2",
-    "width=0.8, height=0.8": "width=0.4, height=0.4",
+    "width=0.8, height=0.8": "width=0.6, height=0.6",
 }
 
 
@@ -138,7 +138,7 @@ def test_the_session_at_the_prompt(blocks, tmp_path):
     )
     said = run_shell("ipython --no-banner --colors=NoColor session.ipy", tmp_path)
     assert re.search(
-        r"^scan 1 gold: resolution .* nm.*, 16/16 frames used, 10 darks, .* s, in ptycho_catalog", said, re.M
+        r"^scan 1 gold: resolution .* nm.*, 36/36 frames used, 10 darks, .* s, in ptycho_catalog", said, re.M
     )
     assert re.search(r"^number 1$", said, re.M)
     assert "<scan 1 gold: resolution" in said

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import h5py
@@ -26,9 +27,9 @@ DETECTOR = "entry_1/instrument_1/detector_1"
 
 
 @pytest.fixture(scope="module")
-def scan(tmp_path_factory):
+def scan(blank_catalog, tmp_path_factory):
     """Directory of a catalog with one scan of the FCCD, 36 points and 3 darks; and the beamline's truth."""
-    directory = tmp_path_factory.mktemp("scan") / "catalog"
+    directory = shutil.copytree(blank_catalog, tmp_path_factory.mktemp("scan") / "catalog")
     loop = asyncio.new_event_loop()
     engine = RunEngine({}, loop=loop)
     with open_catalog(directory) as catalog:

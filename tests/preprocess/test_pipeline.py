@@ -6,7 +6,6 @@ import hashlib
 import numpy as np
 import pytest
 
-from bluesky_ptycho.errors import MetadataError, NotFoundError, SettingsError
 from bluesky_ptycho.preprocess import DarkAccumulator, PreprocessSettings, make_pipeline, output_geometry
 from bluesky_ptycho.preprocess.layouts import disassemble
 from bluesky_ptycho.registry import preprocessing_steps
@@ -199,40 +198,6 @@ def test_hdr_is_linear_over_four_decades(camera, dark):
     assert np.isfinite(photons).mean() > 0.999
 
 
-def test_bad_frames_are_rejected_with_a_reason(camera, dark, image):
-    good = [camera.frame(image) for _ in range(6)]
-    lost = good[0] | np.uint16(0x2000)
-    bright = camera.frame(np.where(np.hypot(*np.mgrid[-480:480, -480:480]) < 90, 3000.0, 1.0))
-    closed = camera.frame()
-    raw = np.stack([*good, lost, bright, closed])[:, None]
-    rejected = make_pipeline(make_plan())(raw, (dark,)).rejected
-    assert sorted(rejected) == [6, 7, 8]
-    assert rejected[6].startswith("corrupt: 100.0 %")
-    assert rejected[7].startswith("saturated: 2.")
-    assert rejected[8].startswith("dark: nothing stands out of the noise")
-
-
-def test_missing_and_unfit_darks_go_on_marked_or_are_refused(frames, dark, caplog):
-    pipeline = make_pipeline(make_plan())
-    clean = pipeline(frames[:1], None)
-    assert not clean.dark_corrected
-    assert pipeline.dark_problem == "there are no darks"
-    # The overscan takes the channel's offset away: the light is there, only noisier.
-    corrected = pipeline(frames[:1], (dark,))
-    assert pipeline.dark_problem is None
-    bright = corrected.photons[0] > 1000
-    assert clean.photons[0][bright].sum() == pytest.approx(corrected.photons[0][bright].sum(), rel=0.01)
-    other = dataclasses.replace(dark, exposure_s=0.5)
-    assert not pipeline(frames[:1], (other,)).dark_corrected
-    assert "exposure 0.5 s; expected (1040, 1152) and 0.1 s" in caplog.text
-    strict = make_pipeline(make_plan(), PreprocessSettings(strict_darks=True))
-    with pytest.raises(MetadataError, match="strict_darks: there are no darks"):
-        strict(frames[:1], None)
-    with pytest.raises(MetadataError, match="strict_darks: darks have shape"):
-        strict(frames[:1], (other,))
-    assert strict(frames[:1], (dark,)).dark_corrected
-
-
 def test_plain_patterns_pass_with_their_counts():
     counts = RNG.poisson(3, (5, 1, 32, 48)).astype(np.uint16)
     pipeline = make_pipeline(make_plan("plain", shape=(32, 48)))
@@ -244,51 +209,6 @@ def test_plain_patterns_pass_with_their_counts():
     binned = make_pipeline(make_plan("plain", shape=(32, 48)), PreprocessSettings(binning=2, saturation=12.0))(counts)
     assert binned.photons.shape == (5, 16, 24)
     np.testing.assert_array_equal(binned.mask, (counts[:, 0] < 12).reshape(5, 16, 2, 24, 2).all(axis=(2, 4)))
-
-
-def test_wrong_frames_are_refused_in_one_clear_line(frames):
-    pipeline = make_pipeline(make_plan())
-    with pytest.raises(MetadataError, match=r"shape \(3, 1040, 1152\); the scan plan says \(n, 1, 1040, 1152\)"):
-        pipeline(frames[:, 0])
-    with pytest.raises(MetadataError, match="type int32; expected unsigned"):
-        pipeline(frames.astype(np.int32))
-    with pytest.raises(MetadataError, match="type uint8; expected uint16"):
-        pipeline(frames.astype(np.uint8))
-    with pytest.raises(MetadataError, match="detector is None"):
-        make_pipeline(dataclasses.replace(make_plan(), detector=None))
-    unusable = dataclasses.replace(make_plan().detector, adu_per_ev=0.0)
-    with pytest.raises(MetadataError, match=r"adu_per_ev is 0\.0"):
-        make_pipeline(dataclasses.replace(make_plan(), detector=unusable))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"optical_centre": (1.0,)}, "optical_centre is .*expected 2 numbers"),
-        ({"position_matrix": (1.0, 0.0)}, "expected 4 numbers"),
-        ({"overscan_rows": 20}, "overscan_rows is 20; expected an odd number"),
-        ({"overscan_low": 60.0}, "expected less than overscan_high"),
-        ({"crop_px": 510}, "crop_px is 510, binning is 4"),
-        ({"crop_px": 964}, "crop_px is 964"),
-        ({"optical_centre": (1000.0, 3.0)}, "expected within"),
-        ({"steps": ("flag_pixels",)}, "expected each step once and among them descramble"),
-        (
-            {"steps": ("flag_pixels", "descramble", "crop", "merge_exposures", "resample", "orient")},
-            "expected the order",
-        ),
-    ],
-    ids=str,
-)
-def test_settings_are_refused_in_one_clear_line(changes, message):
-    with pytest.raises(SettingsError, match=message):
-        make_pipeline(make_plan(), PreprocessSettings(**changes))
-
-
-def test_unknown_backend_and_step_are_refused():
-    with pytest.raises(SettingsError, match="backend is 'cuda'"):
-        make_pipeline(make_plan(), backend="cuda")
-    with pytest.raises(NotFoundError, match="preprocessing step 'despike' is not known"):
-        make_pipeline(make_plan(), PreprocessSettings(steps=("despike",)))
 
 
 def test_a_registered_step_takes_part_by_name(monkeypatch):

@@ -1,0 +1,184 @@
+"""Chunks, memory and whole runs of the GPU engine against the array code."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bluesky_ptycho.frames import Batch
+from bluesky_ptycho.recon.device_engine import DeviceEngine
+from bluesky_ptycho.recon.measure import error_of
+
+from ..cuda_on_host import HostCuda
+from .backends import UnfusedBackend
+from .device_problem import MIXED, WINDOW, Both, N, gradients, make_state, same
+from .small_problem import PIXEL_M, make_problem
+
+
+def test_more_frames_times_modes_than_a_grid_is_high(backend):
+    frames, modes = 1100, 60
+    corners = np.random.default_rng(1).uniform(0, 6, (frames, 2))
+    both = Both(backend, corners, modes, window=(8, 8), canvas=(14, 14))
+    _, totals = both.visit(gradients)
+    assert totals[0] == pytest.approx(totals[1], rel=1e-4)
+    for found in both.sums().values():
+        same(found, rtol=1e-3)
+
+
+def test_chunks_change_nothing(backend, modes):
+    results = []
+    for frames in (N, 2):
+        state = make_state(backend, MIXED, modes)
+        engine = DeviceEngine(backend, chunk_bytes=frames * 8 * state.probe.size)
+        seen = []
+
+        def visit(lane, chunk, state=state, seen=seen):
+            seen.append(len(chunk))
+            gradients(lane, state, chunk)
+
+        total = float(engine.run(state, state.frames.slots(), visit))
+        sums = vars(engine._ensure(state)).values()
+        results.append((seen, total, [backend.to_host(a) for a in sums]))
+    (one, total, sums), (several, total_too, sums_too) = results
+    assert (one, several) == ([5], [2, 2, 1])
+    assert total == pytest.approx(total_too, rel=1e-6)
+    for found in zip(sums, sums_too, strict=True):
+        same(found)
+
+
+class Scarce:
+    """An array module whose device holds arrays of so many bytes."""
+
+    def __init__(self, xp, most):
+        self._xp, self._most = xp, most
+
+    def __getattr__(self, name):
+        return getattr(self._xp, name)
+
+    def empty(self, shape, dtype):
+        if np.prod(shape) * np.dtype(dtype).itemsize > self._most:
+            raise MemoryError
+        return self._xp.empty(shape, dtype)
+
+
+def test_chunks_are_halved_while_they_do_not_fit(tmp_path, host_cuda):
+    expected = DeviceEngine(host_cuda)
+    state = make_state(host_cuda)
+    total = expected.run(state, state.frames.slots(), lambda lane, slots: gradients(lane, state, slots))
+    scarce = HostCuda(host_cuda.directory)
+    scarce.xp = Scarce(scarce.xp, 2.5 * 8 * state.probe.size)
+    poor, engine, seen = make_state(scarce), DeviceEngine(scarce), []
+
+    def visit(lane, slots):
+        gradients(lane, poor, slots)
+        seen.append(len(slots))
+
+    for n in ([2, 2, 1], [2, 2, 1, 2, 2, 1]):  # the second run knows what fits
+        assert engine.run(poor, poor.frames.slots(), visit) == pytest.approx(total, rel=1e-6)
+        assert seen == n
+    same([engine._ensure(poor).gradient, 2 * expected._ensure(state).gradient])
+    scarce.xp = Scarce(np, 100)
+    with pytest.raises(MemoryError):
+        engine.run(poor, poor.frames.slots(), visit)
+
+
+def test_memory_that_ran_out_with_half_a_sum_made_is_told(backend):
+    state, engine = make_state(backend), DeviceEngine(backend)
+
+    def visit(lane, slots):
+        gradients(lane, state, slots)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        engine.run(state, state.frames.slots(), visit)
+
+
+def test_frames_that_move_come_or_change_are_seen(backend):
+    both = Both(backend)
+
+    def error():
+        found = [error_of(s, e, s.frames.slots()) for e, s in zip(both.engines, both.states, strict=True)]
+        assert found[0] == pytest.approx(found[1], rel=1e-5)
+        return found[0]
+
+    errors = [error()]
+    for state in both.states:
+        state.frames.shift_px[:] += 0.4
+        state.frames.place(state.canvas)
+    errors.append(error())
+    for state in both.states:
+        state.frames.gain[:] *= 1.5
+    errors.append(error())
+    for state in both.states:
+        state.frames.drop([1, 2])
+        new = Batch(np.array([7]), np.array([[14.0, 12.0]]), np.ones((1, *WINDOW), np.float32), np.ones(WINDOW, bool))
+        state.frames.put(new, state.canvas)
+    errors.append(error())
+    assert len(set(errors)) == 4
+
+
+RUNS = [("mpie", "gaussian"), ("lsqml", "gaussian"), ("lsqml", "poisson"), ("raar", "gaussian"), ("ml", "poisson")]
+
+
+@pytest.mark.parametrize(("algorithm", "noise"), RUNS)
+def test_a_whole_run_equals_the_array_codes(backend, algorithm, noise, modes):
+    problem = make_problem(photons=1e5, n_side=5)
+    batch = problem.batch()
+    shifted = batch.positions_m + np.random.default_rng(4).uniform(-0.4, 0.4, batch.positions_m.shape) * PIXEL_M
+    batch = dataclasses.replace(batch, positions_m=shifted)
+    found = []
+    for each in (backend, UnfusedBackend()):
+        with problem.solver(backend=each, algorithm=algorithm, noise=noise, modes=modes, probe_start=1) as solver:
+            assert isinstance(solver._engine, DeviceEngine) == (each is backend)
+            solver.warm_up()
+            solver.add(batch)
+            solver.step(5)
+            found.append(solver.snapshot(exact_residual=True))
+    ours, expected = found
+    same([ours.object, expected.object], rtol=2e-3)
+    same([ours.probe, expected.probe], rtol=2e-3)
+    assert ours.residuals == pytest.approx(expected.residuals, rel=1e-3)
+    assert ours.residual == pytest.approx(expected.residual, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"probe_variations": 2}, {"refine_positions": True}, {"fit_intensity": True, "fit_background": True}],
+    ids="-".join,
+)  # fmt: skip
+def test_what_is_not_fused_equals_the_array_codes(backend, changes):
+    problem = make_problem(photons=1e5, n_side=5)
+    found = []
+    for each in (backend, UnfusedBackend()):
+        with problem.solver(backend=each, probe_start=1, **changes) as solver:
+            solver.add(problem.batch())
+            solver.step(8)
+            found.append(solver.snapshot())
+    same([snapshot.object for snapshot in found], rtol=5e-3)
+
+
+class Counting(HostCuda):
+    """Counts what is brought back to the host."""
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.transfers = 0
+
+    def to_host(self, array):
+        self.transfers += 1
+        return super().to_host(array)
+
+    def floats(self, scalars):
+        self.transfers += 1
+        return super().floats(scalars)
+
+
+@pytest.mark.parametrize(("algorithm", "transfers"), [("mpie", 1), ("lsqml", 3)])
+def test_a_pass_brings_back_steps_only(host_cuda, algorithm, transfers):
+    """The error of the pass is a scalar on the device until the pass is over; before it the state is found finite."""
+    backend, problem = Counting(host_cuda.directory), make_problem(n_side=6)
+    with problem.solver(backend=backend, algorithm=algorithm, noise="poisson", probe_start=0) as solver:
+        solver.add(problem.batch())
+        solver.step(2)
+        backend.transfers = 0
+        solver.step()
+        assert backend.transfers == transfers
