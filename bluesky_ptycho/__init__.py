@@ -15,6 +15,8 @@ _LAZY = {
     "LivePtychoFigure": "bluesky_ptycho.callbacks",
     "LiveSettings": "bluesky_ptycho.callbacks",
     "attach": "bluesky_ptycho.session",
+    "convert": "bluesky_ptycho.converting",
+    "ingest": "bluesky_ptycho.ingesting",
     "enable_plugins": "bluesky_ptycho.registry",
     "resume": "bluesky_ptycho.resuming",
     "open_catalog": "bluesky_ptycho.catalog",

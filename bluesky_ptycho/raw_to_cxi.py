@@ -69,6 +69,7 @@ def write_clean_cxi(
     *,
     explain: int | None = None,
     progress: bool = True,
+    writer: type[CleanCxiWriter] = CleanCxiWriter,
 ) -> CleanScan:
     """Clean all frames of a scan and write them; the file appears whole or not at all.
 
@@ -82,6 +83,8 @@ def write_clean_cxi(
         Scan point, counted from 0, whose steps are drawn to :func:`picture_beside` `output`.
     progress : bool
         Show a progress bar.
+    writer : type
+        What makes the file.
 
     Raises
     ------
@@ -99,15 +102,15 @@ def write_clean_cxi(
     with make_pipeline(scan.plan, settings) as pipeline:
         if explain is not None:
             _draw_steps(scan, pipeline, explain, output)
-        with CleanCxiWriter(output, pipeline.geometry, title=scan.title, raw_uid=scan.uid) as writer:
-            verdicts, dark_corrected = _clean(scan, pipeline, writer, progress)
-            writer.drop(verdicts.rejected)
-            if not writer.n_frames:
+        with writer(output, pipeline.geometry, title=scan.title, raw_uid=scan.uid) as file:
+            verdicts, dark_corrected = _clean(scan, pipeline, file, progress)
+            file.drop(verdicts.rejected)
+            if not file.n_frames:
                 reasons = "; ".join(sorted(set(verdicts.rejected.values()))[:3])
                 raise PtychoError(f"none of the {len(scan.points)} scan points can be used: {reasons}")
-            _write_darks(scan, writer)
-            _write_illumination(scan, pipeline, writer)
-            writer.write_process(
+            _write_darks(scan, file)
+            _write_illumination(scan, pipeline, file)
+            file.write_process(
                 settings=settings.to_dict(),
                 steps=pipeline.steps,
                 versions=software_versions(),
@@ -115,7 +118,7 @@ def write_clean_cxi(
                 dark_corrected=dark_corrected,
             )
             return CleanScan(
-                len(scan.points), writer.n_frames, dict(verdicts.rejected), pipeline.geometry.shape, dark_corrected,
+                len(scan.points), file.n_frames, dict(verdicts.rejected), pipeline.geometry.shape, dark_corrected,
                 scan.darks.message or (pipeline.dark_problem if pipeline.needs_darks else None) or "", centre_note,
             )  # fmt: skip
 

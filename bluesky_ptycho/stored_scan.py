@@ -50,6 +50,12 @@ class StoredScan:
         """Probe modes, ``(modes, ny, nx) complex64``."""
         return self._array("probe")
 
+    @property
+    def transmission(self) -> NDArray[np.float32] | None:
+        """Transmission map on the object's grid, ``(rows, cols) float32``; None where there is none."""
+        found: NDArray[np.float32] | None = self._array("stxm", optional=True)
+        return found
+
     def show(self, path: str | Path | None = None) -> Path:
         """Draw the reconstruction to a file, and in a window where there are windows.
 
@@ -70,7 +76,7 @@ class StoredScan:
         """
         from .figure import reconstruction_figure
 
-        snapshot, stxm = self.snapshot(), self._array("stxm", optional=True)
+        snapshot, stxm = self.snapshot(), self.transmission
         figure = reconstruction_figure(snapshot, stxm=stxm, title=self._title())
         file = Path(path) if path is not None else self.directory / f"{self._result().metadata['start']['uid']}.png"
         figure.savefig(file)
@@ -173,7 +179,9 @@ def find_scan(uid: int | str, catalog: Catalog) -> StoredScan:
     start = run.metadata["start"]
     if start.get("raw_uid"):
         return StoredScan(catalog[start["raw_uid"]], run, catalog.results_dir)
-    results = () if catalog.processed is None else catalog.processed.search(Key("start.raw_uid") == start["uid"])
+    if catalog.processed is None:
+        return StoredScan(run, None, catalog.results_dir)
+    results = catalog.processed.search(Key("start.raw_uid") == start["uid"])
     return StoredScan(run, results.values().last() if len(results) else None, catalog.results_dir)
 
 

@@ -41,73 +41,83 @@ _CLASSES = {
 
 
 class CleanNxsWriter(CleanCxiWriter):
-    """A NeXus file of clean frames, which is a CXI file as well.
+    """A NeXus file of clean frames, which is a CXI file as well."""
+
+    def _describe(self, file: h5py.File) -> None:
+        describe(file, self._geometry)
+
+
+def describe(file: h5py.File, geometry: Geometry) -> None:
+    """Add to a CXI file of frames what NXcxi_ptycho wants to be told.
 
     What the definition asks for and nobody has measured (divergence, energy spread, the beam's extent where no first
     guess of the probe was written) is NaN; there is no monitor.
     """
+    file["entry_1/definition"] = text(DEFINITION)
+    _describe_beam(file, geometry)
+    _describe_detector(file, geometry)
+    _describe_sample(file)
+    plot = file.create_group("entry_1/plot_1")
+    plot["data"] = h5py.SoftLink(f"/{DETECTOR}/data")
+    for axis in "xy":
+        plot[axis] = h5py.SoftLink(f"/entry_1/sample_1/transformations/{axis}")
+        plot.attrs[f"{axis}_indices"] = 0
+    plot.attrs.update({"signal": "data", "axes": ["x", ".", "."]})
+    file["entry_1"].attrs["default"] = "plot_1"
+    file.attrs["default"] = "entry_1"
+    for name, kind in _CLASSES.items():
+        if name in file:
+            file[name].attrs["NX_class"] = kind
 
-    def _describe(self, file: h5py.File) -> None:
-        file["entry_1/definition"] = text(DEFINITION)
-        self._describe_beam(file)
-        self._describe_detector(file)
-        self._describe_sample(file)
-        plot = file.create_group("entry_1/plot_1")
-        plot["data"] = h5py.SoftLink(f"/{DETECTOR}/data")
-        for axis in "xy":
-            plot[axis] = h5py.SoftLink(f"/entry_1/sample_1/transformations/{axis}")
-            plot.attrs[f"{axis}_indices"] = 0
-        plot.attrs.update({"signal": "data", "axes": ["x", ".", "."]})
-        file["entry_1"].attrs["default"] = "plot_1"
-        file.attrs["default"] = "entry_1"
-        for name, kind in _CLASSES.items():
-            file.require_group(name).attrs["NX_class"] = kind
 
-    def _describe_beam(self, file: h5py.File) -> None:
-        joule = self._geometry.energy_ev * JOULE_PER_EV
-        fields = {
-            "energy": (joule, "J"),
-            "incident_beam_energy": (joule, "J"),
-            "extent": (self._beam_extent(file), "m"),
-            "incident_beam_divergence": (np.nan, "rad"),
-            "incident_energy_spread": (np.nan, "J"),
-        }
-        for name, (value, units) in fields.items():
-            file[f"{BEAM}/{name}"] = value
-            file[f"{BEAM}/{name}"].attrs["units"] = units
-        file[f"{SOURCE}/energy"].attrs["units"] = "J"
+def _describe_beam(file: h5py.File, geometry: Geometry) -> None:
+    joule = geometry.energy_ev * JOULE_PER_EV
+    fields = {
+        "energy": (joule, "J"),
+        "incident_beam_energy": (joule, "J"),
+        "extent": (_beam_extent(file, geometry), "m"),
+        "incident_beam_divergence": (np.nan, "rad"),
+        "incident_energy_spread": (np.nan, "J"),
+    }
+    for name, (value, units) in fields.items():
+        file[f"{BEAM}/{name}"] = value
+        file[f"{BEAM}/{name}"].attrs["units"] = units
+    file[f"{SOURCE}/energy"].attrs["units"] = "J"
 
-    def _beam_extent(self, file: h5py.File) -> NDArray[np.float64]:
-        """Return the full width at half maximum ``(x, y)`` in m that the probe's power has as a Gaussian of its rms."""
-        found = file.get(f"{SOURCE}/illumination")
-        if found is None:
-            return np.full(2, np.nan)
-        power = np.abs(found[()].astype(np.complex128)) ** 2
-        widths = []
-        for axis, pitch in zip((1, 0), self._geometry.object_pixel_m[::-1], strict=True):
-            profile = power.sum(axis=1 - axis)
-            place = np.arange(len(profile)) * pitch
-            mean = np.average(place, weights=profile)
-            widths.append(2.3548 * np.sqrt(np.average((place - mean) ** 2, weights=profile)))
-        return np.array(widths)
 
-    def _describe_detector(self, file: h5py.File) -> None:
-        detector, geometry = file[DETECTOR], self._geometry
-        for axis, n, pitch in zip("yx", geometry.shape, geometry.pixel_m, strict=True):
-            detector[f"beam_center_{axis}"] = (n // 2 + 0.5) * pitch
-        for name in ("distance", "y_pixel_size", "x_pixel_size", "beam_center_y", "beam_center_x"):
-            detector[name].attrs["units"] = "m"
-        detector.attrs.update({"signal": "data", "axes": "[, data]"})
-        detector["transformations/vector"] = np.array([0.0, 0.0, 1.0])
-        file[TRANSLATION].attrs.update({"axes": "translation:y:x", "interpretation": "image"})
+def _beam_extent(file: h5py.File, geometry: Geometry) -> NDArray[np.float64]:
+    """Return the full width at half maximum ``(x, y)`` in m of a Gaussian that is as wide as the probe (rms)."""
+    found = file.get(f"{SOURCE}/illumination")
+    if found is None:
+        return np.full(2, np.nan)
+    power = np.abs(found[()].astype(np.complex128)) ** 2
+    widths = []
+    for axis, pitch in zip((1, 0), geometry.object_pixel_m[::-1], strict=True):
+        profile = power.sum(axis=1 - axis)
+        place = np.arange(len(profile)) * pitch
+        mean = np.average(place, weights=profile)
+        widths.append(2.3548 * np.sqrt(np.average((place - mean) ** 2, weights=profile)))
+    return np.array(widths)
 
-    def _describe_sample(self, file: h5py.File) -> None:
-        xyz = file[TRANSLATION][()]
-        for column, axis in enumerate("xy"):
-            name = f"entry_1/sample_1/transformations/{axis}"
-            file[name] = xyz[:, column]
-            vector = np.eye(3)[column]
-            file[name].attrs.update({"units": "m", "vector": vector, "transformation_type": "translation"})
+
+def _describe_detector(file: h5py.File, geometry: Geometry) -> None:
+    detector = file[DETECTOR]
+    for axis, n, pitch in zip("yx", geometry.shape, geometry.pixel_m, strict=True):
+        detector[f"beam_center_{axis}"] = (n // 2 + 0.5) * pitch
+    for name in ("distance", "y_pixel_size", "x_pixel_size", "beam_center_y", "beam_center_x"):
+        detector[name].attrs["units"] = "m"
+    detector.attrs.update({"signal": "data", "axes": "[, data]"})
+    detector["transformations/vector"] = np.array([0.0, 0.0, 1.0])
+    file[TRANSLATION].attrs.update({"axes": "translation:y:x", "interpretation": "image"})
+
+
+def _describe_sample(file: h5py.File) -> None:
+    xyz = file[TRANSLATION][()]
+    for column, axis in enumerate("xy"):
+        name = f"entry_1/sample_1/transformations/{axis}"
+        file[name] = xyz[:, column]
+        vector = np.eye(3)[column]
+        file[name].attrs.update({"units": "m", "vector": vector, "transformation_type": "translation"})
 
 
 def is_nxs(file: h5py.File) -> bool:
