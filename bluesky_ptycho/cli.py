@@ -8,10 +8,26 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import __version__, preprocess_command, reconstruct_command, reprocess_command, resume_command, view_command
+from . import (
+    __version__,
+    bug_report_command,
+    convert_command,
+    doctor_command,
+    ingest_command,
+    logbook_command,
+    mask_command,
+    preprocess_command,
+    reconstruct_command,
+    reprocess_command,
+    resume_command,
+    runs_command,
+    view_command,
+)
 from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
+from .settings_file import add_settings, settings_of
+from .terminal import quietly
 
 INTERRUPTED = 130
 
@@ -26,11 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status 2; Ctrl-C gives 130.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         enable_plugins(*options.plugin)
-        return command(options)
+        with quietly(options.quiet):
+            return command(options)
     except (PtychoError, OSError, MemoryError) as error:
         logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)
         print(f"bluesky-ptycho: error: {_one_line(error)}", file=sys.stderr)
@@ -58,6 +75,7 @@ def _parser() -> LineParser:
         metavar="NAME",
         help="let an installed distribution offer steps, algorithms, detectors and sinks; may be given several times",
     )
+    _add_quiet(parser, default=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     preprocess_command.add_parser(commands)
@@ -65,11 +83,24 @@ def _parser() -> LineParser:
     _add_replay(commands)
     resume_command.add_parser(commands)
     reprocess_command.add_parser(commands)
-    _add_runs(commands)
+    mask_command.add_parser(commands)
+    runs_command.add_parser(commands)
+    logbook_command.add_parser(commands)
     _add_restore(commands)
+    convert_command.add_parser(commands)
+    ingest_command.add_parser(commands)
     _add_listen(commands)
     view_command.add_parser(commands)
+    doctor_command.add_parser(commands)
+    bug_report_command.add_parser(commands)
+    for command in commands.choices.values():
+        _add_quiet(command, default=argparse.SUPPRESS)  # else it would undo the one before the command
     return parser
+
+
+def _add_quiet(parser: LineParser, default: object) -> None:
+    told = "tell no progress and no warnings: what was asked for, and errors alone"
+    parser.add_argument("--quiet", action="store_true", default=default, help=told)
 
 
 def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -119,19 +150,10 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
     replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
+    add_settings(replay)
     add_catalog(replay)
     add_output(replay, "ptycho_replay", numbered=True)
     replay.set_defaults(command=_replay)
-
-
-def _add_runs(commands: argparse._SubParsersAction[LineParser]) -> None:
-    runs = commands.add_parser(
-        "runs",
-        help="list scans and their reconstructions",
-        description="List scans and their reconstructions, newest first.",
-    )
-    add_catalog(runs)
-    runs.set_defaults(command=_runs)
 
 
 def _add_restore(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -184,7 +206,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     with (
         open_catalog(options.catalog, create=False) as catalog,
-        LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live,
+        LivePtycho(settings_of(options), catalog=catalog, sinks=[ProgressBar()]) as live,
     ):
         remember_catalog(catalog.name)
         uid = catalog[options.uid].start["uid"]  # one that is not there leaves no directory
@@ -200,15 +222,6 @@ def _replay(options: argparse.Namespace) -> int:
         raise KeyboardInterrupt
     # That the scan itself was aborted or failed is no failure of its replay.
     return 0 if outcome.error is None and outcome.snapshot is not None else 1
-
-
-def _runs(options: argparse.Namespace) -> int:
-    from .catalog import format_runs, list_runs, open_catalog
-
-    with open_catalog(options.catalog, create=False) as catalog:
-        rows = list_runs(catalog)
-        print(f"catalog {catalog.name}\n{format_runs(rows)}" if rows else f"no scans in {catalog.name}")
-    return 0
 
 
 def _restore(options: argparse.Namespace) -> int:

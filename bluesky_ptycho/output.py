@@ -120,7 +120,7 @@ def write_output(
 
 def say_where(text: str, directory: Path, names: Iterable[str]) -> None:
     """Print the last line of a command: what came out, and which files hold it."""
-    print(f"{text}; {directory}/ holds {', '.join(sorted(names))}")  # noqa: T201
+    say(f"{text}; {directory}/ holds {', '.join(sorted(names))}")
 
 
 def await_outcome(live: LivePtycho, timeout_s: float | None = None) -> tuple[Outcome | None, bool]:

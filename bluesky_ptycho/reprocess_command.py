@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from .settings_file import add_settings, settings_of
 from .terminal import ProgressLine, say
 
 if TYPE_CHECKING:
-    from .reprocess import ReconQueue
+    from .reprocess import Job, ReconQueue
+
+logger = logging.getLogger("bluesky_ptycho")
 
 POLL_S = 0.2
 CONNECT_TIMEOUT_S = 10
@@ -127,9 +130,17 @@ def _watch(queue: ReconQueue) -> bool:
             for job in queue.jobs:
                 if job.is_over and job.number not in told:
                     told.add(job.number)
-                    say(f"{job.request.describe()}: {job.describe()}")
+                    _tell_end(job)
             line.show(sum(round(job.percent / 100 * job.request.n_passes) for job in queue.jobs), _state(queue))
     return interrupted
+
+
+def _tell_end(job: Job) -> None:
+    line = f"{job.request.describe()}: {job.describe()}"
+    if job.state == "failed":
+        logger.error("%s", line)
+    else:
+        say(line)
 
 
 def _state(queue: ReconQueue) -> str:

@@ -64,6 +64,5 @@ __all__ = [
 ]
 
 print(f"{catalog!r}. RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1)) scans;")
-print(
-    "last() is the newest scan with its reconstruction, last().show() draws it; live.show() shows scans while they grow."
-)
+print("last() is the newest scan with its reconstruction, last().show() draws it.")
+print("live.show() shows scans while they grow, live.show('web') in a browser.")

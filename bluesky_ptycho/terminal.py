@@ -6,7 +6,9 @@ import contextlib
 import logging
 import math
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -51,12 +53,12 @@ class ProgressLine:
     ) -> None:
         self._file = sys.stderr if file is None else file
         self._total, self._label, self._unit = total, label, unit
-        self._interval_s, self._enabled = interval_s, enabled
+        self._interval_s, self._enabled = interval_s, enabled and not _quiet.is_set()
         self._n, self._text = 0, ""
         self._written: tuple[int, str] | None = None
         self._begun = self._shown_at = time.monotonic()
         self._bar: Any = None
-        if enabled and self._file.isatty():
+        if self._enabled and self._file.isatty():
             self._bar = tqdm(total=total, desc=label, unit=unit, file=self._file, leave=leave, dynamic_ncols=True)
             self._above = _AboveBar(self._bar)
             self._shown_at = -math.inf  # the first words are shown at once
@@ -117,10 +119,27 @@ def announce(text: str) -> None:
         print(text, flush=True)  # noqa: T201
 
 
+_quiet = threading.Event()
+
+
+@contextlib.contextmanager
+def quietly(really: bool = True) -> Iterator[None]:
+    """Show no progress and say nothing while it lasts; what is printed in answer to a command is printed still."""
+    before = _quiet.is_set()
+    if really:
+        _quiet.set()
+    try:
+        yield
+    finally:
+        if not before:
+            _quiet.clear()
+
+
 def say(text: str) -> None:
-    """Print a line to standard output, above the bars that are there."""
-    tqdm.write(text)
-    sys.stdout.flush()
+    """Print a line to standard output, above the bars that are there; not a word of it where all is quiet."""
+    if not _quiet.is_set():
+        tqdm.write(text)
+        sys.stdout.flush()
 
 
 class _AboveBar(logging.Filter):

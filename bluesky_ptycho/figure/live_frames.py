@@ -54,7 +54,7 @@ class CleanFrame:
         _bare(axes, "Clean frame, log")
         colours = colormaps["inferno"].with_extremes(under="black", bad=MASKED)
         norm = LogNorm(LEAST_PHOTONS, 100.0)
-        blank = np.ma.masked_all((2, 2))
+        blank = np.full((2, 2), LEAST_PHOTONS)
         self._image = axes.imshow(blank, cmap=colours, norm=norm, origin=DISPLAY_ORIGIN, interpolation="nearest")
         self._colours = colour_bar(axes, self._image, "photons")
         self._legend = axes.text(0.0, -0.03, "", color=MASKED, fontsize=11, transform=axes.transAxes, va="top")
@@ -62,7 +62,8 @@ class CleanFrame:
 
     def show(self, view: LiveView) -> None:
         """Show the frame of `view`."""
-        self._colours.set_visible(view.newest_clean is not None)
+        for part in (self._colours, self._image):
+            part.set_visible(view.newest_clean is not None)
         if view.newest_clean is None:
             return
         clean = view.newest_clean

@@ -22,30 +22,30 @@ WIDTH, HEIGHT = 1920, 1080
 """In px; all boxes are ``(left, top, width, height)`` in them."""
 
 AXES: dict[str, Box] = {
-    "phase": (62, 118, 500, 500),
-    "amplitude": (702, 118, 500, 500),
-    "stxm": (1352, 118, 195, 195),
-    "coverage": (1352, 423, 195, 195),
-    "probe": (62, 722, 264, 264),
-    "raw": (374, 722, 250, 250),
-    "clean": (702, 722, 264, 264),
-    "residual": (1100, 722, 330, 264),
-    "resolution": (1530, 722, 340, 264),
+    "phase": (76, 118, 490, 490),
+    "amplitude": (714, 118, 490, 490),
+    "stxm": (1364, 118, 188, 188),
+    "coverage": (1364, 420, 188, 188),
+    "probe": (76, 722, 262, 262),
+    "raw": (388, 722, 246, 246),
+    "clean": (714, 722, 262, 262),
+    "residual": (1110, 722, 330, 262),
+    "resolution": (1540, 722, 335, 262),
 }
-HEADER: Box = (62, 18, 1808, 56)
-STRIP: Box = (1622, 100, 288, 530)
-MESSAGES: Box = (62, 1034, 1808, 42)
+HEADER: Box = (76, 18, 1799, 56)
+STRIP: Box = (1626, 102, 285, 525)
+MESSAGES: Box = (76, 1034, 1799, 42)
 
 PARTS: dict[str, Box] = {
-    "phase": (0, 82, 632, 590),
-    "amplitude": (632, 82, 640, 590),
-    "stxm": (1288, 82, 330, 290),
-    "coverage": (1288, 385, 330, 285),
-    "probe": (40, 685, 300, 310),
-    "raw": (345, 685, 330, 310),
-    "clean": (685, 685, 340, 310),
-    "residual": (1030, 685, 410, 330),
-    "resolution": (1460, 685, 440, 330),
+    "phase": (0, 82, 646, 590),
+    "amplitude": (646, 82, 640, 590),
+    "stxm": (1286, 82, 334, 290),
+    "coverage": (1286, 382, 334, 290),
+    "probe": (46, 685, 310, 318),
+    "raw": (358, 685, 346, 318),
+    "clean": (690, 685, 350, 318),
+    "residual": (1040, 685, 420, 345),
+    "resolution": (1470, 685, 425, 345),
 }
 """Where each panel lies with all its labels: what a narrow screen shows one below the other."""
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from ..terminal import printable
 from ..whole_file import whole_figure
 from .panels import INK, PALE
 
@@ -43,7 +44,7 @@ def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title:
     axes.imshow(painted, extent=(0, columns, rows, 0), interpolation="nearest")
     axes.set_xlabel("column", color=PALE)
     axes.set_ylabel("row", color=PALE)
-    axes.set_title(title, fontsize=12, color=INK, loc="left")
+    axes.set_title(printable(title), parse_math=False, fontsize=12, color=INK, loc="left")
     share = 100 * np.count_nonzero(~good) / good.size
     axes.legend(handles=[Patch(color=BAD, label=f"bad, {share:.3g} %")], loc="upper right", fontsize=10)
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)

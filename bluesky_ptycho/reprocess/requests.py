@@ -11,6 +11,7 @@ from ..callbacks import LiveSettings
 from ..callbacks.document_keys import read_plan
 from ..errors import NotFoundError, SettingsError
 from ..replay import access_tags
+from ..terminal import printable
 
 START_KEY = "reprocess"
 """Key of a result run's start document that tells of which first result it differs, and in what."""
@@ -128,7 +129,7 @@ def make_request(
         before = first.metadata["start"]
         changed = differences(before.get("settings", {}), settings.to_dict())
         note = {"first_result": before["uid"], "settings_changed": changed}
-    title = f"scan {start.get('scan_id', '?')} {start.get('sample_name', '')}".strip()
+    title = printable(f"scan {start.get('scan_id', '?')} {start.get('sample_name', '')}")
     return Request(start["uid"], title, settings, note, Access.of(run))
 
 

@@ -1,0 +1,45 @@
+"""The command ``bluesky-ptycho bug-report``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .arguments import LineParser, add_catalog, positive_whole
+from .errors import PtychoError
+from .terminal import say
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the table of commands."""
+    report = commands.add_parser(
+        "bug-report",
+        help="pack what a bug report needs into one file",
+        description="Pack documents, messages, settings, versions, what the doctor says, and some raw frames of a scan "
+        "into a .zip file. Keys, names of people and machines, proposals, sample names and directories are left out.",
+    )
+    add = report.add_argument
+    add("uid", metavar="UID", help="uid of a scan or a reconstruction, a prefix of it, a scan_id, or -1")
+    add("--output", type=Path, metavar="FILE.zip", help="the file (default: bug-report-UID.zip)")
+    add("--log", action="append", default=[], type=Path, metavar="FILE", help="a log file to add, as often as needed")
+    add("--frames", type=positive_whole, default=20, metavar="N", help="raw frames at most (default: %(default)s)")
+    add_catalog(report)
+    report.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the archive and say what is in it; return the exit status."""
+    from .bug_report import write_bug_report
+    from .catalog import open_catalog
+
+    for log in options.log:
+        if not log.is_file():
+            raise PtychoError(f"--log is {log}, which is no file")
+    with open_catalog(options.catalog, create=False) as catalog:
+        uid = catalog[options.uid].metadata["start"]["uid"]
+        output = options.output or Path(f"bug-report-{uid[:8]}.zip")
+        parts = write_bug_report(uid, catalog, output, logs=options.log, n_frames=options.frames)
+    for part in parts:
+        say(f"{len(part.content):>12,} bytes  {part.name:<16}  {part.meaning}")
+    say(f"{output} holds them; look into it before you send it")
+    return 0

@@ -1,0 +1,39 @@
+"""The command ``bluesky-ptycho logbook``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .arguments import LineParser, add_catalog
+from .runs_command import add_search, search_of
+from .terminal import say
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the table of commands."""
+    logbook = commands.add_parser(
+        "logbook",
+        help="write a page of the beam time",
+        description="Write an HTML page with a row for each scan: time, sample, image, resolution, frames, photons for "
+        "each µm², status, and the report if there is one. The file holds its pictures and can be sent as it is.",
+    )
+    logbook.add_argument(
+        "--output", type=Path, default=Path("logbook.html"), metavar="FILE.html", help="the page (default: %(default)s)"
+    )
+    logbook.add_argument("--title", default="Beam time", help="heading of the page (default: %(default)s)")
+    add_search(logbook, limit=1000)
+    add_catalog(logbook)
+    logbook.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the page; return the exit status."""
+    from .catalog import open_catalog
+    from .logbook import entries, write_logbook
+
+    search = search_of(options)
+    with open_catalog(options.catalog, create=False) as catalog:
+        n = write_logbook(options.output, entries(catalog, search, options.limit), title=options.title)
+    say(f"{n} scan{'' if n == 1 else 's'}; {options.output} holds the page")
+    return 0

@@ -1,0 +1,67 @@
+"""The command ``bluesky-ptycho runs``, and the arguments of searches."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .arguments import LineParser, add_catalog, positive_whole
+
+if TYPE_CHECKING:
+    from .catalog import Search
+
+MOMENTS = "2026-11-01, '2026-11-01 14:30', today, yesterday, or an age as 30min, 12h, 3d, 2w"
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the table of commands."""
+    runs = commands.add_parser(
+        "runs",
+        help="list scans and their reconstructions",
+        description="List scans and their reconstructions, newest first, all or those that are searched for.",
+    )
+    add_search(runs, limit=50)
+    add_catalog(runs)
+    runs.set_defaults(command=run)
+
+
+def add_search(parser: LineParser, *, limit: int) -> None:
+    """Add what scans can be searched by."""
+    search = parser.add_argument_group("which scans")
+    add = search.add_argument
+    add("--since", metavar="WHEN", help=f"begun then or later: {MOMENTS}")
+    add("--until", metavar="WHEN", help="begun then or earlier; a day with all its hours")
+    add("--sample", metavar="NAME", help="name of the sample, or a part of it")
+    add("--energy", metavar="EV", help="photon energy in eV, as 700-900; a single one within 1 %%")
+    add("--resolution", metavar="LENGTH", help="a reconstruction has reached this half pitch, as 20nm, or a finer one")
+    add("--limit", type=positive_whole, default=limit, metavar="N", help="at most so many scans (default: %(default)s)")
+
+
+def search_of(options: argparse.Namespace) -> Search:
+    """Return the search that the arguments ask for.
+
+    Raises
+    ------
+    SettingsError
+        If one cannot be read.
+    """
+    from .catalog import make_search
+
+    return make_search(
+        **{name: getattr(options, name) for name in ("since", "until", "sample", "energy", "resolution")}
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the scans; return the exit status."""
+    from .catalog import Search, format_runs, list_runs, open_catalog
+
+    search = search_of(options)
+    with open_catalog(options.catalog, create=False) as catalog:
+        rows = list_runs(catalog, options.limit + 1, search)
+        shown = rows[: options.limit]
+        what = "no scans" if search == Search() else "no such scans"
+        print(f"catalog {catalog.name}\n{format_runs(shown)}" if shown else f"{what} in {catalog.name}")
+        if len(rows) > len(shown):
+            print(f"... and more: --limit {2 * options.limit}")
+    return 0
