@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ..frames import Snapshot
 from ..scan_plan import ScanPlan
 from .intake import Intake
+from .position_checks import usual_step_m
 from .updates import in_ranges
-
-LIT = 0.05
-"""Share of the usual light from which a pixel of the planned field counts as covered."""
 
 
 def accounts(intake: Intake, missing: Sequence[int]) -> list[str]:
@@ -39,8 +38,12 @@ def accounts(intake: Intake, missing: Sequence[int]) -> list[str]:
 
 
 def share_of_plan(snapshot: Snapshot, plan: ScanPlan) -> float:
-    """Return which share of the planned field has received light."""
-    y_min, y_max, x_min, x_max = plan.extent_m
-    field = snapshot.coverage[snapshot.canvas.scanned_box([(y_min, x_min), (y_max, x_max)])]
-    usual = np.quantile(field, 0.9)
-    return float(np.mean(field > LIT * usual)) if usual > 0 else 0.0
+    """Return which share of the planned points has a frame in use that was taken no more than a step away.
+
+    Without planned positions it is the share of their number.
+    """
+    if plan.positions_m is None:
+        return min(len(snapshot.seq_nums) / plan.n_points, 1.0)
+    step = usual_step_m(plan.positions_m)
+    distance, _ = cKDTree(snapshot.positions_m).query(plan.positions_m)
+    return float(np.mean(distance <= step * 1.001))

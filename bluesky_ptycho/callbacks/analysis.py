@@ -202,6 +202,8 @@ class Analysis(threading.Thread):
             solver.remove(supply.withdrawn)
         if supply.batch is not None:
             solver.add(supply.batch)
+            if self._lanes.want_frames:
+                self._lanes.send(self._update("frames", frames=supply.batch))
         return True
 
     # -- the end ------------------------------------------------------------------------------

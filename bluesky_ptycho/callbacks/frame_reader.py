@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..io import hdf5
 from .document_keys import FrameSource, refuse_outside
+from .shared_files import SharedFile, acquire, release
 
 POLL_S = 0.02
 SHAPE = "shape: "
@@ -41,7 +42,7 @@ class FrameReader:
     def __init__(self, source: FrameSource, patience_s: float = 10.0) -> None:
         self._source = source
         self._patience_s = patience_s
-        self._file: h5py.File | None = None
+        self._file: SharedFile | None = None
         self._data: h5py.Dataset | None = None
         self._given_up_at = -1  # size of the file when the patience ended; 0 without a file
 
@@ -92,24 +93,28 @@ class FrameReader:
         if not source.path.is_file():
             raise NotYetError(f"frames file {source.path} does not exist or cannot be reached from this machine")
         try:
-            self._file = h5py.File(source.path, "r", libver="latest", swmr=True, locking=source.locking)
+            self._file = acquire(source.path, source.locking)
         except _READING_FAILED as error:
             raise NotYetError(f"frames file {source.path} cannot be opened: {_line(error)}") from error
         try:
-            self._data = self._find(self._file)
+            self._data = self._checked(self._file.data(source.dataset, self._find))
         except BaseException:
             self.close()
             raise
         return self._data
 
     def _find(self, file: h5py.File) -> h5py.Dataset:
-        """Return the data set; what its description shows to be wrong or hostile is refused before it is unpacked."""
+        """Return the data set; what its description shows to be hostile is refused before it is unpacked."""
         source = self._source
         data = hdf5.find_dataset(file, source.dataset)
         if data is None or data.ndim != 3:
             raise NotYetError(f"frames file {source.path} has no 3-D data set {source.dataset!r}")
         if data.dtype.kind not in "uif":
             raise MetadataError(f"frames file {source.path} has frames of type {data.dtype}; expected numbers")
+        return data
+
+    def _checked(self, data: h5py.Dataset) -> h5py.Dataset:
+        source = self._source
         if source.frame_shape is not None and data.shape[1:] != source.frame_shape:
             raise MetadataError(f"{SHAPE}frames have shape {data.shape[1:]}; the scan plan says {source.frame_shape}")
         return data
@@ -162,7 +167,7 @@ class FrameReader:
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            release(self._file)
         self._file = self._data = None
 
     def __enter__(self) -> Self:

@@ -12,18 +12,23 @@ from .updates import Sink, Update
 
 OnError = Callable[[str, BaseException], None]
 
+MOST_BATCHES = 4
+"""Batches of frames that wait for a sink; bounds the memory."""
+
 
 class Lane(threading.Thread):
     """Give one sink the updates of one run, in order.
 
     A sink that is slower than the run gets the newest counters and the newest snapshot; what they replace is
-    not shown. It is told of the first and of the last update whatever happens.
+    not shown. It is told of the first and of the last update whatever happens, and of frames, where it wants them.
 
     Parameters
     ----------
     sink : Sink
     name : str
         How messages call it.
+    patience_s : float
+        How long frames wait for a sink that has too many waiting.
     on_error : callable
         ``on_error(name, error)``, when the sink raises; it is left out from then on.
 
@@ -35,9 +40,12 @@ class Lane(threading.Thread):
         What it raised.
     """
 
-    def __init__(self, sink: Sink, name: str, run: str, on_error: OnError) -> None:
+    def __init__(self, sink: Sink, name: str, run: str, patience_s: float, on_error: OnError) -> None:
         super().__init__(name=f"{run} {name}", daemon=True)
         self.sink, self.label = sink, name
+        self.wants_frames = bool(getattr(sink, "wants_frames", False))
+        self._patience_s = patience_s
+        self._n_batches = 0
         self.skipped = 0
         self.error: BaseException | None = None
         self._on_error = on_error
@@ -45,7 +53,11 @@ class Lane(threading.Thread):
         self._changed = threading.Condition()
 
     def put(self, update: Update) -> None:
-        """Take an update; never waits for the sink."""
+        """Take an update; waits for the sink with frames alone, and then only so long."""
+        if update.kind == "frames":
+            if self.wants_frames and not self._put_frames(update):
+                self.give_up(PtychoError(f"it has not taken a batch of frames for {self._patience_s:g} s"))
+            return
         with self._changed:
             if self.error is not None:
                 return
@@ -54,6 +66,21 @@ class Lane(threading.Thread):
             self._replace(update.kind)
             self._waiting[update.kind] = update
             self._changed.notify()
+
+    def _put_frames(self, update: Update) -> bool:
+        """Tell whether there was room for frames within the patience."""
+        with self._changed:
+
+            def has_room() -> bool:
+                return self.error is not None or sum(key.startswith("frames") for key in self._waiting) < MOST_BATCHES
+
+            if not self._changed.wait_for(has_room, self._patience_s):
+                return False
+            if self.error is None:
+                self._n_batches += 1
+                self._waiting[f"frames {self._n_batches}"] = update
+                self._changed.notify_all()
+        return True
 
     def _replace(self, *kinds: str) -> None:
         for kind in kinds:
@@ -67,6 +94,7 @@ class Lane(threading.Thread):
                 self._changed.wait_for(lambda: self._waiting)
                 kind = next(iter(self._waiting))
                 update = self._waiting.pop(kind)
+                self._changed.notify_all()
             try:
                 self.sink(update)
             except BaseException as error:  # a sink may even call sys.exit()
@@ -76,6 +104,7 @@ class Lane(threading.Thread):
         with self._changed:
             self.error = error
             self._waiting.clear()
+            self._changed.notify_all()
         self._on_error(self.label, error)
 
     def give_up(self, error: PtychoError) -> None:
@@ -93,7 +122,7 @@ class Lanes:
     run : str
         What the threads' names begin with.
     patience_s : float
-        How long the last update of a run waits for the sinks.
+        How long the last update of a run, or frames, wait for a sink.
     on_error : callable
         ``on_error(name, error)``, once for each sink that fails.
     """
@@ -104,7 +133,7 @@ class Lanes:
         for sink in sinks:
             name = str(getattr(sink, "name", type(sink).__name__))
             names.append(name if name not in names else f"{name} {len(names) + 1}")
-        self._lanes = [Lane(sink, name, run, on_error) for sink, name in zip(sinks, names, strict=True)]
+        self._lanes = [Lane(sink, name, run, patience_s, on_error) for sink, name in zip(sinks, names, strict=True)]
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -114,8 +143,13 @@ class Lanes:
         for lane in self._lanes:
             lane.start()
 
+    @property
+    def want_frames(self) -> bool:
+        """Whether a sink wants the frames."""
+        return any(lane.wants_frames and lane.error is None for lane in self._lanes)
+
     def send(self, update: Update) -> None:
-        """Pass an update on; never waits."""
+        """Pass an update on; waits with frames alone, for sinks that want them and are some of them behind."""
         for lane in self._lanes:
             lane.put(update)
 

@@ -24,7 +24,7 @@ class LivePtychoFigure:
     """Show object, probe, maps, newest frame, curves and counters of the running scan.
 
     A sink for :class:`~bluesky_ptycho.callbacks.LivePtycho`, whose method ``show`` makes one. It draws in its own
-    thread, in a window in the main thread, or for a page when somebody looks; scan and reconstruction never wait for it.
+    thread, in a window in the main thread, or for a page when somebody looks; scan and reconstruction do not wait.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from event_model import NoFiller, RunRouter
 from ..errors import PtychoError, SettingsError
 from ..registry import sinks as named_sinks
 from ..scan_plan import ScanPlan
-from . import file_sinks, progress_bar  # noqa: F401  (they fill the registry)
+from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
 from .checkpoints import Checkpoints, Claims
 from .child.parent import ChildAnalysis

@@ -122,10 +122,12 @@ class PositionChecks:
         return ", ".join(values)
 
 
+def usual_step_m(planned: NDArray[np.float64]) -> float:
+    """Return the usual way from one planned position ``(n, 2)`` to the next in m; infinite for a single one."""
+    return float(np.median(np.linalg.norm(np.diff(planned, axis=0), axis=1))) if len(planned) > 1 else np.inf
+
+
 def _scales(planned: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the usual way from point to point and how far a position may be off, in m."""
-    if len(planned) < 2:
-        return np.inf, np.inf
-    ways = np.linalg.norm(np.diff(planned, axis=0), axis=1)
-    step = float(np.median(ways))
-    return step, max(STEPS * step, SHARE_OF_FIELD * float(np.ptp(planned, axis=0).max()))
+    """Return the usual step and how far a position may be off, in m."""
+    step = usual_step_m(planned)
+    return step, max(STEPS * step, SHARE_OF_FIELD * float(np.ptp(planned, axis=0).max())) if len(planned) else np.inf

@@ -38,7 +38,9 @@ def scan_line(start: Mapping[str, Any], plan: ScanPlan, region_um: Region) -> st
     names = device_names(told, plan)
     exposure = f"{plan.exposures_s[0]:g}" if len(plan.exposures_s) == 1 else str(list(plan.exposures_s))
     height, width = (y_max - y_min) / unit_um, (x_max - x_min) / unit_um
-    centre = ", ".join(f"{(low + high) / 2 / unit_um:.6g}" for low, high in ((y_min, y_max), (x_min, x_max)))
+    centre = ", ".join(
+        f"{round((low + high) / 2 / unit_um, 6) + 0:g}" for low, high in ((y_min, y_max), (x_min, x_max))
+    )
     return (
         f"RE(ptycho_scan({', '.join(names)}, centre=[{centre}], width={width:.4g}, height={height:.4g}, "
         f"step={_step_um(told, plan, unit_um) / unit_um:.4g}, exposure={exposure}, "

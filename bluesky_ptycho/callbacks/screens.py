@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ class Screen(Protocol):
 
 
 class Pace:
-    """Lets drawing take a part of the time, and no more."""
+    """Lets drawing take a part of a core's time, and no more; a core that others use counts as theirs."""
 
     def __init__(self, share: float = SHARE) -> None:
         self._share, self._next_at = share, 0.0
@@ -42,10 +43,12 @@ class Pace:
         """Whether the next drawing may begin."""
         return time.monotonic() >= self._next_at
 
-    def took(self, begun: float) -> None:
-        """Note that a drawing that began at `begun` (`time.monotonic`) has just ended."""
-        ended = time.monotonic()
-        self._next_at = ended + (ended - begun) * (1 / self._share - 1)
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Count what is done within."""
+        begun = time.thread_time()
+        yield
+        self._next_at = time.monotonic() + (time.thread_time() - begun) * (1 / self._share - 1)
 
 
 class FileScreen:
@@ -71,10 +74,9 @@ class FileScreen:
         """
         if not (last or self._pace.is_due):
             return
-        begun = time.monotonic()
-        self._picture.show(view)
-        write_whole(self._path(view), self._picture.encoded())
-        self._pace.took(begun)
+        with self._pace.drawing():
+            self._picture.show(view)
+            write_whole(self._path(view), self._picture.encoded())
 
     def close(self) -> None:
         """Leave the files as they are."""
@@ -98,10 +100,9 @@ class NotebookScreen:
         """Replace the image if it is time."""
         if not (last or self._pace.is_due):
             return
-        begun = time.monotonic()
-        self._picture.show(view)
-        self._handle.update(self._image())
-        self._pace.took(begun)
+        with self._pace.drawing():
+            self._picture.show(view)
+            self._handle.update(self._image())
 
     def close(self) -> None:
         """Leave the last image in the notebook."""
@@ -156,12 +157,11 @@ class PageScreen:
             with self._lock:
                 view, number = self._view, self._number
             if view is not None and number != self._drawn_number and self._pace.is_due:
-                begun = time.monotonic()
-                self._picture.show(view)
-                image = self._picture.encoded("webp", quality=85, method=2)
+                with self._pace.drawing():
+                    self._picture.show(view)
+                    image = self._picture.encoded("webp", quality=85, method=2)
                 with self._lock:
                     self._image, self._maps, self._drawn_number = image, self._picture.stage_maps(), number
-                self._pace.took(begun)
             return self._image
 
     def scan_line(self, region_um: Region) -> str:

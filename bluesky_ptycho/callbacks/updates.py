@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frames import Snapshot
+from ..frames import Batch, Snapshot
 from ..geometry import Geometry
 from ..scan_plan import ScanPlan
 
@@ -47,8 +47,10 @@ class Update:
 
     Parameters
     ----------
-    kind : {"start", "progress", "snapshot", "final"}
-        A run sends one "start", any number of "progress" and "snapshot", and one "final".
+    kind : {"start", "progress", "snapshot", "frames", "final"}
+        A run sends one "start", any number of "progress" and "snapshot", and one "final". Sinks that have an attribute
+        ``wants_frames`` that is true get all "frames", too: none is skipped, and the analysis, though never the
+        scan, waits for a sink that is some of them behind.
     start : mapping
         Start document of the raw run.
     plan, geometry : ScanPlan, Geometry
@@ -66,6 +68,9 @@ class Update:
         Its raw frames, one for each exposure.
     newest_clean : ndarray (ny, nx) float32 or None
         Its photons, NaN where the mask leaves a pixel out.
+    frames : Batch or None
+        With "frames": what the solver has just been given. A scan point may come again, and takes the place of what
+        came before; "final" tells in `rejected` which ones turned out to be bad.
     exit_status, reason : str
         With "final": "success", "abort" or "fail", and why.
     rejected : mapping of int to str
@@ -82,7 +87,7 @@ class Update:
         Warnings of the run so far.
     """
 
-    kind: Literal["start", "progress", "snapshot", "final"]
+    kind: Literal["start", "progress", "snapshot", "frames", "final"]
     start: Mapping[str, Any]
     plan: ScanPlan
     geometry: Geometry
@@ -93,6 +98,7 @@ class Update:
     newest_point: int | None = None
     newest_raw: NDArray[Any] | None = None
     newest_clean: NDArray[np.float32] | None = None
+    frames: Batch | None = None
     exit_status: str = ""
     reason: str = ""
     rejected: Mapping[int, str] = field(default_factory=dict)

@@ -56,7 +56,10 @@ class WindowScreen:
                 "widget), which draw while a RunEngine works"
             )
         self._scan_line, self._substitute = scan_line, substitute
-        self._figure = plt.figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white", num="Live ptychography", clear=True)
+        try:
+            self._figure = plt.figure("Live ptychography", SIZE_INCHES, DPI, facecolor="white", clear=True)
+        except ImportError as error:
+            raise SettingsError(f"no window can be opened here: {error}") from error
         self._picture, self._pace = LivePicture(self._figure), Pace()
         self._latest: LiveView | None = None
         self._pending = threading.Event()
@@ -107,15 +110,14 @@ class WindowScreen:
     def _draw(self) -> None:
         with self._drawing:
             self._pending.clear()
-            view, begun = self._latest, time.monotonic()
+            view, before = self._latest, self._picture.axes
             if view is None:
                 return
-            before = self._picture.axes
-            self._picture.show(view)
-            if self._picture.axes is not before:
-                self._select()
-            self._figure.canvas.draw()
-            self._pace.took(begun)
+            with self._pace.drawing():
+                self._picture.show(view)
+                if self._picture.axes is not before:
+                    self._select()
+                self._figure.canvas.draw()
 
     def _select(self) -> None:
         """Let rectangles be drawn on the object."""
@@ -141,8 +143,9 @@ class WindowScreen:
         width, height = self._figure.bbox.width, self._figure.bbox.height
         dpi = max(20.0, min(width / SIZE_INCHES[0], height / SIZE_INCHES[1]))
         if abs(dpi - self._figure.dpi) > 0.5:
-            self._figure.set_dpi(dpi)
+            # In this order, as a new dpi alone would resize the window.
             self._figure.set_size_inches(width / dpi, height / dpi, forward=False)
+            self._figure.set_dpi(dpi)
 
     def _closed(self, event: Any) -> None:
         self._is_open = False

@@ -45,12 +45,13 @@ class CleanCxiWriter:
         self._aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._geometry = geometry
         self._valid, self._total = np.zeros(geometry.shape, dtype=np.int64), np.zeros(geometry.shape)
+        self._rows: dict[int, int] = {}
         self._file = h5py.File(self._aside, "w")
         try:
             self._write_measurement(title, raw_uid)
             self._make_arrays()
         except BaseException:
-            self._discard()
+            self.discard()
             raise
 
     @property
@@ -101,7 +102,7 @@ class CleanCxiWriter:
         positions_m: NDArray[np.float64],
         seq_nums: NDArray[np.int64],
     ) -> None:
-        """Add frames.
+        """Add frames; one of a scan point that has one already takes its place.
 
         Parameters
         ----------
@@ -118,7 +119,14 @@ class CleanCxiWriter:
             If they do not fit on the disk.
         """
         require_room(self._path, photons.nbytes + mask.nbytes)
+        numbers = seq_nums.tolist()
+        if again := [i for i, number in enumerate(numbers) if number in self._rows]:
+            for i in again:
+                self._replace(self._rows[numbers[i]], photons[i], mask[i], positions_m[i])
+            fresh = [i for i in range(len(numbers)) if i not in again]
+            photons, mask, positions_m, seq_nums = photons[fresh], mask[fresh], positions_m[fresh], seq_nums[fresh]
         first, last = self.n_frames, self.n_frames + len(photons)
+        self._rows |= {number: first + i for i, number in enumerate(seq_nums.tolist())}
         for array in (self._frames, self._masks, self._translation, self._seq_nums):
             array.resize(last, axis=0)
         self._frames[first:last] = photons
@@ -128,6 +136,15 @@ class CleanCxiWriter:
         self._seq_nums[first:last] = seq_nums
         self._valid += mask.sum(axis=0)
         self._total += photons.sum(axis=0, dtype=np.float64, where=mask)
+
+    def _replace(
+        self, row: int, photons: NDArray[np.float32], mask: NDArray[np.bool_], position_m: NDArray[np.float64]
+    ) -> None:
+        before, valid = self._frames[row], self._masks[row] == 0
+        self._valid += mask.astype(np.int64) - valid
+        self._total += np.where(mask, photons, 0.0) - np.where(valid, before, 0.0)
+        self._frames[row], self._masks[row] = photons, ~mask
+        self._translation[row] = (position_m[1], position_m[0], 0.0)
 
     @property
     def mean_photons(self) -> NDArray[np.float32]:
@@ -151,6 +168,7 @@ class CleanCxiWriter:
             self._total += self._frames[to].sum(axis=0, dtype=np.float64, where=valid)
         for array in (self._frames, self._masks, self._translation, self._seq_nums):
             array.resize(len(kept), axis=0)
+        self._rows = {number: row for row, number in enumerate(self._seq_nums[()].tolist())}
 
     def write_illumination(self, probe: NDArray[np.complex64]) -> None:
         """Write a first guess of the probe at the sample, ``(ny, nx)``."""
@@ -182,6 +200,12 @@ class CleanCxiWriter:
         process["steps"] = text(json.dumps(list(steps)))
         process["dark_corrected"] = dark_corrected
 
+    def close(self) -> None:
+        """Finish the file and put it in its place; without a single frame there is none."""
+        if self.n_frames:
+            self._finish()
+        self.discard()
+
     def _finish(self) -> None:
         n = self.n_frames
         bad = self._valid <= n / 2
@@ -196,7 +220,8 @@ class CleanCxiWriter:
     def _describe(self, file: h5py.File) -> None:
         """Add what another format wants to be told, when all else is written."""
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Close and delete what is not in its place."""
         self._file.close()
         self._aside.unlink(missing_ok=True)
 
@@ -208,6 +233,6 @@ class CleanCxiWriter:
     ) -> None:
         try:
             if error is None:
-                self._finish()
+                self.close()
         finally:
-            self._discard()
+            self.discard()

@@ -28,8 +28,7 @@ def write_meta(file: h5py.File, geometry: Geometry, n_frames: int, label: str) -
     MetadataError
         If the patterns are not square, which PtyPy's must be.
     """
-    if geometry.shape[0] != geometry.shape[1]:
-        raise MetadataError(f"patterns have shape {geometry.shape}; expected square ones for a .ptyd file")
+    refuse_oblong(geometry)
     shape = np.array(geometry.shape)
     arrays = {"psize": np.array(geometry.pixel_m), "shape": shape, "center": (shape // 2).astype(np.float64)}
     scalars = {"energy": geometry.energy_ev / 1e3, "distance": geometry.distance_m, "num_frames": int(n_frames)}
@@ -39,6 +38,12 @@ def write_meta(file: h5py.File, geometry: Geometry, n_frames: int, label: str) -
             file[f"{META}/{name}"] = value
             file[f"{META}/{name}"].attrs["type"] = kind
     file[META].attrs["type"] = "dict"
+
+
+def refuse_oblong(geometry: Geometry) -> None:
+    """Raise MetadataError if patterns are not square, as PtyPy's must be."""
+    if geometry.shape[0] != geometry.shape[1]:
+        raise MetadataError(f"patterns have shape {geometry.shape}; expected square ones for a .ptyd file")
 
 
 def write_chunk(
@@ -129,6 +134,11 @@ class GrowingPtyd:
         Frames to come; :meth:`finish` puts in its place how many there are.
     label : str
         Name of the sample.
+
+    Raises
+    ------
+    MetadataError
+        If the patterns are not square.
     """
 
     def __init__(self, path: Path | str, geometry: Geometry, n_planned: int, *, label: str = "") -> None:
@@ -137,7 +147,7 @@ class GrowingPtyd:
         self._label = label
         self._n_frames = n_planned
         self._held: list[list[int]] = []  # for each part the scan points in it
-        self._write_index()
+        refuse_oblong(geometry)
 
     def append(
         self,
@@ -155,13 +165,12 @@ class GrowingPtyd:
         """
         numbers = seq_nums.tolist()
         for number, held in enumerate(self._held):
-            again = {n: row for row, n in enumerate(numbers) if n in held}
+            again = [(held.index(n), row) for row, n in enumerate(numbers) if n in held]
             if again:
-                stored = self._read_part(number)
-                for values, new in zip(stored, (photons, mask, positions_m), strict=True):
-                    for seq_num, row in again.items():
-                        values[held.index(seq_num)] = new[row]
-                self._write_part(number, *stored)
+                old_photons, old_mask, old_positions_m = self._read_part(number)
+                for to, row in again:
+                    old_photons[to], old_mask[to], old_positions_m[to] = photons[row], mask[row], positions_m[row]
+                self._write_part(number, old_photons, old_mask, old_positions_m)
         known = {n for held in self._held for n in held}
         fresh = [row for row, n in enumerate(numbers) if n not in known]
         if fresh:
@@ -183,7 +192,10 @@ class GrowingPtyd:
                     self._write_part(number, photons[kept], mask[kept], positions_m[kept])
                 self._held[number] = [held[row] for row in kept]
         self._n_frames = sum(map(len, self._held))
-        self._write_index()
+        if self._n_frames:
+            self._write_index()
+        else:  # PtyPy opens no file without a chunk
+            self._path.unlink(missing_ok=True)
 
     def _part(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.part{number:03d}")

@@ -52,7 +52,7 @@ class Child:
         self._analysis = Analysis(
             self._intake,
             settings,
-            [_Sink(channel)],
+            [_Sink(channel, hello["frames"])],
             self._parent,
             self._done,
             find_probe=self._parent.last_probe,
@@ -105,8 +105,8 @@ class _Sink:
 
     name = "parent"
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: Channel, wants_frames: bool) -> None:
+        self._channel, self.wants_frames = channel, wants_frames
 
     def __call__(self, update: Update) -> None:
         self._channel.send({"type": "update", "update": pack_update(update)})

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ...frames import Snapshot
+from ...frames import Batch, Snapshot
 from ...geometry import Canvas, Geometry
 from ...preprocess import DarkModel
 from ..dark_store import Darks
@@ -27,6 +27,7 @@ def pack_update(update: Update) -> dict[str, Any]:
     packed = {name: value for name, value in fields_of(update).items() if name not in COMMON}
     packed["progress"] = fields_of(update.progress)
     packed["snapshot"] = pack_snapshot(update.snapshot)
+    packed["frames"] = None if update.frames is None else fields_of(update.frames)
     return packed
 
 
@@ -35,6 +36,7 @@ def unpack_update(packed: Mapping[str, Any], **common: Any) -> Update:
     values = dict(packed)
     values["progress"] = Progress(**values["progress"])
     values["snapshot"] = unpack_snapshot(values["snapshot"], common["geometry"])
+    values["frames"] = None if values["frames"] is None else Batch(**values["frames"])
     values["rejected"] = {int(point): reason for point, reason in values["rejected"].items()}
     for name in ("missing", "messages"):
         values[name] = tuple(values[name])

@@ -155,6 +155,7 @@ class ChildAnalysis(threading.Thread):
             "roots": self._frame_roots,
             "checkpoint": str(self._checkpoint),
             "resume": self._resume,
+            "frames": self._lanes.want_frames,
         }
 
     def _prepare_next(self, reason: str, *, hung: bool) -> None:
@@ -194,6 +195,8 @@ class ChildAnalysis(threading.Thread):
         self._progress = update.progress
         if update.kind == "final":
             self._final = update
+        elif update.kind == "frames":
+            self._lanes.send(update)
         elif update.kind != "start":
             self._newest = update if update.snapshot is not None or self._newest is None else self._newest
             self._lanes.send(update)
