@@ -71,6 +71,10 @@ def through_a_link(path, allowed):
     return f"file://localhost{allowed}/link/{path.name}"
 
 
+def on_another_host(path, allowed):
+    return f"file://elsewhere{path.rename(allowed / path.name)}"
+
+
 def with_a_name_that_begins_alike(path, allowed):
     alike = allowed.with_name("allowed_not")
     alike.mkdir()
@@ -83,7 +87,7 @@ URIS = {
     "through %2e%2e": through_an_encoded_parent,
     "through a link": through_a_link,
     "a name that begins alike": with_a_name_that_begins_alike,
-    "another host": lambda path, allowed: f"file://elsewhere{path}",
+    "another host": on_another_host,
     "another scheme": lambda path, allowed: f"http://localhost{path}",
     "a relative path": lambda path, allowed: f"file:{path.name}",
 }
@@ -103,6 +107,8 @@ def test_it_is_refused_and_not_opened(how, directories, opened, figure):
     figure(f"{len(opened)} files opened, {outcome.progress.used} frames used")
     assert not opened and outcome.snapshot is None
     assert outcome.update.exit_status == "fail"
+    # Links are followed when the file is to be opened; the rest is seen in the document.
+    assert bool(outcome.update.rejected) == (how == "through a link")
     told = " ".join([*outcome.update.messages, *outcome.update.rejected.values()])
     assert "expected" in told and ("file" in told or "directory" in told)
 

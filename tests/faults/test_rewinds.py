@@ -45,8 +45,11 @@ def test_the_last_frame_of_each_point_is_used_where_it_was_taken(which, command,
         outcome = live.wait(120)
     found = supply(recorder.documents)
     stale, places = 0, set()
+    stored, rows = recorder.frames("primary"), recorder.rows("primary")
     for seq_num, (position, amplitude, _) in found.frames.items():
-        shot = seen[round(float(np.frombuffer(amplitude, dtype=np.float32)[0]) ** 2)]
+        number = round(float(np.frombuffer(amplitude, dtype=np.float32)[0]) ** 2)
+        shot = seen[number]
+        stale += number != stored[rows[seq_num - 1]["fccd_frame_index"], 0, 0]
         planned = recorder.plan.positions_m[seq_num - 1]
         stale += not np.allclose((shot.y_um, shot.x_um), planned * 1e6, atol=1e-5) or not shot.is_open
         stale += not np.allclose(np.frombuffer(position, dtype=np.float64), planned, atol=0.02e-6)
