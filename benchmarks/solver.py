@@ -9,8 +9,8 @@
 
   - ``ms_per_frame``: wall time of the fastest of ``--repeats`` passes over all frames, after warm-up and the passes
     below, divided by the frames; ``ms_per_frame_median`` of the same passes;
-  - ``ratio_to_floor``: ``ms_per_frame / fft_floor_ms``; ``ratio_to_floor_beside_median``: median of the ratios of each
-    pass to the floor measured just before it, which tells more where the machine was busy;
+  - ``ratio_to_floor``: median of the ratios of each pass to the floor measured just before and after it, as the speed
+    of a shared machine drifts; ``ratio_to_best_floor``: ``ms_per_frame / fft_floor_ms``;
   - ``object_nrmse``, ``seconds``, ``cpu_seconds``: error by :mod:`benchmarks.metric`, wall and CPU time of the passes
     alone, after each of ``--iterations`` passes;
   - ``passes_to_error``, ``seconds_to_error``, ``cpu_seconds_to_error``: until an error was reached (seen at the
