@@ -72,6 +72,7 @@ class FallbackSolver:
         frames.backend, frames.counts = new.backend, to_host(frames.counts)
         frames.weights = None if frames.weights is None else to_host(frames.weights)
         new._state.frames = frames
+        new.change(old.settings)
         message = "the device ran out of memory: the reconstruction goes on, on the CPU"
         try:
             if old.iteration:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .learnt import Learnt
+from .learnt import Learnt, forget
 from .newcomers import Newcomers
 from .state import ReconState
 
@@ -127,13 +127,11 @@ class Guard:
 
     def _start_anew(self, state: ReconState) -> None:
         """Take away what is not finite where nothing better is kept."""
-        xp, frames = state.backend.xp, state.frames
+        xp = state.backend.xp
         state.object = xp.where(xp.isfinite(state.object), state.object, xp.ones_like(state.object))
         state.probe = xp.where(xp.isfinite(state.probe), state.probe, xp.zeros_like(state.probe))
         if self._whole:
-            state.detection.background, state.detection.background_speed, state.variation = None, 0.0, None
-            frames.shift_px[...], frames.shift_speed[...], frames.gain[...] = 0.0, 0.0, 1.0
-            frames.place(state.canvas)
+            forget(state)
 
     # -- for a checkpoint -----------------------------------------------------------------------
 

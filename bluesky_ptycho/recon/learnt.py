@@ -57,3 +57,11 @@ class Learnt:
         state.variation.welcome(frames.slots(), len(frames.numbers))
         state.variation.set_modes(self.modes)
         state.variation.coefficients[slots] = self.of_frames["coefficients"][rows]
+
+
+def forget(state: ReconState) -> None:
+    """Take away all that is learnt beside object and probe, and place the frames where they were measured."""
+    frames = state.frames
+    state.detection.background, state.detection.background_speed, state.variation = None, 0.0, None
+    frames.shift_px[...], frames.shift_speed[...], frames.gain[...] = 0.0, 0.0, 1.0
+    frames.place(state.canvas)

@@ -15,6 +15,9 @@ from .probe_guess import add_modes, first_probe, motion_modes
 from .settings import SolverSettings
 from .state import ReconState
 
+KEPT = -1
+"""In the place of the number of frames that the probe was guessed from: it has been free, and no guess replaces it."""
+
 
 class ProbeStart:
     """Holds the probe to its first guess for a few passes.
@@ -41,7 +44,7 @@ class ProbeStart:
         self, plan: ScanPlan, geometry: Geometry, settings: SolverSettings, given: NDArray[Any] | None
     ) -> None:
         self.given = _checked_probe(given, geometry)
-        self.modes = settings.modes or self._own_modes(settings)
+        self.modes = self.modes_for(settings)
         self.first = np.zeros((self.modes, *geometry.shape), np.complex64)
         self._plan, self._geometry, self._settings = plan, geometry, settings
         self._passes = 0
@@ -54,13 +57,13 @@ class ProbeStart:
     @property
     def guessed(self) -> bool:
         """Whether there was a frame to guess from."""
-        return self._guessed_from > 0
+        return self._guessed_from != 0
 
     def prepare(self, state: ReconState, slots: NDArray[np.int64]) -> bool:
         """Set the probe of `state` where frames are new to the guess; tell whether the probe is free."""
         if self._passes >= self._settings.probe_start and self.guessed:
             return True
-        if self._guessed_from != len(slots):
+        if self._guessed_from not in (KEPT, len(slots)):
             photons = float(state.frames.photons[slots].mean())
             self.first = scale_power(self._guess(state, slots), photons)
             state.probe = state.backend.to_device(np.array(self.first))
@@ -70,8 +73,19 @@ class ProbeStart:
         self._passes += 1
         return False
 
+    def modes_for(self, settings: SolverSettings) -> int:
+        """Return how many modes `settings` ask for."""
+        return settings.modes or self._own_modes(settings)
+
+    def change(self, settings: SolverSettings) -> None:
+        """Go on with `settings`; a probe that is free already is not guessed again, only held where they say so."""
+        if self.guessed and self._passes >= self._settings.probe_start:
+            self._guessed_from = KEPT
+        self._settings, self.modes = settings, self.modes_for(settings)
+        self.first = add_modes(self.first, self.modes)
+
     def to_array(self) -> NDArray[np.int64]:
-        """Return how many passes the probe was held, and how many frames it was guessed from, ``(2,)``."""
+        """Return how many passes the probe was held, and how many frames it was guessed from or KEPT, ``(2,)``."""
         return np.array([self._passes, self._guessed_from])
 
     def take_up(self, first: NDArray[np.complex64], counts: NDArray[np.int64]) -> None:

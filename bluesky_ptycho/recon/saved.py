@@ -132,6 +132,8 @@ def _check(state: ReconState, saved: Saved) -> None:
     _require(saved, "seq_nums", (n,), "i")
     for name in ("positions_m", "gain", "shift_px", "shift_speed"):
         _require(saved, name, (n,) if name == "gain" else (n, 2), "f")
+    if "schedule_began" in saved:
+        _require(saved, "schedule_began", (2,), "i")
     if "background" in saved:
         _require(saved, "background", window, "f")
     if "variation" in saved:

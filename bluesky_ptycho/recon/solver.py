@@ -15,6 +15,7 @@ from ..geometry import Canvas, Geometry
 from ..registry import algorithms
 from ..scan_plan import ScanPlan
 from . import algorithms as _registered  # noqa: F401  (fills the registry)
+from .changing import adapt, refuse_fixed, require_room, start_again
 from .constraints import Constraints
 from .engine import Algorithm, make_engine
 from .fresh_regions import FreshRegions
@@ -84,17 +85,23 @@ class IncrementalSolver:
         self._probe = ProbeStart(plan, geometry, settings, probe)
         self.settings = settings.replace(modes=self._probe.modes)
         self._schedule = Schedule.parse(settings.algorithm)
-        self._state = start_state(plan, geometry, self.settings, self.backend, bytes_of(memory_budget))
+        self._budget = bytes_of(memory_budget)
+        self._state = start_state(plan, geometry, self.settings, self.backend, self._budget)
         distance_m = self.settings.slice_distance_m
         between = angular_spectrum(geometry, distance_m) if self.settings.slices > 1 and distance_m else None
         self._engine = make_engine(self.backend, between)
+        self._ended = False
+        self.taken_back = 0
+        self._constraints = Constraints(self.settings, far_field=self._state.frames.far_field)
+        self._refinements = refinements(self.settings)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Count from the first pass on."""
         self._rng = np.random.default_rng(self.settings.seed)
         self._residuals: list[float] = []
         self._passes_complete = 0
-        self._ended = False
-        self.taken_back = 0
-        self._refinements = refinements(self.settings)
-        self._constraints = Constraints(self.settings, far_field=self._state.frames.far_field)
+        self._schedule_began = (0, 0)
         self._fresh = FreshRegions()
         self._half_sets: Halves | None = None
 
@@ -141,6 +148,38 @@ class IncrementalSolver:
         """Forget frames: the passes after this one do not know them."""
         self._state.frames.drop(np.asarray(seq_nums, dtype=np.int64))
 
+    def change(self, settings: SolverSettings) -> None:
+        """Go on with other settings from the next pass on: object, probe and what else was learnt stay.
+
+        Momentum, what an algorithm keeps from pass to pass, and the half data sets begin anew; so does the schedule,
+        where it is another one. Modes that are too many go, the weakest first; new ones are faint. A probe that is free
+        already is not guessed again: a later `probe_start` holds it as it is for as many passes more.
+
+        Raises
+        ------
+        SettingsError, NotFoundError
+            If the settings cannot be had, or differ in one of :data:`changing.FIXED`; nothing is changed then.
+        """
+        was, state = self.settings, self._state
+        refuse_fixed(was, settings)
+        schedule = Schedule.parse(settings.algorithm)
+        constraints = Constraints(settings, far_field=state.frames.far_field)
+        settings = settings.replace(modes=self._probe.modes_for(settings))
+        require_room(self._budget, state, settings)
+        if settings.algorithm != was.algorithm:
+            self._schedule_began = (self.iteration - self._passes_complete, self._passes_complete)
+        adapt(state, was, settings, self._refinements)
+        self._probe.change(settings)
+        self.settings, self._schedule, self._constraints = settings, schedule, constraints
+        self._refinements = refinements(settings)
+        self._half_sets = None
+
+    def reset(self) -> None:
+        """Start again from the frames that are there: with the first probe, and no passes made."""
+        start_again(self._state)
+        self._probe = ProbeStart(self.plan, self.geometry, self.settings, self._probe.given)
+        self._begin()
+
     def step(self, n: int = 1) -> float:
         """Make `n` passes over all frames so far; return the running residual of the last, NaN without frames."""
         for _ in range(n):
@@ -170,10 +209,9 @@ class IncrementalSolver:
         return self._ended or self._passes_complete > 0 or self.n_frames >= self.plan.n_points
 
     def _algorithm(self, *, tail: bool = False) -> Algorithm:
-        before = self.iteration - self._passes_complete
-        function: Algorithm = algorithms[
-            self._schedule.at(before, self._passes_complete, complete=self._complete, tail=tail)
-        ]
+        earlier, since = self._schedule_began
+        before, since = self.iteration - self._passes_complete - earlier, self._passes_complete - since
+        function: Algorithm = algorithms[self._schedule.at(before, since, complete=self._complete, tail=tail)]
         return function
 
     def _pass(self, *, tail: bool = False) -> None:
@@ -246,6 +284,7 @@ class IncrementalSolver:
             "light": self._fresh.to_array(state),
             "residuals": np.array(self._residuals, dtype=np.float64),
             "passes": np.array([self._passes_complete, self.taken_back]),
+            "schedule_began": np.array(self._schedule_began),
             "rng": rng_to_array(self._rng),
             "guard": Guard.of(state).to_array(),
             "first_probe": self._probe.first,
@@ -267,6 +306,8 @@ class IncrementalSolver:
         self._probe.take_up(saved["first_probe"], saved["probe_start"])
         self._residuals = saved["residuals"].tolist()
         self._passes_complete, self.taken_back = (int(count) for count in saved["passes"])
+        before, since = saved.get("schedule_began", (0, 0))  # what older versions wrote has none
+        self._schedule_began = (int(before), int(since))
         state.memory.clear()
         Guard.of(state).take_up(saved["guard"], state, lit)
         self._half_sets = None

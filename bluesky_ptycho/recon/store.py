@@ -130,7 +130,7 @@ class FrameStore:
         far_field: bool = True,
         on_disk: bool = False,
     ) -> None:
-        self._on_disk = on_disk
+        self.on_disk = on_disk
         self.backend, self.window, self.subpixel, self.far_field = backend, window, subpixel, far_field
         self._slot_of: dict[int, int] = {}
         self.version = 0
@@ -155,7 +155,7 @@ class FrameStore:
 
     def _room_for(self, n: int) -> Any:
         shape = (n, *self.window)
-        return zeros_on_disk(shape) if self._on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
+        return zeros_on_disk(shape) if self.on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
 
     def __len__(self) -> int:
         return len(self._slot_of)

@@ -192,7 +192,7 @@ def test_frames_on_disk_give_the_same_image():
     for budget in (whole, whole - 1):
         given = {"backend": "numpy", "probe": problem.probe, "memory_budget": budget}
         with IncrementalSolver(problem.plan, GEOMETRY, **given) as one:
-            assert one._state.frames._on_disk == (budget < whole)
+            assert one._state.frames.on_disk == (budget < whole)
             one.add(problem.batch())
             one.step(4)
             results.append(one.snapshot().object)
