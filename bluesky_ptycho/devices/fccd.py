@@ -136,6 +136,7 @@ class Fccd(Device):
         self._stream: FrameStream | None = None
         self._frame_end = self._frame_due = 0.0
         self._beam_blocked = False
+        self._shutter_to_close: Shutter | None = None
         self._flyer: FrameFlyer | None = None
         self._buffer: NDArray[np.uint16] = np.zeros((1, *shape), dtype=np.uint16)
 
@@ -367,16 +368,26 @@ class Fccd(Device):
 
     # -- life cycle -------------------------------------------------------------------------
 
+    def stage(self) -> list[object]:
+        """Note whether the shutter is closed, so that `unstage` leaves it so."""
+        staged = super().stage()
+        self._shutter_to_close = None if self.shutter is None or self.shutter.is_open else self.shutter
+        return list(staged)
+
     def unstage(self) -> list[object]:
-        """Stop exposures and flights, close the file, drop frames computed ahead."""
+        """Stop exposures and flights, close the file, drop frames computed ahead; each even if the shutter fails."""
         self.stop()
-        if self.shutter is not None and self.shutter.is_open:  # after a halt no plan closes it any more
-            self.shutter.set("closed").wait()
-        self._beam_blocked = False
-        self._close_file()
-        self._acquisition = None
-        self._physics.forget()
-        return list(super().unstage())
+        try:
+            shutter, self._shutter_to_close = self._shutter_to_close, None
+            if shutter is not None and shutter.is_open:  # after a halt no plan closes it any more
+                shutter.set("closed").wait()
+        finally:
+            self._beam_blocked = False
+            self._close_file()
+            self._acquisition = None
+            self._physics.forget()
+            unstaged = super().unstage()
+        return list(unstaged)
 
     def stop(self, *, success: bool = False) -> None:
         """Stop the exposure, flight or rehearsal in progress and wait until its thread has ended."""
