@@ -79,7 +79,7 @@ class Settings:
 
         ``none``, ``true`` and ``false`` are what they say, entries of a tuple are separated by commas; what
         cannot be read as the setting's type stays text, which is refused when settings are made of it. Dots reach
-        into settings within settings: ``"solver.modes=3"``, for :meth:`LiveSettings.with_changes`.
+        into settings within settings: ``"solver.modes=3"``, for :meth:`with_changes`.
 
         Raises
         ------
@@ -105,6 +105,32 @@ class Settings:
     def replace(self, **changes: Any) -> Self:
         """Return a copy with `changes`, validated like a new object."""
         return type(self).from_mapping({**self._fields(), **changes})
+
+    def with_changes(self, **changes: Any) -> Self:
+        """Return a copy where dotted names (``"solver.modes"``) reach into the parts."""
+        own: dict[str, Any] = {}
+        parts: dict[str, dict[str, Any]] = {}
+        for name, value in changes.items():
+            part, _, inner = name.partition(".")
+            if inner:
+                parts.setdefault(part, {})[inner] = value
+            else:
+                own[name] = value
+        for part, inner_changes in parts.items():
+            current = getattr(self, part, None)
+            if not isinstance(current, Settings):
+                return self.replace(**{part: inner_changes})  # refused with the list of known names
+            own[part] = current.replace(**inner_changes)
+        return self.replace(**own)
+
+    @classmethod
+    def field_of(cls, name: str) -> dataclasses.Field[Any]:
+        """Return the field that a dotted name means; its metadata are what :func:`setting` was given."""
+        part, _, inner = name.partition(".")
+        if inner:
+            found: dataclasses.Field[Any] = typing.get_type_hints(cls)[part].field_of(inner)
+            return found
+        return cls.__dataclass_fields__[part]
 
     def _fields(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -139,6 +165,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def allowed(field: dataclasses.Field[Any]) -> str:
+    """Return what numbers a field takes, in words: ``"0.0 <= value <= 1.0"``; empty where any."""
+    low, high = field.metadata.get("low"), field.metadata.get("high")
+    if low is None and high is None:
+        return ""
+    return f"{'' if low is None else f'{low} <= '}value{'' if high is None else f' <= {high}'}"
+
+
 def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any]) -> Any:
     """Return `value` as the type that `hint` asks for, or raise :class:`SettingsError`."""
     value = _as_type(name, value, hint)
@@ -151,9 +185,8 @@ def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any]) ->
         if isinstance(number, float) and not math.isfinite(number):
             raise SettingsError(f"{name} is {number}; expected a finite number")
         if (low is not None and number < low) or (high is not None and number > high):
-            expected = f"{'' if low is None else f'{low} <= '}value{'' if high is None else f' <= {high}'}"
             unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
-            raise SettingsError(f"{name} is {number}{unit}; expected {expected}")
+            raise SettingsError(f"{name} is {number}{unit}; expected {allowed(field)}")
     return value
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from ..preprocess import PreprocessSettings
-from ..recon import SolverSettings
+from ..knobs import AnalysisSettings
 from ..recon.memory import bytes_of
-from ..settings import Settings, setting
+from ..settings import setting
 
 
 @dataclass(frozen=True)
-class LiveSettings(Settings):
+class LiveSettings(AnalysisSettings):
     """How a run is analysed while it is measured; recorded whole in the result run."""
 
-    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
-    solver: SolverSettings = field(default_factory=SolverSettings)
     backend: str = setting("auto", "Array backend of preprocessing and solver.", choices=("auto", "numpy", "cupy"))
     first_probe: str = setting(
         "plan",
@@ -55,20 +51,3 @@ class LiveSettings(Settings):
             object.__setattr__(self, "memory_budget", str(self.memory_budget))
         super().__post_init__()
         bytes_of(self.memory_budget)
-
-    def with_changes(self, **changes: Any) -> LiveSettings:
-        """Return a copy where dotted names (``"solver.modes"``) reach into the parts."""
-        own: dict[str, Any] = {}
-        parts: dict[str, dict[str, Any]] = {}
-        for name, value in changes.items():
-            part, _, inner = name.partition(".")
-            if inner:
-                parts.setdefault(part, {})[inner] = value
-            else:
-                own[name] = value
-        for part, inner_changes in parts.items():
-            current = getattr(self, part, None)
-            if not isinstance(current, Settings):
-                return self.replace(**{part: inner_changes})  # refused with the list of known names
-            own[part] = current.replace(**inner_changes)
-        return self.replace(**own)

@@ -1,0 +1,209 @@
+"""The knobs of a running reconstruction, as signals that plans and people turn."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import typing
+from typing import Any
+
+from ophyd import Component, Device, Signal
+from ophyd.status import Status
+
+from ..errors import NotFoundError, SettingsError
+from ..knobs import AnalysisSettings, Commands, Listener, turned
+from ..settings import allowed
+
+_DTYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def _field_of(setting: str) -> dataclasses.Field[Any]:
+    return (AnalysisSettings if "." in setting else Commands).field_of(setting)
+
+
+class Knob(Signal):
+    """A setting of the reconstruction.
+
+    A value that the setting does not take is refused, with what is allowed, before anything changes.
+
+    Parameters
+    ----------
+    setting : str
+        Dotted name in :class:`~bluesky_ptycho.knobs.AnalysisSettings`, or the name of a command.
+    """
+
+    def __init__(self, *, setting: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.setting = setting
+        field = _field_of(setting)
+        unit = field.metadata.get("unit")
+        self.__doc__ = " ".join(
+            filter(None, (field.metadata["doc"], allowed(field), unit and f"({unit})", f"[{setting}]"))
+        )
+
+    def check_value(self, value: Any, **kwargs: Any) -> None:
+        """Raise a SettingsError, or a NotFoundError for an algorithm, if the setting does not take `value`."""
+        self.parent.check(self.setting, value)
+
+    def put(self, value: Any, **kwargs: Any) -> None:
+        """Turn the knob; what listens is told before the value is shown.
+
+        Raises
+        ------
+        SettingsError, NotFoundError
+            If the setting does not take `value`.
+        """
+        self.show(self.parent.turn(self.setting, value), **kwargs)
+
+    def show(self, value: Any, **kwargs: Any) -> None:
+        """Show `value`, which somebody else has set."""
+        super().put(value, **{**kwargs, "force": True})
+
+    def set(self, value: Any, **kwargs: Any) -> Status:
+        """Turn the knob as :meth:`put` does; the status is done at once."""
+        self.put(value)
+        status = Status(obj=self)
+        status.set_finished()
+        return status
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the value by the setting's type, also where it is None."""
+        kind, length = self._dtype()
+        key = {"source": self.source_name, "dtype": "array" if length else kind, "shape": [length] if length else []}
+        return {self.name: key}
+
+    def read(self) -> dict[str, Any]:
+        """Read the value; None, which documents cannot hold, is NaN."""
+        value = self.get()
+        if value is None:
+            _, length = self._dtype()
+            value = [math.nan] * length if length else math.nan
+        return {self.name: {"value": value, "timestamp": self.timestamp}}
+
+    def _dtype(self) -> tuple[str, int]:
+        """Return the data type in a document, and the length of an array or 0; a whole number may be NaN there."""
+        hint = _hint_of(self.setting)
+        kinds = typing.get_args(hint) or (hint,)
+        if any(typing.get_origin(kind) is tuple for kind in kinds):
+            return "number", 2
+        kind = _DTYPES[kinds[0]]
+        return ("number", 0) if kind == "integer" and type(None) in kinds else (kind, 0)
+
+
+class Momentary(Knob):
+    """A knob that does something once and falls back."""
+
+    def put(self, value: Any, **kwargs: Any) -> None:
+        """Do it, if `value` is true."""
+        super().put(value, **kwargs)
+        self.show(False)
+
+
+def _knob(setting: str, kind: type[Knob] = Knob) -> Any:
+    return Component(kind, setting=setting, kind="config", doc=_field_of(setting).metadata["doc"])
+
+
+class ReconControl(Device):
+    """Knobs of the reconstruction: ``recon.beta.put(0.8)`` at the prompt, ``bps.mv(recon.beta, 0.8)`` in a plan.
+
+    ``LivePtycho(control=recon)`` and ``attach(RE, catalog, control=recon)`` obey them, in the scan that runs and in
+    those that follow. What a knob means and takes is that of the setting it is named after; ``recon.beta?`` tells.
+
+    Parameters
+    ----------
+    name : str
+    """
+
+    algorithm = _knob("solver.algorithm")
+    beta = _knob("solver.relaxation")
+    step = _knob("solver.step")
+    momentum = _knob("solver.momentum")
+    object_regularisation = _knob("solver.object_regularisation")
+    probe_regularisation = _knob("solver.probe_regularisation")
+    probe_start = _knob("solver.probe_start")
+    modes = _knob("solver.modes")
+    refine_positions = _knob("solver.refine_positions")
+    position_model = _knob("solver.position_model")
+    position_bound_px = _knob("solver.position_bound_px")
+    refine_start = _knob("solver.refine_start")
+    photon_threshold = _knob("preprocess.photon_threshold")
+    threshold_reach = _knob("preprocess.threshold_reach")
+    min_relative_flux = _knob("preprocess.min_relative_flux")
+    centre = _knob("preprocess.optical_centre")
+    paused = _knob("paused")
+    reset = _knob("reset", Momentary)
+
+    def __init__(self, *, name: str = "recon", **kwargs: Any) -> None:
+        self._settings = AnalysisSettings()
+        self._listeners: list[Listener] = []
+        self._turning = threading.RLock()
+        super().__init__("", name=name, **kwargs)
+        self._show(self._settings)
+        for command, value in Commands().to_dict().items():
+            getattr(self, command).show(value)
+
+    def connect(self, settings: AnalysisSettings, listener: Listener) -> None:
+        """Show `settings` on the knobs, and tell `listener` from now on what they are turned to."""
+        with self._turning:
+            self._settings = settings
+            self._show(settings)
+            self._listeners.append(listener)
+            if self.paused.get():
+                listener({"paused": True})
+
+    def disconnect(self, listener: Listener) -> None:
+        """Tell `listener` no more."""
+        with self._turning:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def check(self, setting: str, value: Any) -> None:
+        """Raise what is wrong with a value, for the knob that has `setting`."""
+        self._turned(setting, _plain(value))
+
+    def turn(self, setting: str, value: Any) -> Any:
+        """Tell the listeners of a value, which is returned as the settings hold it.
+
+        Raises
+        ------
+        SettingsError, NotFoundError
+            If it is refused; nothing has changed then.
+        """
+        value = _plain(value)
+        with self._turning:
+            settings = self._turned(setting, value)
+            for listener in self._listeners:
+                listener({setting: value})
+            self._settings = settings
+        return _value_of(settings, setting) if "." in setting else value
+
+    def _turned(self, setting: str, value: Any) -> AnalysisSettings:
+        try:
+            return turned(self._settings, {setting: value})
+        except (SettingsError, NotFoundError) as error:
+            knob = next(k for k in self.component_names if getattr(self, k).setting == setting)
+            raise type(error)(f"{self.name}.{knob}: {error}") from error
+
+    def _show(self, settings: AnalysisSettings) -> None:
+        for name in self.component_names:
+            knob = getattr(self, name)
+            if "." in knob.setting:
+                knob.show(_value_of(settings, knob.setting))
+
+
+def _hint_of(setting: str) -> Any:
+    part, _, inner = setting.rpartition(".")
+    owner = typing.get_type_hints(AnalysisSettings)[part] if part else Commands
+    return typing.get_type_hints(owner)[inner]
+
+
+def _value_of(settings: AnalysisSettings, setting: str) -> Any:
+    part, _, inner = setting.partition(".")
+    return getattr(getattr(settings, part), inner)
+
+
+def _plain(value: Any) -> Any:
+    """Return what NumPy or a tuple holds as JSON can."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,130 @@
+"""Knobs: what they take, what they refuse, and who is told."""
+
+import math
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import numpy as np
+import pytest
+from event_model import DocumentNames, schema_validators
+
+from bluesky_ptycho.callbacks import LiveSettings
+from bluesky_ptycho.devices import ReconControl
+from bluesky_ptycho.errors import NotFoundError, SettingsError
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def recon(told):
+    control = ReconControl(name="recon")
+    control.connect(LiveSettings().with_changes(**{"solver.modes": 2}), told.append)
+    return control
+
+
+def test_knobs_show_the_settings_that_are_in_use(recon):
+    assert (recon.modes.get(), recon.beta.get(), recon.probe_start.get()) == (2, None, 5)
+    assert recon.algorithm.get() == LiveSettings().solver.algorithm
+    assert recon.paused.get() is False
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "request_"),
+    [
+        ("beta", 0.8, {"solver.relaxation": 0.8}),
+        ("beta", np.float64(0.5), {"solver.relaxation": 0.5}),
+        ("beta", None, {"solver.relaxation": None}),
+        ("modes", np.int64(3), {"solver.modes": 3}),
+        ("algorithm", "raar:20,lsqml", {"solver.algorithm": "raar:20,lsqml"}),
+        ("centre", np.array([480.5, 481.0]), {"preprocess.optical_centre": [480.5, 481.0]}),
+        ("refine_positions", True, {"solver.refine_positions": True}),
+        ("paused", True, {"paused": True}),
+        ("reset", True, {"reset": True}),
+    ],
+)
+def test_what_a_knob_takes_is_told_at_once_at_the_prompt_and_in_a_plan(RE, recon, told, knob, value, request_):
+    signal = getattr(recon, knob)
+    signal.put(value)
+    RE(bps.mv(signal, value))
+    assert told == [request_, request_]
+    shown = signal.get()
+    np.testing.assert_array_equal(shown, False if knob == "reset" else value)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "error", "words"),
+    [
+        ("beta", 1.5, SettingsError, ["recon.beta", "1.5", "0.0 <= value <= 1.0"]),
+        ("beta", "high", SettingsError, ["recon.beta", "'high'", "float"]),
+        ("modes", 0, SettingsError, ["recon.modes", "0", "1 <= value <= 256"]),
+        ("modes", 2.5, SettingsError, ["recon.modes", "2.5", "int"]),
+        ("step", math.nan, SettingsError, ["recon.step", "finite"]),
+        ("position_model", "wavy", SettingsError, ["'free', 'affine', 'drift'"]),
+        ("algorithm", "magic", NotFoundError, ["recon.algorithm", "magic", "lsqml"]),
+        ("algorithm", "raar:0,lsqml", SettingsError, ["recon.algorithm", "raar:0"]),
+        ("centre", [3.0], SettingsError, ["recon.centre", "2 numbers"]),
+        ("photon_threshold", -1.0, SettingsError, ["recon.photon_threshold", "-1.0 photon", "0.0 <= value <= 100.0"]),
+        ("paused", 1, SettingsError, ["recon.paused", "bool"]),
+        ("reset", "now", SettingsError, ["recon.reset", "'now'"]),
+    ],
+)
+def test_what_a_knob_does_not_take_is_refused_before_anything_changes(RE, recon, told, knob, value, error, words):
+    signal = getattr(recon, knob)
+    before = signal.get()
+    for turn in (signal.check_value, signal.put, signal.set, lambda v: RE(bps.mv(signal, v))):
+        with pytest.raises(error) as caught:
+            turn(value)
+        assert all(word in str(caught.value) for word in words), caught.value
+    assert signal.get() == before and told == []
+
+
+def test_settings_are_checked_with_what_the_others_say(recon, told):
+    recon.connect(LiveSettings().with_changes(**{"solver.fit_background": True}), told.append)
+    with pytest.raises(SettingsError, match="fit_background"):
+        recon.algorithm.put("raar")
+
+
+def test_who_listens_may_refuse_too(recon, told):
+    def refuse(request):
+        raise SettingsError("not now")
+
+    recon.connect(LiveSettings(), refuse)
+    with pytest.raises(SettingsError, match="not now"):
+        recon.beta.put(0.5)
+    assert recon.beta.get() is None
+    recon.disconnect(refuse)
+    recon.beta.put(0.5)
+    assert recon.beta.get() == 0.5 and told[-1] == {"solver.relaxation": 0.5}
+
+
+def test_who_comes_later_is_told_of_a_pause(recon, told):
+    recon.paused.put(True)
+    late = []
+    recon.connect(LiveSettings(), late.append)
+    assert late == [{"paused": True}]
+
+
+def test_a_knob_tells_what_it_takes(recon):
+    assert "Relaxation of raar" in recon.beta.__doc__ and "0.0 <= value <= 1.0" in recon.beta.__doc__
+    assert "photon" in recon.photon_threshold.__doc__
+
+
+def test_the_control_can_be_read_in_a_scan(RE, recon):
+    documents = []
+
+    def keep(name, doc):
+        schema_validators[DocumentNames[name]].validate(doc)
+        documents.append((name, doc))
+
+    RE(bp.count([recon]), keep)
+    (configuration,) = [doc["configuration"]["recon"] for name, doc in documents if name == "descriptor"]
+    assert configuration["data"]["recon_modes"] == 2
+    assert configuration["data_keys"]["recon_algorithm"]["dtype"] == "string"
+    documents.clear()
+    RE(bp.count([recon.beta, recon.centre]), keep)
+    (event,) = [doc for name, doc in documents if name == "event"]
+    assert math.isnan(event["data"]["recon_beta"])
+    assert np.isnan(event["data"]["recon_centre"]).tolist() == [True, True]
