@@ -17,6 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from bluesky_ptycho.callbacks.checkpoints import DIRECTORY
+
 MOUNTED = "--limit" not in sys.argv
 
 
@@ -50,9 +52,15 @@ def whole(path):
 
 def what_is_left(directory):
     files = [p for p in directory.rglob("*") if p.is_file() and p.name != "hog"]
-    return {
-        p.name if p.suffix != ".h5" else "result.h5": whole(p) for p in files if p.suffix in (".h5", ".png", ".cxi")
-    } | {p.name: False for p in files if p.suffix == ".part"}
+    return {called(p): whole(p) for p in files if p.suffix in (".h5", ".png", ".cxi")} | {
+        p.name: False for p in files if p.suffix == ".part"
+    }
+
+
+def called(path):
+    if path.suffix != ".h5":
+        return path.name
+    return "checkpoint.h5" if path.parent.name == DIRECTORY else "result.h5"
 
 
 def composed(directory):

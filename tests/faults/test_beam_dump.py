@@ -36,7 +36,7 @@ def dump(ptycho_beamline):
 
     class Beam:
         back, lasts = False, N_DARK
-        on_dark_frame = told
+        on_dark_frame, was_away = told, taken
 
     beam = Beam()
     physics.expose = expose
@@ -44,7 +44,7 @@ def dump(ptycho_beamline):
 
 
 def measure(RE, catalog, beamline, which):
-    """Measure with live analysis, replay; return both outcomes and the stored indices of the frames."""
+    """Measure with live analysis, replay; return both outcomes and the stored rows of the frames."""
     with LivePtycho(SETTINGS, catalog=catalog) as live:
         RE.subscribe(catalog.raw_writer())
         RE.subscribe(live)
@@ -86,29 +86,32 @@ def test_frames_of_a_dump_are_told_live_and_replayed(which, RE, ptycho_catalog, 
 @pytest.mark.parametrize("which", WHICH)
 def test_a_suspender_pauses_the_scan_until_the_beam_is_back(which, RE, ptycho_catalog, ptycho_beamline, dump, figure):
     """Frames that were taken before it tripped stay dark; the point under way is taken again."""
-    lost = Signal(name="beam_lost", value=0)
+    lost, suspended = Signal(name="beam_lost", value=0), threading.Event()
     RE.install_suspender(SuspendBoolHigh(lost, sleep=0))
+    RE.msg_hook = lambda msg: suspended.set() if msg.command == "_start_suspender" else None
     ptycho_beamline.fccd.frame_rate = 20.0
 
     def come_back():
+        suspended.wait(30)
         dump.back = True
         lost.put(0)
 
     def tell(n):
         if n + 1 == TOLD_AFTER:
-            lost.put(1)
             threading.Timer(0.5, come_back).start()
+        if n + 1 >= TOLD_AFTER and not suspended.is_set():
+            # As a ring current is told, again and again: a suspender on a busy machine may miss it once.
+            lost.put(1)
 
     dump.lasts = 1000  # longer than the scan
     dump.on_dark_frame.append(tell)
     outcome, second, stored = measure(RE, ptycho_catalog, ptycho_beamline, which)
     dark = sorted(outcome.update.rejected)
     figure(f"suspended: {len(dark)} flagged, {len(outcome.snapshot.seq_nums)} used, {len(stored)} stored")
-    assert dump.back and outcome.update.exit_status == "success"
-    # The frame during which the suspender trips may be taken again with light. A flight goes on until the RunEngine
-    # has slept its quarter of a second between two looks.
-    assert TOLD_AFTER - 1 <= len(dark) <= TOLD_AFTER + (1 if which is ptycho_scan else 8)
-    assert dark == list(range(FIRST + 1, FIRST + 1 + len(dark)))
+    assert suspended.is_set() and dump.back and outcome.update.exit_status == "success"
+    # The frame during which the suspender trips may be taken again with light.
+    assert len(dark) >= TOLD_AFTER - 1
+    assert dark == [n for n, row in enumerate(stored, start=1) if dump.was_away[FIELD["darks"] + row]]
     assert set(outcome.progress.kinds) == {"dark"}
     n = outcome.update.plan.n_points
     assert sorted([*outcome.snapshot.seq_nums, *dark]) == list(range(1, n + 1))
