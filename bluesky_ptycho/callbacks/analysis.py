@@ -14,7 +14,6 @@ import numpy as np
 from ..frames import Snapshot
 from ..geometry import Canvas
 from ..io.checkpoint import Checkpoint
-from ..knobs import Change, Request
 from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
 from ..recon.fallback import FallbackSolver
@@ -29,9 +28,7 @@ from .live_settings import LiveSettings
 from .notes import Notes
 from .outcome import Outcome
 from .plan_checks import doubts, refuse_endless_object
-from .run_log import RunLog
 from .solving import Solving
-from .steering import Steering
 from .updates import Progress, Sink, Update
 
 
@@ -59,10 +56,6 @@ class Analysis(threading.Thread):
         What to go on from.
     beat : callable, optional
         Called again and again as long as the analysis is alive, also while it waits.
-    log : RunLog, optional
-        Of this run.
-    script, applied : sequence of Change
-        As :class:`~bluesky_ptycho.callbacks.steering.Steering` takes them.
     """
 
     def __init__(
@@ -77,14 +70,11 @@ class Analysis(threading.Thread):
         checkpoints: Checkpoints | None = None,
         resumed: Checkpoint | None = None,
         beat: Callable[[], None] = lambda: None,
-        log: RunLog | None = None,
-        script: Sequence[Change] = (),
-        applied: Sequence[Change] = (),
     ) -> None:
         super().__init__(name=f"ptycho-{intake.start['uid'][:8]}", daemon=True)
         self._intake = intake
         self._settings = settings
-        self._notes = Notes(intake.start, log)
+        self._notes = Notes(intake.start)
         self._lanes = Lanes(sinks, self.name, settings.sink_patience_s, self._sink_failed)
         self._on_done = on_done
         self._geometry = output_geometry(intake.plan, settings.preprocess)
@@ -93,7 +83,6 @@ class Analysis(threading.Thread):
         self._first_probe = FirstProbe()
         self._solver: IncrementalSolver | None = None
         self._solving = Solving(settings, self._notes, checkpoints, resumed, beat)
-        self._steering = Steering(settings, self._notes, script, applied)
         self._beat = beat
         self._at_last_frame: Snapshot | None = None
         self._last_sent = {"progress": 0.0, "snapshot": time.monotonic()}
@@ -107,10 +96,6 @@ class Analysis(threading.Thread):
     def cancel(self) -> None:
         """Ask the analysis to finish with what it has."""
         self._cancelled.set()
-
-    def request(self, request: Request) -> None:
-        """Ask for other settings, a pause or a new start; it is done between two passes."""
-        self._steering.request(request)
 
     def progress(self) -> Progress:
         """Return the counters of this moment; safe from any thread."""
@@ -129,24 +114,13 @@ class Analysis(threading.Thread):
             dark_drift=self._supply.dark_drift,
             skipped=self._lanes.skipped,
             elapsed_s=time.monotonic() - self._intake.started_at,
-            phase=self._phase(),
-            settings_version=self._steering.version,
+            phase="warming up" if solver is None else "live" if self.is_open else "finishing",
         )
-
-    def _phase(self) -> Any:
-        if self._solver is None:
-            return "warming up"
-        return "finishing" if not self.is_open else "paused" if self._steering.paused else "live"
 
     # -- the thread ---------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until the run has stopped and everything is solved and stored."""
-        with self._notes.log:
-            self._notes.log.tell(f"{self._intake.plan.n_points} points are planned in run {self._intake.start['uid']}")
-            self._work()
-
-    def _work(self) -> None:
         error: Exception | SystemExit | None = None
         snapshot: Snapshot | None = None
         try:
@@ -199,21 +173,18 @@ class Analysis(threading.Thread):
 
     def _work_while_running(self, solver: IncrementalSolver) -> None:
         """Use frames as they come and iterate over those that are there in between."""
-        intake, solving, supply, steering = self._intake, self._solving, self._supply, self._steering
+        intake, solving = self._intake, self._solving
         while not self._cancelled.is_set():
             self._beat()
             stopped = intake.stop is not None
             if intake.problem is not None:
                 raise intake.problem
-            if not solving.is_resuming:
-                steering.obey(solver, supply, solving)
-            held = steering.frames_until_next(solver) == 0 and not solving.is_resuming and not supply.is_rereading
-            consumed = not held and self._consume(solver)
+            consumed = self._consume(solver)
             if solving.is_resuming:
-                solving.resume(solver, intake, supply, news=consumed, over=stopped)
-            if stopped and not consumed and not held:
+                solving.resume(solver, intake, self._supply, news=consumed, over=stopped)
+            if stopped and not consumed:
                 return
-            ready = (held or not stopped) and not (solving.is_resuming or steering.paused or supply.is_rereading)
+            ready = not stopped and not solving.is_resuming
             if ready and solving.wants_pass(solver) and not solving.halves_are_due(solver):
                 solving.iterate(solver)
             elif ready and solving.wants_halves(solver):
@@ -224,7 +195,7 @@ class Analysis(threading.Thread):
 
     def _consume(self, solver: IncrementalSolver) -> bool:
         """Hand the next frames to the solver; False if nothing was ready."""
-        supply = self._supply.take(None if self._solving.is_resuming else self._steering.frames_until_next(solver))
+        supply = self._supply.take()
         if supply is None:
             return False
         if supply.withdrawn:
@@ -245,28 +216,15 @@ class Analysis(threading.Thread):
         self._at_last_frame = solver.snapshot()
         solving.save(solver)
         self._send("progress")
-        self._make_passes(solver)
-        self._steering.close()
+        while solving.wants_pass(solver) and not self._cancelled.is_set():
+            solving.iterate(solver)
+            self._maybe_send(solver)
         if not self._cancelled.is_set():
             solving.finish(solver)
         while solving.wants_halves(solver) and not self._cancelled.is_set():
             solving.step_halves(solver)
-        frc = self._steering.settings.frc and not self._cancelled.is_set()
+        frc = self._settings.frc and not self._cancelled.is_set()
         return solver.snapshot(frc=frc, exact_residual=True)
-
-    def _make_passes(self, solver: IncrementalSolver) -> None:
-        """Make the passes that are left when all frames have come, and the changes that somebody still asks for."""
-        solving, supply, steering = self._solving, self._supply, self._steering
-        while not self._cancelled.is_set():
-            self._beat()
-            steering.obey(solver, supply, solving, over=True)
-            if supply.is_rereading:
-                self._consume(solver)
-            elif solving.wants_pass(solver):
-                solving.iterate(solver)
-            elif not steering.has_more:
-                return
-            self._maybe_send(solver)
 
     def _rescue(self) -> Snapshot | None:
         """Return the state after a failure if it can be had."""
@@ -326,7 +284,7 @@ class Analysis(threading.Thread):
             start=self._intake.start,
             plan=self._intake.plan,
             geometry=self._geometry,
-            settings=self._steering.settings.to_dict(),
+            settings=self._settings.to_dict(),
             progress=self.progress(),
             snapshot=snapshot,
             stxm=None if snapshot is None else self._stxm(snapshot.canvas),
@@ -336,7 +294,6 @@ class Analysis(threading.Thread):
             dark_uid=self._supply.dark_uid,
             probe_uid=self._first_probe.uid,
             messages=self._notes.messages,
-            changes=self._steering.changes,
             **more,
         )
 
