@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from .conditions import run_command
+from .pages import markdown_table, put_between_marks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTS = "tests/faults"
 N_FAULTS = 36
-BEGIN, END = "<!-- fault matrix: begin -->", "<!-- fault matrix: end -->"
+TABLE = "fault matrix"
+HEADER = ["#", "fault", "figure", "bound", "passed"]
 
 Row = dict[str, Any]
 
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if options.markdown:
-        put_between_marks(options.markdown, markdown(rows))
+        put_between_marks(options.markdown, TABLE, markdown(rows))
     print(plain_text(rows))
     absent, failed = missing(rows), [row["id"] for row in rows if not row["passed"]]
     if absent:
@@ -102,23 +104,12 @@ def cells(row: Row) -> list[str]:
 
 def plain_text(rows: Sequence[Row]) -> str:
     """Return the table for a terminal."""
-    return "\n".join(" | ".join(line) for line in [["id", "fault", "figure", "bound", "passed"], *map(cells, rows)])
+    return "\n".join(" | ".join(line) for line in [HEADER, *map(cells, rows)])
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table for a page."""
-    lines = [["#", "fault", "figure", "bound", "passed"], ["---"] * 5, *map(cells, rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def put_between_marks(page: Path, table: str) -> None:
-    """Replace what stands between the marks of `page`."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        sys.exit(f"{page} has no place for the table; expected lines {BEGIN} and {END}")
-    page.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+    return markdown_table(HEADER, map(cells, rows))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import faults
+from benchmarks.pages import marks, put_between_marks
+
+BEGIN, END = marks(faults.TABLE)
 
 TESTS = """
 import pytest
@@ -52,7 +55,7 @@ def matrix(tmp_path, capfd):
     own.mkdir()
     (own / "test_matrix.py").write_text(TESTS)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{faults.BEGIN}\nold\n{faults.END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     with pytest.raises(SystemExit) as end:
         plugin = ["-p", "tests.faults.conftest", "-p", "no:cacheprovider", "-c", "pyproject.toml"]
         faults.main(
@@ -98,5 +101,5 @@ def test_a_page_without_a_place_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("nothing")
     with pytest.raises(SystemExit, match="has no place for the table"):
-        faults.put_between_marks(page, "table")
-    assert faults.BEGIN in Path(faults.REPOSITORY / "docs" / "reliability.md").read_text()
+        put_between_marks(page, faults.TABLE, "table")
+    assert BEGIN in Path(faults.REPOSITORY / "docs" / "reliability.md").read_text()
