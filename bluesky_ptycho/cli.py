@@ -18,6 +18,7 @@ from . import (
     mask_command,
     preprocess_command,
     reconstruct_command,
+    report_command,
     reprocess_command,
     resume_command,
     runs_command,
@@ -86,6 +87,7 @@ def _parser() -> LineParser:
     mask_command.add_parser(commands)
     runs_command.add_parser(commands)
     logbook_command.add_parser(commands)
+    report_command.add_parser(commands)
     _add_restore(commands)
     convert_command.add_parser(commands)
     ingest_command.add_parser(commands)

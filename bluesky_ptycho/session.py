@@ -12,6 +12,7 @@ from .scan_plan import ScanPlan
 
 if TYPE_CHECKING:
     from .callbacks import LivePtycho, LiveSettings, Sink
+    from .callbacks.hooks import OnDone
 
 
 def attach(
@@ -24,6 +25,8 @@ def attach(
     sinks: Iterable[Sink | str] = (),
     executor: Any = None,
     figure: bool | str = False,
+    on_done: OnDone | Iterable[OnDone] = (),
+    report: bool | str | Path = False,
 ) -> LivePtycho:
     """Subscribe a live reconstruction to a RunEngine in one line.
 
@@ -39,11 +42,14 @@ def attach(
     axes : sequence of device or str, optional
         Only scans along these axes ``(y, x)`` are taken.
     settings : LiveSettings, optional
-    sinks, executor
+    sinks, executor, on_done
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
     figure : bool or str
         Whether the live figure is shown, or in which backend ("window", "notebook", "png", "web"), as
         :class:`~bluesky_ptycho.callbacks.LivePtychoFigure` takes it.
+    report : bool, str or Path
+        Whether a report is written of each reconstruction once it is stored, or the directory for it; see
+        :class:`~bluesky_ptycho.report.ReportAtEnd`.
 
     Returns
     -------
@@ -54,7 +60,7 @@ def attach(
     Raises
     ------
     MetadataError
-        If `axes` are not two.
+        If `axes` are not two, or `report` is given without a catalog.
     PtychoError
         If the catalog cannot take results: its server refuses, or lies elsewhere and
         ``Catalog.wrap(client, results_dir=...)`` has not named a directory that it reads.
@@ -86,6 +92,9 @@ def attach(
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
             catalog.require_results()  # what cannot take results is refused now, not at the first scan
+        hooks = [on_done] if callable(on_done) else list(on_done)
+        if report:
+            hooks.append(_report_at_end(catalog, report))
         live = LivePtycho(
             settings,
             catalog=catalog,
@@ -94,12 +103,21 @@ def attach(
             on_close=close_catalog,
             on_old_darks=on_old_darks,
             executor=executor,
+            on_done=hooks,
         )
         if figure:
             live.show("auto" if figure is True else figure)
         undone.pop_all()
     live.token = RE.subscribe(live)
     return live
+
+
+def _report_at_end(catalog: Any, report: bool | str | Path) -> OnDone:
+    from .report import ReportAtEnd
+
+    if catalog is None:
+        raise MetadataError("attach: report is asked for without a catalog; expected one that the results go to")
+    return ReportAtEnd(catalog, None if isinstance(report, bool) else report)
 
 
 def _name(device: Any) -> str:

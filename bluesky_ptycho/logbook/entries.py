@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..callbacks.results import SUMMARY_KEY
 from ..catalog import RunRow, Search, list_runs
+from ..catalog.notes import noted_report
 from ..figure.thumbnail import phase_thumbnail
 from ..frames import Snapshot
 from ..stored_scan import StoredScan
 
 logger = logging.getLogger("bluesky_ptycho")
-
-REPORT_KEY = "report"
-"""Key under which a result notes the path or address of its report."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def entries(catalog: Any, search: Search | None = None, limit: int | None = None
 def _with_result(row: RunRow, result: RunRow, catalog: Any) -> Entry:
     stored = catalog[result.uid]
     metadata = stored.metadata
-    report = _report(metadata["start"], metadata.get("stop") or {})
+    report = noted_report(metadata)
     if not result.frames:
         return Entry(row, result, report=report)
     try:
@@ -73,13 +70,6 @@ def _with_result(row: RunRow, result: RunRow, catalog: Any) -> Entry:
         logger.warning("logbook: result %s cannot be read: %s", result.uid[:8], error)
         return Entry(row, result, report=report)
     return Entry(row, result, phase_thumbnail(snapshot), fluence_per_um2(snapshot), report)
-
-
-def _report(start: Mapping[str, Any], stop: Mapping[str, Any]) -> str:
-    for place in (stop.get(SUMMARY_KEY) or {}, stop, start):
-        if isinstance(place.get(REPORT_KEY), str):
-            return str(place[REPORT_KEY])
-    return ""
 
 
 def fluence_per_um2(snapshot: Snapshot) -> float:

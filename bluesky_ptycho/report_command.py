@@ -1,0 +1,45 @@
+"""The command ``bluesky-ptycho report``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .arguments import LineParser, add_catalog
+from .terminal import say
+
+
+def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
+    """Add the command to the table of commands."""
+    command = commands.add_parser(
+        "report",
+        help="write a page about a reconstruction",
+        description="Write one HTML file, or PDF, about a scan and its reconstruction: figures, quality, rejected "
+        "frames, settings, provenance. A notebook makes it, which can be kept, edited and run again. It needs the "
+        "extra report: python -m pip install 'bluesky-ptycho[report]'.",
+    )
+    command.add_argument(
+        "uid", metavar="UID", help="uid of the scan or of its reconstruction, a prefix of it, a scan_id, or -1"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="the page, .html, or .pdf where Chromium or Chrome is installed (default: %(default)s)",
+    )
+    command.add_argument("--notebook", type=Path, metavar="FILE.ipynb", help="keep the notebook as it was run")
+    command.add_argument(
+        "--template", type=Path, metavar="FILE.ipynb", help="run this notebook, an edited one, in place of the own"
+    )
+    add_catalog(command)
+    command.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the report; return the exit status."""
+    from .report import report
+
+    path = report(options.uid, options.catalog, options.output, notebook=options.notebook, template=options.template)
+    say(f"{path} holds the report" + (f", {options.notebook} its notebook" if options.notebook else ""))
+    return 0

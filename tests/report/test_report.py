@@ -1,0 +1,217 @@
+"""A report of a stored reconstruction: what is on the page, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html.parser
+import importlib
+import io
+import re
+import shutil
+
+import nbformat
+import pytest
+from matplotlib.image import imread
+
+from bluesky_ptycho.callbacks.results import ResultRun
+from bluesky_ptycho.callbacks.updates import Progress
+from bluesky_ptycho.catalog import open_catalog
+from bluesky_ptycho.cli import main
+from bluesky_ptycho.errors import NotFoundError, PtychoError
+from bluesky_ptycho.logbook import entries
+from bluesky_ptycho.report import figures, making, pdf, report, tables
+from bluesky_ptycho.report.contents import read_scan
+from bluesky_ptycho.report.making import TEMPLATE
+from tests.stored import small_snapshot, store_result, store_scan, update
+
+HOSTILE = '<script>alert("1")</script> & $\\frac{1}$'
+REJECTED = {2: "saturated: 3 % of the pixels", 4: "saturated: 3 % of the pixels", 3: "corrupt: <b>row</b> 3"}
+N_FIGURES = 4
+FIGURES = (figures.object_figure, figures.maps_figure, figures.probe_figure, figures.quality_figure)
+TABLES = (tables.heading, tables.summary, tables.frames, tables.settings, tables.provenance)
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # nbclient leaves its event loop open
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, their attributes and the text of a page."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.tags, self.attributes, self.words, self.policy = [], [], "", ""
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag == "meta" and dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attrs)["content"]
+
+    def handle_data(self, data):
+        self.words += data
+
+    def pictures(self):
+        sources = [value for tag, name, value in self.attributes if (tag, name) == ("img", "src")]
+        assert all(source.startswith("data:image/png;base64,") for source in sources)
+        return [imread(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, blank_catalog):
+    """Directory of a catalog with a scan and its reconstruction, their uids, and the report of them."""
+    directory = tmp_path_factory.mktemp("reported")
+    catalog_dir = shutil.copytree(blank_catalog, directory / "catalog")
+    with open_catalog(catalog_dir) as catalog:
+        start = store_scan(catalog, sample_name=HOSTILE, scan_id=7, proposal="pass-1")
+        uid = store_result(
+            catalog,
+            start,
+            dataclasses.replace(small_snapshot(), probe=small_snapshot().probe * 30),
+            progress=Progress(planned=6, taken=6, used=3, rejected=3),
+            rejected=REJECTED,
+            missing=(5,),
+            messages=("a warning with <i>mark-up</i>",),
+        )
+        made = report(uid, catalog, directory / "report.html", notebook=directory / "kept.ipynb")
+    return catalog_dir, start["uid"], uid, made
+
+
+@pytest.fixture(scope="module")
+def page(stored):
+    return Page(stored[3].read_text(encoding="utf-8"))
+
+
+def test_the_page_is_one_file_that_runs_nothing_and_calls_nobody(page):
+    assert page.policy.startswith("default-src 'none'")
+    assert not {"script", "link", "iframe", "object", "i", "b"} & set(page.tags)
+    assert not [
+        a for a in page.attributes if a[1].startswith("on") or (a[1] in ("src", "href") and "data:" not in a[2])
+    ]
+
+
+def test_what_a_user_wrote_is_text(page):
+    assert f"Scan 7 {HOSTILE}" in page.words
+    assert "a warning with <i>mark-up</i>" in page.words
+    assert "corrupt: <b>row</b> 3" in page.words
+
+
+def test_its_figures_are_pictures_with_something_on_them(page):
+    pictures = page.pictures()
+    assert len(pictures) == N_FIGURES
+    for picture in pictures:
+        assert picture.shape[1] > 800
+        assert picture[..., :3].std() > 0.05
+
+
+def test_its_words_tell_counts_reasons_settings_and_provenance(page, stored):
+    _, raw_uid, uid, _ = stored
+    words = page.words
+    for told in (raw_uid, uid, "proposal", "pass-1", "solver.modes", "12 nm half pitch", "bluesky_ptycho 0", "numpy 2"):
+        assert told in words, told
+    assert re.search(r"frames rejected\s*3\b", words)
+    assert re.search(r"2, 4\s*saturated: 3 % of the pixels", words)
+    assert re.search(r"never came\s*5\b", words)
+
+
+def test_code_is_folded_away(page):
+    assert page.tags.count("details") == page.tags.count("pre") + 1  # and one for all settings
+    assert ("details", "open", None) not in page.attributes
+
+
+def test_the_catalog_knows_where_it_lies(stored):
+    catalog_dir, _, uid, made = stored
+    with open_catalog(catalog_dir, create=False) as catalog:
+        (entry,) = entries(catalog)
+        assert entry.report == str(made)
+        assert "report" not in catalog[uid].metadata["stop"]
+
+
+@pytest.mark.slow
+def test_the_notebook_that_was_kept_can_be_edited_and_run_again(stored, tmp_path, capsys):
+    catalog_dir, raw_uid, _, made = stored
+    notebook = nbformat.read(made.parent / "kept.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    notebook.cells = [*notebook.cells[:3], nbformat.v4.new_code_cell("print('edited', scan.snapshot.object.shape)")]
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    output = tmp_path / "again.html"
+    arguments = ["report", raw_uid[:8], "--catalog", str(catalog_dir), "--output", str(output)]
+    assert main([*arguments, "--template", str(tmp_path / "mine.ipynb")]) == 0
+    assert capsys.readouterr().out == f"{output} holds the report\n"
+    assert "edited (40, 50)" in Page(output.read_text()).words
+
+
+def test_a_cell_that_fails_is_named_and_leaves_no_page(stored, tmp_path):
+    notebook = nbformat.read(TEMPLATE, as_version=4)
+    notebook.cells = [notebook.cells[0], nbformat.v4.new_code_cell("1 / 0")]
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    with pytest.raises(PtychoError, match=r"^cell 3 of mine.ipynb failed: ZeroDivisionError: division by zero$"):
+        report(-1, stored[0], tmp_path / "none.html", template=tmp_path / "mine.ipynb")
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_a_scan_without_an_image_has_a_report_that_says_so(catalog):
+    start = store_scan(catalog)
+    sink = ResultRun(catalog.result_writer(), catalog.results_dir)
+    sink(update("start", start))
+    sink(update("final", start, exit_status="fail", reason="no frame could be used"))
+    scan = read_scan(start["uid"], catalog)
+    shown = Page("".join(table(scan).text for table in TABLES))
+    assert "image: fail" in shown.words
+    assert "no frame could be used" in shown.words
+    assert "no frame was used: there is no image" in shown.words
+    assert [figure(scan) for figure in FIGURES] == [None] * N_FIGURES
+
+
+def test_a_scan_without_a_reconstruction_is_refused(catalog, tmp_path):
+    store_scan(catalog)
+    with pytest.raises(NotFoundError, match="has no reconstruction"):
+        report(-1, catalog, tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [("report.docx", "expected a name that ends with .html or .pdf"), ("nowhere/report.html", "there is no directory")],
+)
+def test_a_file_that_cannot_be_written_is_refused_at_once(output, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PtychoError, match=told):
+        report(-1, tmp_path / "no catalog", output)
+
+
+def test_without_the_extra_one_line_tells_what_to_install(monkeypatch, capsys):
+    real = importlib.import_module
+
+    def missing(name, *rest):
+        if name == "papermill":
+            raise ModuleNotFoundError("No module named 'papermill'", name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(making.importlib, "import_module", missing)
+    assert main(["report", "-1"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "papermill" in said and "python -m pip install 'bluesky-ptycho[report]'" in said
+
+
+def test_a_catalog_that_takes_no_note_costs_the_note_alone(stored, caplog):
+    class ReadOnly:
+        def update_metadata(self, metadata):
+            raise PermissionError("read only")
+
+    making._note(ReadOnly(), stored[3])
+    assert "the catalog does not take a note of the report: read only" in caplog.text
+
+
+def test_without_a_browser_a_pdf_is_refused(monkeypatch):
+    monkeypatch.setattr(pdf.shutil, "which", lambda name: None)
+    with pytest.raises(PtychoError, match="a PDF needs Chromium or Chrome, which is not installed"):
+        pdf.html_to_pdf(b"<p>page</p>")
+
+
+@pytest.mark.slow
+def test_a_browser_prints_the_page(stored):
+    if not any(map(shutil.which, pdf.BROWSERS)):
+        pytest.skip("no Chromium or Chrome is installed")
+    printed = pdf.html_to_pdf(stored[3].read_bytes())
+    assert printed.startswith(b"%PDF-") and len(printed) > 50_000
