@@ -1,28 +1,29 @@
-"""Options and fixtures for all tests."""
+"""Options and fixtures for all tests.
+
+Tests of arrays alone run where there is nothing but the array stack, as on a machine lent for its card: so this module
+imports no more, and sets up what else is installed.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hypothesis
-import matplotlib as mpl
 import pytest
 
 from bluesky_ptycho.backend import cpu_count, cupy_usable
-from bluesky_ptycho.catalog import Catalog, open_catalog
+
+if TYPE_CHECKING:
+    from bluesky_ptycho.catalog import Catalog
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
 MOST_WORKERS = 4  # each has catalogs, cameras and compiled kernels of its own in memory
-
-# A test that takes 0.2 s alone may take 2 s beside others; the run as a whole has its time-outs.
-hypothesis.settings.register_profile("bluesky_ptycho", deadline=None)
-hypothesis.settings.load_profile("bluesky_ptycho")
-
-mpl.use("Agg")
+MOST_SECONDS = 300  # for one test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,11 +36,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Share the whole suite between the cores; what was asked for by name starts at once, in this process."""
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
-    return min(cpu_count(), MOST_WORKERS) if whole else 0
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Limit each test, and share the whole suite between the cores; what was asked for by name starts at once, here."""
+    option, plugins = config.option, config.pluginmanager
+    if plugins.hasplugin("timeout") and option.timeout is None:
+        option.timeout = MOST_SECONDS
+    if plugins.hasplugin("xdist") and not hasattr(config, "workerinput"):
+        whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
+        if option.numprocesses is None:
+            option.numprocesses = min(cpu_count(), MOST_WORKERS) if whole else 0
+        if option.numprocesses and option.dist == "no":
+            option.dist = "loadfile"
+
+
+def pytest_configure() -> None:
+    if find_spec("matplotlib"):
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+    if find_spec("hypothesis"):
+        import hypothesis
+
+        # A test that takes 0.2 s alone may take 2 s beside others; the run as a whole has its time-outs.
+        hypothesis.settings.register_profile("bluesky_ptycho", deadline=None)
+        hypothesis.settings.load_profile("bluesky_ptycho")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -82,6 +103,8 @@ def real_file(real_data: Path) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def blank_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of an empty catalog, to be copied: making its data base takes seconds."""
+    from bluesky_ptycho.catalog import open_catalog
+
     directory = tmp_path_factory.mktemp("blank") / "catalog"
     open_catalog(directory).close()
     return directory
@@ -96,6 +119,8 @@ def catalog_dir(tmp_path: Path, blank_catalog: Path) -> Path:
 @pytest.fixture
 def catalog(catalog_dir: Path) -> Iterator[Catalog]:
     """An empty catalog on disk, open."""
+    from bluesky_ptycho.catalog import open_catalog
+
     with open_catalog(catalog_dir) as opened:
         yield opened
 

@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bluesky_ptycho.errors import MetadataError
 from bluesky_ptycho.preprocess import DarkAccumulator, DarkModel, PreprocessSettings
@@ -13,6 +11,9 @@ from bluesky_ptycho.preprocess.darks import misfit
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
 
 from .camera import Camera, make_plan
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
 
 FRAMES = (0xC000 + np.random.default_rng(1).normal(4096, 2, (12, 5, 7))).astype(np.uint16)
 
@@ -27,8 +28,10 @@ def test_mean_and_sigma_are_those_of_the_adc_value():
     assert (model.n, model.exposure_s) == (12, 0.1)
 
 
-@settings(max_examples=30)
-@given(order=st.permutations(range(12)), cuts=st.lists(st.integers(0, 12), max_size=4), split=st.integers(0, 12))
+@hypothesis.settings(max_examples=30)
+@hypothesis.given(
+    order=st.permutations(range(12)), cuts=st.lists(st.integers(0, 12), max_size=4), split=st.integers(0, 12)
+)
 def test_order_chunks_and_merging_change_nothing(order, cuts, split):
     whole, one, other = (DarkAccumulator("fccd-assembled") for _ in range(3))
     whole.add(FRAMES)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bluesky_ptycho.errors import SettingsError
 from bluesky_ptycho.preprocess import PreprocessSettings, output_geometry
@@ -11,6 +9,9 @@ from bluesky_ptycho.preprocess.grid import Grid, make_grid
 from bluesky_ptycho.preprocess.resampling import AxisResampling
 
 from .camera import make_plan
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
 
 
 def test_box_weights_of_a_fractional_factor_by_hand():
@@ -22,8 +23,8 @@ def test_box_weights_of_a_fractional_factor_by_hand():
     assert beyond.inside.tolist() == [False, True, False]
 
 
-@settings(max_examples=60, deadline=None)
-@given(
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(
     n=st.integers(2, 12), factor=st.floats(1.0, 5.0), start=st.floats(0.0, 3.0),
     kernel=st.sampled_from(["box", "gaussian", "fourier"]),
 )  # fmt: skip

@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline, output_geometry
 from bluesky_ptycho.preprocess.grid import Grid, orient
@@ -33,6 +31,9 @@ from bluesky_ptycho.preprocess.steps import (
 )
 
 from .camera import ADU_PER_PHOTON, SHAPE, Camera, make_plan, put_image
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
 
 
 def make_context(layout="fccd-assembled", exposures_s=(0.1,), shape=SHAPE, darks=None, **changes):
@@ -231,8 +232,8 @@ def test_resample_by_hand_one_bad_contributor_masks():
     assert stack.damaged[0].tolist() == [[False, False, False], [False, False, True]]
 
 
-@settings(max_examples=60)
-@given(
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(
     binning=st.integers(1, 5), boxes=st.tuples(st.integers(1, 6), st.integers(1, 6)), seed=st.integers(0, 1000),
     start=st.tuples(st.integers(-6, 12), st.integers(-6, 12)), oriented=st.booleans(),
 )  # fmt: skip

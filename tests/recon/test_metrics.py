@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from benchmarks.metric import evaluate
 from bluesky_ptycho.errors import MetadataError
@@ -17,6 +15,9 @@ from bluesky_ptycho.recon.metrics import (
     object_nrmse,
     scanned_box,
 )
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
 
 PIXEL_M = (5e-9, 5e-9)
 SIZE = 160
@@ -50,8 +51,8 @@ def disturbed(image: np.ndarray, shift: tuple[float, float], ramp: tuple[float, 
 BOX = (slice(40, 120), slice(36, 124))
 
 
-@settings(max_examples=15)
-@given(
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(
     shift=st.tuples(*[st.floats(-6, 6)] * 2),
     ramp=st.tuples(*[st.floats(-0.03, 0.03)] * 2),
     phase=st.floats(0, 6.3),

@@ -9,7 +9,6 @@ import pytest
 
 from bluesky_ptycho.geometry import Geometry
 from bluesky_ptycho.io import read_cxi
-from bluesky_ptycho.offline import reconstruct_file
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.recon.algorithms.pie import pie_visit
 from bluesky_ptycho.recon.measure import error_of
@@ -173,6 +172,8 @@ def test_far_field_does_not_explain_near_field_patterns(measured):
 @pytest.mark.slow
 def test_measured_siemens_star(real_file, tmp_path):
     """PETRA III P25: cdtools' near-field model, with its background and positions fitted, leaves R = 0.0013."""
+    from bluesky_ptycho.offline import reconstruct_file
+
     settings = SolverSettings(algorithm="lsqml", modes=1, refine_positions=True, fit_background=True, frc_passes=1)
     path = real_file("petra3_p25_nearfield.cxi")
     summary = reconstruct_file(path, iterations=90, settings=settings, output=tmp_path, progress=False)
