@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
-from .callbacks.result_file import LEARNT
+from .callbacks.result_file import GROUP, LEARNT, result_path
 from .callbacks.results import SUMMARY_KEY
 from .errors import NotFoundError
 from .frames import Snapshot
@@ -96,7 +98,7 @@ class StoredScan:
         where = stream.metadata["configuration"]["canvas"]["data"]
         geometry = Geometry.from_dict(found.metadata["start"]["geometry"])
         image, probe = self.object, self.probe
-        figures = {name: np.asarray(stream[name].read()).item() for name in ("iteration", "residual", *_FRC_SCALARS)}
+        figures = {name: self._figure(name) for name in ("iteration", "residual", *_FRC_SCALARS)}
         drift_m = [self._stop_figures().get(f"drift_{axis}_m") for axis in "yx"]
         curve = {name: self._array(f"frc_{name}", optional=True) for name in ("frequency_per_m", *_FRC_CURVES)}
         curve = {name: values for name, values in curve.items() if values is not None}
@@ -111,7 +113,7 @@ class StoredScan:
             positions_m=self._array("positions"),
             residuals=self._array("residual_history"),
             residual=figures["residual"],
-            iteration=figures["iteration"],
+            iteration=int(figures["iteration"]),
             frc={**curve, **{key: figures[name] for name, key in _FRC_SCALARS.items()}} if curve else None,
             settings={**settings.get("solver", {}), "modes": len(probe)},
             drift_m=None if None in drift_m else np.array(drift_m),
@@ -129,9 +131,24 @@ class StoredScan:
         stop = (self.result.metadata.get("stop") if self.result is not None else None) or {}
         return dict(stop.get(SUMMARY_KEY, {}))
 
+    def _figure(self, name: str) -> float:
+        """Return a figure of the result; NaN where it is not known."""
+        known = self._stop_figures()
+        if name not in known:  # an older version stored it in the table alone
+            return float(np.asarray(self._result()["primary"][name].read()).item())
+        return math.nan if known[name] is None else float(known[name])
+
     def _array(self, name: str, *, optional: bool = False) -> Any:
+        """Return an array of the result, from its file where that is at hand: a catalog takes seconds for all of them.
+
+        Each array is stored with one row for the one event of a result.
+        """
+        path = result_path(self.directory, self._result().metadata["start"])
+        if path.is_file():
+            with h5py.File(path) as file:
+                group = file[GROUP]
+                return None if optional and name not in group else group[name][0]
         stream = self._result()["primary"]
-        # Each array is stored with one row for the one event of a result.
         return None if optional and name not in stream else np.asarray(stream[name][0])
 
     def _title(self) -> str:

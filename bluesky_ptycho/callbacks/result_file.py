@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..paths import scan_label
 from ..whole_file import whole_hdf5
 from .updates import Update
 
@@ -25,6 +26,11 @@ LEARNT = {
     "slices": ("slices", np.complex64),
 }
 """Array → field of the snapshot, and dtype, of what the solver only knows where it was asked to learn it."""
+
+
+def result_path(directory: Path, start: Mapping[str, Any]) -> Path:
+    """Return the file in the results' directory that the result run with `start` has its arrays in."""
+    return directory / f"{scan_label(start)}_{start['uid']}.h5"
 
 
 def result_arrays(update: Update) -> dict[str, NDArray[Any]]:

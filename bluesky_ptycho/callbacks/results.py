@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..paths import scan_label
 from ..versions import software_versions
 from .accounts import share_of_plan
 from .document_keys import ANALYSIS
 from .frame_verdicts import KINDS, count_kinds
-from .result_file import GROUP, canvas_fields, chunk_shape, result_arrays, write_result_file
+from .result_file import GROUP, canvas_fields, chunk_shape, result_arrays, result_path, write_result_file
 from .updates import Progress, Update
 
 SUMMARY_KEY = "ptychography"
@@ -155,7 +154,7 @@ class ResultRun:
         if not arrays:
             return
         start = self._run.start_doc
-        path = self._directory / f"{scan_label(start)}_{start['uid']}.h5"
+        path = result_path(self._directory, start)
         write_result_file(path, arrays, update)
         self.path = path
         figures = _figures(update)
