@@ -22,6 +22,7 @@ from . import (
     reprocess_command,
     resume_command,
     runs_command,
+    show_command,
     view_command,
 )
 from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
@@ -86,6 +87,7 @@ def _parser() -> LineParser:
     reprocess_command.add_parser(commands)
     mask_command.add_parser(commands)
     runs_command.add_parser(commands)
+    show_command.add_parser(commands)
     logbook_command.add_parser(commands)
     report_command.add_parser(commands)
     _add_restore(commands)

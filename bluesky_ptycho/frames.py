@@ -170,3 +170,29 @@ class Snapshot:
     def frc_limit_m(self) -> float | None:
         """Half pitch of the last ring of the FRC in m, the finest that the pixels allow; None without FRC."""
         return None if self.frc is None else 0.5 / float(np.asarray(self.frc["frequency_per_m"])[-1])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two images of one field, brought into register.
+
+    Parameters
+    ----------
+    first, second : ndarray (rows, cols) complex128
+        The first, and the second without its factor, phase ramp and shift relative to the first.
+    canvas : Canvas
+        Where the field lies; its window is the field itself.
+    difference : float
+        ‖first − second, best scaled‖ / ‖first‖.
+    shift_m : tuple of float
+        By which the second was moved, ``(y, x)`` in m.
+    frc : mapping
+        As :func:`recon.metrics.frc` gives it.
+    """
+
+    first: NDArray[np.complex128]
+    second: NDArray[np.complex128]
+    canvas: Canvas
+    difference: float
+    shift_m: tuple[float, float]
+    frc: Mapping[str, Any]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import hsv_to_rgb
+from matplotlib.colors import AsinhNorm, hsv_to_rgb
 from numpy.typing import NDArray
 
 from ..frames import Snapshot
@@ -110,6 +110,15 @@ def limits(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
     if high - low < 1e-6 * max(1.0, abs(high)):
         return low - 0.5, high + 0.5
     return low, high
+
+
+def camera_norm(values: NDArray[np.floating[Any]]) -> AsinhNorm:
+    """Return grey values for a camera's frame: even over its noise, and with room for what is bright."""
+    if not values.size:
+        return AsinhNorm(linear_width=1.0, vmin=0.0, vmax=1.0)
+    low, high = (float(v) for v in np.percentile(values, (1, 99.9)))
+    noise = max(float(np.median(np.abs(values - np.median(values)))), 1e-3 * (high - low), 1e-12)
+    return AsinhNorm(linear_width=3 * noise, vmin=low, vmax=max(high, low + noise))
 
 
 def phase_arc(image: Complex) -> tuple[float, float]:

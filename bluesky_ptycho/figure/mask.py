@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import AsinhNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ..terminal import printable
 from ..whole_file import whole_figure
+from . import display
 from .panels import INK, PALE
 
 DPI = 100
@@ -34,10 +34,7 @@ def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title:
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.1, 0.7 / height, 0.78, 1 - 1.4 / height))
-    shown = mean[good & np.isfinite(mean)]
-    low, high = (float(v) for v in np.percentile(shown, (1, 99.9))) if shown.size else (0.0, 1.0)
-    noise = max(float(np.median(np.abs(shown - np.median(shown)))), 1e-3 * (high - low), 1e-12) if shown.size else 1.0
-    norm = AsinhNorm(linear_width=3 * noise, vmin=low, vmax=max(high, low + noise))
+    norm = display.camera_norm(mean[good & np.isfinite(mean)])
     image = axes.imshow(mean, cmap="gray", norm=norm, extent=(0, columns, rows, 0), interpolation="nearest")
     painted = np.zeros((rows, columns, 4))
     painted[~good] = (*BAD, 0.75)

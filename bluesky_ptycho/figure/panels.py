@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,11 @@ def draw_frc(axes: Axes, snapshot: Snapshot) -> None:
         show_absent(axes, "not computed")
         return
     name_panel(axes, f"Fourier ring correlation: {resolution_text(snapshot)}")
+    draw_ring_correlation(axes, frc)
+
+
+def draw_ring_correlation(axes: Axes, frc: Mapping[str, Any]) -> None:
+    """Draw a Fourier ring correlation as `recon.metrics.frc` gives it, with its criteria."""
     frequency = np.asarray(frc["frequency_per_m"]) * 1e-6
     axes.plot(frequency, frc["correlation"], color=ACCENT, lw=2)
     if "half_bit" in frc:
