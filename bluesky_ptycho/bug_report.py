@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .callbacks.results import SUMMARY_KEY
+from .callbacks.results import LOG_KEY, SUMMARY_KEY
 from .catalog.search import results_of
 from .discretion import Discretion
 from .doctor import examine, format_finding
@@ -28,8 +28,6 @@ from .whole_file import write_whole
 MOST_FRAMES = 20
 MOST_LOG_BYTES = 5 * 2**20
 """Of each log file; its end counts."""
-LOG_KEY = "log"
-"""Key under which a result notes the path of its log file."""
 
 README = """Made by `bluesky-ptycho bug-report`: open it and look before you send it.
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..frames import Snapshot
 from ..geometry import Canvas
 from ..io.checkpoint import Checkpoint
+from ..knobs import Change, Request
 from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
 from ..recon.fallback import FallbackSolver
@@ -28,7 +29,9 @@ from .live_settings import LiveSettings
 from .notes import Notes
 from .outcome import Outcome
 from .plan_checks import doubts, refuse_endless_object
+from .run_log import RunLog
 from .solving import Solving
+from .steering import Steering
 from .updates import Progress, Sink, Update
 
 
@@ -56,6 +59,15 @@ class Analysis(threading.Thread):
         What to go on from.
     beat : callable, optional
         Called again and again as long as the analysis is alive, also while it waits.
+    log : RunLog, optional
+        Of this run.
+    script, applied : sequence of Change
+        As :class:`~bluesky_ptycho.callbacks.steering.Steering` takes them.
+
+    Attributes
+    ----------
+    steering : Steering
+        The settings in force, and the changes made so far.
     """
 
     def __init__(
@@ -70,11 +82,14 @@ class Analysis(threading.Thread):
         checkpoints: Checkpoints | None = None,
         resumed: Checkpoint | None = None,
         beat: Callable[[], None] = lambda: None,
+        log: RunLog | None = None,
+        script: Sequence[Change] = (),
+        applied: Sequence[Change] = (),
     ) -> None:
         super().__init__(name=f"ptycho-{intake.start['uid'][:8]}", daemon=True)
         self._intake = intake
         self._settings = settings
-        self._notes = Notes(intake.start)
+        self._notes = Notes(intake.start, log)
         self._lanes = Lanes(sinks, self.name, settings.sink_patience_s, self._sink_failed)
         self._on_done = on_done
         self._geometry = output_geometry(intake.plan, settings.preprocess)
@@ -83,6 +98,7 @@ class Analysis(threading.Thread):
         self._first_probe = FirstProbe()
         self._solver: IncrementalSolver | None = None
         self._solving = Solving(settings, self._notes, checkpoints, resumed, beat)
+        self.steering = Steering(settings, self._notes, script, applied)
         self._beat = beat
         self._at_last_frame: Snapshot | None = None
         self._last_sent = {"progress": 0.0, "snapshot": time.monotonic()}
@@ -96,6 +112,10 @@ class Analysis(threading.Thread):
     def cancel(self) -> None:
         """Ask the analysis to finish with what it has."""
         self._cancelled.set()
+
+    def request(self, request: Request) -> None:
+        """Ask for other settings, a pause or a new start; it is done between two passes."""
+        self.steering.request(request)
 
     def progress(self) -> Progress:
         """Return the counters of this moment; safe from any thread."""
@@ -114,13 +134,24 @@ class Analysis(threading.Thread):
             dark_drift=self._supply.dark_drift,
             skipped=self._lanes.skipped,
             elapsed_s=time.monotonic() - self._intake.started_at,
-            phase="warming up" if solver is None else "live" if self.is_open else "finishing",
+            phase=self._phase(),
+            settings_version=self.steering.version,
         )
+
+    def _phase(self) -> Any:
+        if self._solver is None:
+            return "warming up"
+        return "finishing" if not self.is_open else "paused" if self.steering.paused else "live"
 
     # -- the thread ---------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until the run has stopped and everything is solved and stored."""
+        with self._notes.log:
+            self._notes.log.tell(f"{self._intake.plan.n_points} points are planned in run {self._intake.start['uid']}")
+            self._work()
+
+    def _work(self) -> None:
         error: Exception | SystemExit | None = None
         snapshot: Snapshot | None = None
         try:
@@ -173,18 +204,21 @@ class Analysis(threading.Thread):
 
     def _work_while_running(self, solver: IncrementalSolver) -> None:
         """Use frames as they come and iterate over those that are there in between."""
-        intake, solving = self._intake, self._solving
+        intake, solving, supply, steering = self._intake, self._solving, self._supply, self.steering
         while not self._cancelled.is_set():
             self._beat()
             stopped = intake.stop is not None
             if intake.problem is not None:
                 raise intake.problem
-            consumed = self._consume(solver)
+            if not solving.is_resuming:
+                steering.obey(solver, supply, solving)
+            held = steering.frames_until_next(solver) == 0 and not solving.is_resuming and not supply.is_rereading
+            consumed = not held and self._consume(solver)
             if solving.is_resuming:
-                solving.resume(solver, intake, self._supply, news=consumed, over=stopped)
-            if stopped and not consumed:
+                solving.resume(solver, intake, supply, news=consumed, over=stopped)
+            if stopped and not consumed and not held:
                 return
-            ready = not stopped and not solving.is_resuming
+            ready = (held or not stopped) and not (solving.is_resuming or steering.paused or supply.is_rereading)
             if ready and solving.wants_pass(solver) and not solving.halves_are_due(solver):
                 solving.iterate(solver)
             elif ready and solving.wants_halves(solver):
@@ -195,7 +229,7 @@ class Analysis(threading.Thread):
 
     def _consume(self, solver: IncrementalSolver) -> bool:
         """Hand the next frames to the solver; False if nothing was ready."""
-        supply = self._supply.take()
+        supply = self._supply.take(None if self._solving.is_resuming else self.steering.frames_until_next(solver))
         if supply is None:
             return False
         if supply.withdrawn:
@@ -216,15 +250,28 @@ class Analysis(threading.Thread):
         self._at_last_frame = solver.snapshot()
         solving.save(solver)
         self._send("progress")
-        while solving.wants_pass(solver) and not self._cancelled.is_set():
-            solving.iterate(solver)
-            self._maybe_send(solver)
+        self._make_passes(solver)
+        self.steering.close()
         if not self._cancelled.is_set():
             solving.finish(solver)
         while solving.wants_halves(solver) and not self._cancelled.is_set():
             solving.step_halves(solver)
-        frc = self._settings.frc and not self._cancelled.is_set()
+        frc = self.steering.settings.frc and not self._cancelled.is_set()
         return solver.snapshot(frc=frc, exact_residual=True)
+
+    def _make_passes(self, solver: IncrementalSolver) -> None:
+        """Make the passes that are left when all frames have come, and the changes that somebody still asks for."""
+        solving, supply, steering = self._solving, self._supply, self.steering
+        while not self._cancelled.is_set():
+            self._beat()
+            steering.obey(solver, supply, solving, over=True)
+            if supply.is_rereading:
+                self._consume(solver)
+            elif solving.wants_pass(solver):
+                solving.iterate(solver)
+            elif not steering.has_more:
+                return
+            self._maybe_send(solver)
 
     def _rescue(self) -> Snapshot | None:
         """Return the state after a failure if it can be had."""
@@ -284,7 +331,7 @@ class Analysis(threading.Thread):
             start=self._intake.start,
             plan=self._intake.plan,
             geometry=self._geometry,
-            settings=self._settings.to_dict(),
+            settings=self.steering.settings.to_dict(),
             progress=self.progress(),
             snapshot=snapshot,
             stxm=None if snapshot is None else self._stxm(snapshot.canvas),
@@ -294,6 +341,7 @@ class Analysis(threading.Thread):
             dark_uid=self._supply.dark_uid,
             probe_uid=self._first_probe.uid,
             messages=self._notes.messages,
+            changes=self.steering.changes,
             **more,
         )
 

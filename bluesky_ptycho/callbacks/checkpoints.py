@@ -170,7 +170,7 @@ class Checkpoints:
         None writes nothing.
     raw_uid : str
     settings : mapping
-        All settings of the reconstruction.
+        All settings of the reconstruction; may be replaced.
     interval_s : float
         Least time between two; longer where writing takes more than a few hundredths of the time.
     clock : callable
@@ -185,7 +185,7 @@ class Checkpoints:
         interval_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._raw_uid, self._settings = path, raw_uid, settings
+        self._path, self._raw_uid, self.settings = path, raw_uid, settings
         self._interval_s = interval_s
         self._clock = clock
         self._due = clock() + interval_s
@@ -211,9 +211,14 @@ class Checkpoints:
             arrays = take()
             write_checkpoint(
                 self._path,
-                Checkpoint(self._raw_uid, arrays, self._settings, visits, time.time(), software_versions()),
+                Checkpoint(self._raw_uid, arrays, self.settings, visits, time.time(), software_versions()),
             )
         finally:
             now = self._clock()
             self.seconds = now - begun
             self._due = now + max(self._interval_s, self.seconds / MOST_OF_TIME)
+
+    def discard(self) -> None:
+        """Remove what was written: it is no longer where the reconstruction is."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

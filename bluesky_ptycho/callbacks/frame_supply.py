@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MetadataError
+from ..errors import MetadataError, SettingsError
 from ..frames import Batch, CleanFrames
 from ..geometry import Canvas
-from ..preprocess import Pipeline, PreprocessSettings, centred, correct_positions, make_pipeline
+from ..preprocess import (
+    Pipeline,
+    PreprocessSettings,
+    centred,
+    correct_positions,
+    make_pipeline,
+    output_geometry,
+)
 from ..preprocess.fallback import FallbackPipeline
 from ..recon.memory import bytes_of
 from ..recon.stxm import stxm_map
@@ -81,8 +88,10 @@ class FrameSupply:
         self._totals: dict[int, tuple[NDArray[np.float64], float]] = {}
         self._again: list[Point] = []
         self._held: list[Point] = []
-        given = settings.preprocess.optical_centre is not None
-        self._to_centre = 0 if given else settings.preprocess.centre_frames or 0
+        self._cleaned: dict[int, Point] = {}
+        self._reread: list[Point] = []
+        self._to_centre = _frames_to_centre(settings.preprocess)
+        self._found_centre: tuple[float, ...] | None = None
         self._positions = PositionChecks(intake.plan)
         self.verdicts = FrameVerdicts(settings.preprocess.min_relative_flux, self._positions)
         self.dark_corrected = True
@@ -103,18 +112,49 @@ class FrameSupply:
 
         return FallbackPipeline(make, self._settings.backend, self._note)
 
-    def take(self) -> Supply | None:
-        """Process the next points whose frames are on disk; None if there are none."""
+    def take(self, most: int | None = None) -> Supply | None:
+        """Process the next points whose frames are on disk, `most` new ones; None if there are none."""
         chunk = self._chunk
         darks = self._intake.take_darks(chunk)
         if darks:
             self._own_darks.add(darks)
             return Supply()
-        points = self._hold_for_centre(self._intake.take_points(chunk))
+        if self._reread:
+            points, self._reread = self._reread[:chunk], self._reread[chunk:]
+            points = [p for p in points if self._cleaned[p.seq_num] is p]
+            return self._clean(points) if points else Supply()
+        points = self._hold_for_centre(self._intake.take_points(chunk if most is None else min(chunk, most)))
         if not points:
             points, self._again = self._again[:chunk], self._again[chunk:]
             points = [p for p in points if self.verdicts.is_current(p)]
         return self._clean(points) if points else None
+
+    @property
+    def is_rereading(self) -> bool:
+        """Whether frames that were cleaned with other settings wait to be cleaned once more."""
+        return bool(self._reread)
+
+    def refuse(self, settings: PreprocessSettings) -> None:
+        """Raise a SettingsError if frames cleaned with `settings` would not go with those that the solver has."""
+        before, after = (output_geometry(self._intake.plan, s) for s in (self._settings.preprocess, settings))
+        if before != after:
+            raise SettingsError(f"PreprocessSettings give patterns of {after.shape} pixels; expected {before.shape}")
+
+    def change(self, settings: PreprocessSettings) -> None:
+        """Clean frames with other `settings` from now on, and first all those so far once more.
+
+        A centre of mass that was found stays, where `settings` still leave the centre to the frames.
+        """
+        was, pipeline = self._settings.preprocess, self._pipeline
+        self._settings = self._settings.replace(preprocess=settings)
+        if settings.optical_centre is None and was.optical_centre is None and self._found_centre is not None:
+            settings = settings.replace(optical_centre=self._found_centre)
+        self._to_centre = _frames_to_centre(settings)
+        self._pipeline = self._make_pipeline(settings)
+        if pipeline is not None:
+            pipeline.close()
+        self.verdicts = FrameVerdicts(settings.min_relative_flux, self._positions)
+        self._reread = [self._cleaned[seq_num] for seq_num in sorted(self._cleaned)]
 
     def stxm(self, canvas: Canvas) -> NDArray[np.float32] | None:
         """Return the scanning transmission image of the frames so far."""
@@ -171,6 +211,7 @@ class FrameSupply:
     def _clean(self, points: Sequence[Point]) -> Supply:
         pipeline = self._pipeline
         assert pipeline is not None  # set_up comes first
+        self._cleaned |= {p.seq_num: p for p in points}
         if self._darks is None:
             self._darks = self._decide_darks(pipeline)
         readable, frames, unreadable = self._read(points, dark=False)
@@ -219,6 +260,7 @@ class FrameSupply:
             self._note(f"{error}; the optical centre stays the array's")
             return pipeline
         assert settings.optical_centre is not None
+        self._found_centre = settings.optical_centre
         row, column = settings.optical_centre
         self._note(
             f"optical centre at row {row:.2f}, column {column:.2f}, the centre of mass of {len(frames[:n])} frames"
@@ -245,3 +287,8 @@ class FrameSupply:
             self._totals[point.seq_num] = (position, float(total))
         seq_nums = np.array([p.seq_num for p in points], dtype=np.int64)
         return Batch(seq_nums, positions, np.sqrt(np.maximum(photons, 0)), mask)
+
+
+def _frames_to_centre(settings: PreprocessSettings) -> int:
+    """Return of how many first frames the optical centre is to be found; 0 where it is given."""
+    return 0 if settings.optical_centre is not None else settings.centre_frames or 0

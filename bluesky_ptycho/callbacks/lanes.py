@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Any
 
 from ..errors import PtychoError
@@ -51,6 +52,12 @@ class Lane(threading.Thread):
         self._on_error = on_error
         self._waiting: dict[str, Update] = {}
         self._changed = threading.Condition()
+        self._context = copy_context()
+
+    def start(self) -> None:
+        """Start the thread, in the context of the one that starts it: what it says belongs to the same run."""
+        self._context = copy_context()
+        super().start()
 
     def put(self, update: Update) -> None:
         """Take an update; waits for the sink with frames alone, and then only so long."""
@@ -88,6 +95,9 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Work until the final update is delivered, or the sink has failed."""
+        self._context.run(self._work)
+
+    def _work(self) -> None:
         kind = ""
         while kind != "final" and self.error is None:
             with self._changed:

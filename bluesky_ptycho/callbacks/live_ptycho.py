@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError, SettingsError
+from ..knobs import Change, Control, Request, turned
 from ..registry import sinks as named_sinks
 from ..scan_plan import ScanPlan
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
@@ -29,6 +30,7 @@ from .notes import Incidents
 from .outcome import Outcome
 from .result_catalog import Answers, ResultCatalog
 from .results import ResultRun
+from .run_log import RunLog
 from .updates import Progress, Sink
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ class LivePtycho:
     on_done : callable or iterable of callable
         Each is called with the :class:`Outcome` of every finished run, stored if there is a catalog, in a thread of its
         own, for which :meth:`close` waits and :meth:`wait` does not. One that raises is reported, and harms nobody.
+    control : Control, optional
+        Knobs, a :class:`~bluesky_ptycho.devices.ReconControl`, say, that change the running analysis and those to come.
+        They show `settings` at once; :meth:`close` lets go of them.
+    script : sequence of Change
+        Changes of an earlier result, as :func:`~bluesky_ptycho.replay.recorded_changes` finds them, that each run is
+        to make again.
     strict : bool
         For tests: :meth:`wait` and :meth:`close` raise what else is only stored and reported: failures of sinks, of
         documents, of the end. Scans are never harmed.
@@ -94,6 +102,8 @@ class LivePtycho:
         on_old_darks: Callable[[ScanPlan, str], None] | None = None,
         executor: Any = None,
         on_done: OnDone | Iterable[OnDone] = (),
+        control: Control | None = None,
+        script: Sequence[Change] = (),
         strict: bool = False,
         process: bool = False,
         resume: bool = False,
@@ -122,6 +132,9 @@ class LivePtycho:
         no_checkpoints = partial(self._incidents.report, "keeping checkpoints")
         self._claims = Claims(self._answers.checkpoints_dir, no_checkpoints, temporary=process)
         self.token: Any = None
+        self._control, self._script, self._paused = control, tuple(script), False
+        if control is not None:
+            control.connect(self.settings, self.request)
 
     # -- documents ----------------------------------------------------------------------------
 
@@ -150,30 +163,34 @@ class LivePtycho:
             self._incidents.report(f"start of {start.get('uid')}", error, told=told)
             return [], []
         self._running[start["uid"]] = analysis
+        if self._paused:
+            analysis.request({"paused": True})
         analysis.start()
         return [taker], []
 
     def _make_analysis(self, start: Mapping[str, Any], plan: ScanPlan) -> tuple[Analysis | ChildAnalysis, Any]:
         """Return the analysis of a run, and what takes its documents."""
         lock = self._claims.take(start["uid"])
-        settings, roots = self.settings, self.settings.frame_roots or self._answers.frame_roots()
-        common = (settings, self._run_sinks(), self._dark_store, self._done, self._answers.last_probe)
+        settings, roots, log = self.settings, self.settings.frame_roots or self._answers.frame_roots(), RunLog()
+        common = (settings, self._run_sinks(log), self._dark_store, self._done, self._answers.last_probe)
+        more: Any = {"log": log, "script": self._script}
         if self._process:
             assert lock is not None  # there is always a temporary place
-            child = ChildAnalysis(start, plan, *common, roots, lock.checkpoint, resume=self._resume)
+            child = ChildAnalysis(start, plan, *common, roots, lock.checkpoint, resume=self._resume, **more)
             return child, child
         intake = Intake(start, plan, settings.patience_s, roots)
         path, resumed = None if lock is None else lock.checkpoint, None
         checkpoints = Checkpoints(path, start["uid"], settings.to_dict(), settings.checkpoint_interval_s)
         if lock is not None and self._resume:
             resumed = lock.read()
-        return Analysis(intake, *common, self._executor, checkpoints=checkpoints, resumed=resumed), intake
+        more |= {"checkpoints": checkpoints, "resumed": resumed}
+        return Analysis(intake, *common, self._executor, **more), intake
 
-    def _run_sinks(self) -> list[Sink]:
+    def _run_sinks(self, log: RunLog) -> list[Sink]:
         if self._catalog is None:
             return list(self.sinks)
         try:
-            stored = ResultRun(self._catalog.result_writer(), self._catalog.results_dir)
+            stored = ResultRun(self._catalog.result_writer(), self._catalog.results_dir, log)
         except Exception as error:
             self._incidents.report("storing results", error)
             return list(self.sinks)
@@ -188,6 +205,27 @@ class LivePtycho:
                 self._outcomes.popitem(last=False)
             self._running.pop(outcome.raw_uid, None)
         self._hooks(outcome)
+
+    def request(self, request: Request) -> None:
+        """Change the settings of the analysis that runs, and of those to come.
+
+        Parameters
+        ----------
+        request : mapping
+            Dotted names and values, ``{"solver.modes": 3}``; ``{"paused": True}``, ``{"paused": False}`` or
+            ``{"reset": True}``.
+
+        Raises
+        ------
+        SettingsError, NotFoundError
+            If a name or a value is refused; nothing has changed then. What an analysis finds that it cannot do in the
+            midst of a scan is among its messages, and it goes on as before.
+        """
+        with self._lock:
+            self.settings = turned(self.settings, request)
+            self._paused = bool(request.get("paused", self._paused))
+            for analysis in self._running.values():
+                analysis.request(request)
 
     # -- answers ------------------------------------------------------------------------------
 
@@ -293,6 +331,8 @@ class LivePtycho:
 
     def close(self, timeout: float | None = 60.0) -> None:
         """Take no more documents, and wait for what is under way; runs still open end with what they have."""
+        if self._control is not None:
+            self._control.disconnect(self.request)
         with self._lock:
             self._closed = True
             running = list(self._running.values())

@@ -6,7 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .run_log import RunLog
+
 logger = logging.getLogger("bluesky_ptycho")
+
+NOTED = {"noted": True}
+"""Marks a record whose text is a message of its run, too."""
 
 
 class Notes:
@@ -16,9 +21,12 @@ class Notes:
     ----------
     start : mapping
         Start document of the run.
+    log : RunLog, optional
+        Where they are written, too.
     """
 
-    def __init__(self, start: Mapping[str, Any]) -> None:
+    def __init__(self, start: Mapping[str, Any], log: RunLog | None = None) -> None:
+        self.log = log or RunLog()
         self._scan, self._uid = start.get("scan_id", "?"), str(start["uid"])
         self._messages: dict[str, None] = {}
 
@@ -31,11 +39,13 @@ class Notes:
         """Tell the user once and keep the message for the result."""
         if message not in self._messages:
             self._messages[message] = None
-            logger.warning("scan %s: %s", self._scan, message)
+            with self.log.active():
+                logger.warning("scan %s: %s", self._scan, message, extra=NOTED)
 
     def failed(self, what: str, error: BaseException) -> None:
         """Tell of an error and of what can be done about it."""
         logger.debug("%s failed", what, exc_info=error)
+        self.log.tell(f"{what} failed", error)
         self.add(
             f"{what} failed: {type(error).__name__}: {error}; the scan is not harmed, and "
             f"bluesky-ptycho replay {self._uid[:8]} reconstructs it anew"

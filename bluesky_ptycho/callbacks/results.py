@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..paths import scan_label
 from ..versions import software_versions
 from .accounts import share_of_plan
 from .document_keys import ANALYSIS
 from .frame_verdicts import KINDS, count_kinds
 from .result_file import GROUP, canvas_fields, chunk_shape, result_arrays, result_path, write_result_file
+from .run_log import RunLog
 from .updates import Progress, Update
+
+if TYPE_CHECKING:
+    from ..knobs import Change
+
+LOG_KEY = "log"
+"""Key of the result's start document that holds the path of the run's log file."""
 
 SUMMARY_KEY = "ptychography"
 """Key of the result's stop document that holds its few figures, so that a list of runs needs no tables."""
@@ -64,8 +74,10 @@ class ResultRun:
 
     The start document carries ``analysis="ptychography"``, ``raw_uid`` (also as
     ``original_run_uid``), ``settings`` and ``versions``. Stream ``progress`` has the counters as
-    they went. Stream ``primary`` has one event: figures as scalars, and the arrays of
-    :func:`~bluesky_ptycho.callbacks.result_file.result_arrays` as external HDF5 data, each with
+    they went. Stream ``settings``, where any were changed on the way, has an event for each version: its number from 1,
+    what was asked for and all settings (JSON both), frames used and iteration when it took effect, at the event's time;
+    version 0 are the settings of the start document. Stream ``primary`` has one event: figures as scalars, and the
+    arrays of :func:`~bluesky_ptycho.callbacks.result_file.result_arrays` as external HDF5 data, each with
     a leading axis of length 1. Without a snapshot there is no ``primary``. The stop
     document repeats exit status and reason, with the figures under ``ptychography``.
 
@@ -75,6 +87,8 @@ class ResultRun:
         Takes ``(name, document)``; ``Catalog.result_writer()`` gives one.
     directory : path
         Where the HDF5 file goes; the catalog must be able to read it.
+    log : RunLog, optional
+        Its file lies beside, and the start document names it under ``log``.
 
     Attributes
     ----------
@@ -86,11 +100,16 @@ class ResultRun:
 
     name = "result run"
 
-    def __init__(self, writer: Callable[[str, Mapping[str, Any]], None], directory: str | Path) -> None:
+    def __init__(
+        self, writer: Callable[[str, Mapping[str, Any]], None], directory: str | Path, log: RunLog | None = None
+    ) -> None:
         self._writer = writer
+        self._log = log
         self._directory = Path(directory).expanduser().resolve()
         self._run: Any = None
         self._progress: Any = None
+        self._settings: Any = None
+        self._version = 0
         self._last: Progress | None = None
         self.result_uid: str | None = None
         self.path: Path | None = None
@@ -106,13 +125,17 @@ class ResultRun:
         if self._run is None:
             self._open(update)
         self._add_progress(update.progress)
+        self._add_changes(update.changes)
         if update.kind == "final":
             self._close(update)
 
     def _open(self, update: Update) -> None:
         from event_model import compose_run
 
-        self._run = compose_run(metadata=start_metadata(update))
+        uid, metadata = str(uuid.uuid4()), start_metadata(update)
+        log = self._log and self._log.open(self._directory / f"{scan_label(metadata)}_{uid}.log")
+        self._run = compose_run(uid=uid, metadata={**metadata, **({LOG_KEY: str(log)} if log else {})})
+        self._settings, self._version = None, 0
         self.result_uid, self.path, self._last = self._run.start_doc["uid"], None, None
         self._writer("start", self._run.start_doc)
         self._progress = self._run.compose_descriptor(name="progress", data_keys=_scalar_keys(_counters(Progress(0))))
@@ -123,8 +146,20 @@ class ResultRun:
             self._last = progress
             self._event(self._progress, _counters(progress))
 
-    def _event(self, descriptor: Any, data: dict[str, Any]) -> None:
-        now = time.time()
+    def _add_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes[self._version :]:
+            if self._settings is None:
+                keys = _scalar_keys({"version": 0, "frames_used": 0, "iteration": 0})
+                texts = {name: {"source": _SOURCE, "dtype": "string", "shape": []} for name in ("changed", "settings")}
+                self._settings = self._run.compose_descriptor(name="settings", data_keys={**keys, **texts})
+                self._writer("descriptor", self._settings.descriptor_doc)
+            data = {name: getattr(change, name) for name in ("version", "frames_used", "iteration")}
+            data |= {name: json.dumps(getattr(change, name)) for name in ("changed", "settings")}
+            self._event(self._settings, data, change.time)
+            self._version = change.version
+
+    def _event(self, descriptor: Any, data: dict[str, Any], at: float | None = None) -> None:
+        now = time.time() if at is None else at
         self._writer("event", descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, now), time=now))
 
     def _close(self, update: Update) -> None:
@@ -146,7 +181,7 @@ class ResultRun:
         stop = dict(self._run.compose_stop(exit_status=status, reason=update.reason))
         stop[SUMMARY_KEY] = summary_figures(update)
         schema_validators[DocumentNames.stop].validate(stop)
-        self._run = self._progress = None
+        self._run = self._progress = self._settings = None
         self._writer("stop", stop)
 
     def _add_result(self, update: Update) -> None:
@@ -210,6 +245,7 @@ def _counters(progress: Progress) -> dict[str, int | float]:
         "iteration": int(progress.iteration),
         "residual": float(progress.residual),
         "dark_drift": float(progress.dark_drift),
+        "settings_version": int(progress.settings_version),
         "elapsed_s": float(progress.elapsed_s),
     }
 
@@ -236,6 +272,7 @@ def _figures(update: Update) -> dict[str, int | float]:
         "frames_missing": len(update.missing),
         "coverage_of_plan": share_of_plan(snapshot, update.plan),
         "dark_corrected": int(update.dark_corrected),
+        "settings_version": int(update.progress.settings_version),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..errors import MetadataError
+from ..errors import MetadataError, SettingsError
 from ..io.checkpoint import Checkpoint
 from ..recon import IncrementalSolver
 from .checkpoints import Checkpoints
@@ -68,6 +68,19 @@ class Solving:
     def wants_halves(self, solver: IncrementalSolver) -> bool:
         """Whether the half data sets lag behind; beside :data:`HALVES_EVERY` they take time that is left over."""
         return self._settings.frc and solver.step_halves(0) < self._settings.solver.frc_passes
+
+    def change(self, settings: LiveSettings) -> None:
+        """Go by other settings; frames that have had their passes get as many with these."""
+        self._settings = settings
+        self._visits = 0
+        if self._checkpoints is not None:
+            self._checkpoints.settings = settings.to_dict()
+
+    def begin_again(self) -> None:
+        """Count from the first pass on, as the solver does."""
+        self._visits, self.residual = 0, float("nan")
+        if self._checkpoints is not None:
+            self._checkpoints.discard()
 
     def halves_are_due(self, solver: IncrementalSolver) -> bool:
         """Whether it is the turn of the half data sets, although frames want passes."""
@@ -137,8 +150,21 @@ class Solving:
                 return
         self._resumed = None
         try:
-            solver.restore(checkpoint.arrays)
-        except MetadataError as error:
+            self._restore(solver, checkpoint)
+        except (MetadataError, SettingsError) as error:
             self._notes.add(f"the checkpoint cannot be used ({error}): the reconstruction starts anew")
             return
         self._visits, self.residual = checkpoint.visits, float(solver.step(0))
+
+    def _restore(self, solver: IncrementalSolver, checkpoint: Checkpoint) -> None:
+        """Restore `solver` under the settings that the checkpoint was made with, then go on with those in force."""
+        settings = self._settings.solver
+        saved = LiveSettings.from_mapping(checkpoint.settings).solver
+        if saved == settings:
+            solver.restore(checkpoint.arrays)
+            return
+        solver.change(saved)
+        try:
+            solver.restore(checkpoint.arrays)
+        finally:
+            solver.change(settings)

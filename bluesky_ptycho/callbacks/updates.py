@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from ..frames import Batch, Snapshot
 from ..geometry import Geometry
 from ..scan_plan import ScanPlan
+
+if TYPE_CHECKING:
+    from ..knobs import Change
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Progress:
     nor rejected yet and `lag_s` is the age of the oldest of them in seconds. `residual` is NaN before the
     first pass. `dark_drift` tells how far the camera's levels are from its darks, in σ of these, NaN where that
     is not known. `skipped` counts the snapshots that a busy sink was not shown, because newer ones replaced them.
-    `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then "finishing".
+    `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then "finishing"; "paused"
+    while somebody holds the passes back. `settings_version` counts the changes of settings so far.
     """
 
     planned: int
@@ -38,7 +42,8 @@ class Progress:
     dark_drift: float = float("nan")
     skipped: int = 0
     elapsed_s: float = 0.0
-    phase: Literal["warming up", "live", "finishing"] = "live"
+    phase: Literal["warming up", "live", "paused", "finishing"] = "live"
+    settings_version: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class Update:
         Result run whose probe the solver started from.
     messages : tuple of str
         Warnings of the run so far.
+    changes : tuple of Change
+        Changes of the settings so far; the newest is in `settings`.
     """
 
     kind: Literal["start", "progress", "snapshot", "frames", "final"]
@@ -107,6 +114,7 @@ class Update:
     dark_uid: str | None = None
     probe_uid: str | None = None
     messages: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 Sink = Callable[[Update], None]

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from ..document_keys import read_plan
 from ..intake import Intake
 from ..live_settings import LiveSettings
 from ..outcome import Outcome
+from ..run_log import RunLog
 from ..updates import Update
 from .channel import Channel
-from .messages import fields_of, pack_snapshot, pack_update
+from .messages import fields_of, pack_snapshot, pack_update, unpack_changes
 from .remote import Parent
 
 BEAT_S = 0.25
@@ -59,7 +61,13 @@ class Child:
             checkpoints=Checkpoints(path, start["uid"], settings.to_dict(), settings.checkpoint_interval_s),
             resumed=_stored(path, hello["resume"]),
             beat=self._beat,
+            log=_Log(channel),
+            script=unpack_changes(hello["script"]),
+            applied=unpack_changes(hello["applied"]),
         )
+        self._to_skip = self._obeyed_before = int(hello["obeyed"])
+        self._told = (self._obeyed_before, len(hello["applied"]))
+        logging.getLogger("bluesky_ptycho").setLevel(hello["log_level"])
 
     def _beat(self) -> None:
         self._pulse += 1
@@ -85,6 +93,11 @@ class Child:
             self._intake(message["name"], message["doc"])
         elif message["type"] == "answer":
             self._parent.answered(message)
+        elif message["type"] == "request":
+            if self._to_skip:  # the child before this one has dealt with it
+                self._to_skip -= 1
+            else:
+                self._analysis.request(message["request"])
         elif message["type"] == "cancel":
             self._analysis.cancel()
 
@@ -93,11 +106,39 @@ class Child:
         while os.getppid() == self._parent_pid:
             beat = {"type": "beat", "pulse": self._pulse, "progress": fields_of(self._analysis.progress())}
             try:
+                self._tell_changes()
                 self._channel.send(beat)
             except OSError:
                 break
             threading.Event().wait(BEAT_S)
         os._exit(1)
+
+    def _tell_changes(self) -> None:
+        """Tell what has become of requests, for a child that may have to go on from here."""
+        steering = self._analysis.steering
+        obeyed = self._obeyed_before + steering.obeyed  # first: what is not in the changes yet will be asked again
+        changes = steering.changes
+        if (obeyed, len(changes)) != self._told:
+            self._told = (obeyed, len(changes))
+            packed = [fields_of(change) for change in changes]
+            self._channel.send({"type": "changed", "obeyed": obeyed, "changes": packed})
+
+
+class _Log(RunLog):
+    """Sends records to the parent, but for those whose text is a message of the run: the parent tells of these."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+        self.setFormatter(logging.Formatter("%(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record."""
+        if getattr(record, "noted", False):
+            return
+        told = bool(getattr(record, "told", False))
+        with suppress(OSError):  # the parent is gone
+            self._channel.send({"type": "log", "level": record.levelno, "text": self.format(record), "told": told})
 
 
 class _Sink:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...frames import Batch, Snapshot
 from ...geometry import Canvas, Geometry
+from ...knobs import Change
 from ...preprocess import DarkModel
 from ..dark_store import Darks
 from ..first_probe import LastProbe
@@ -28,6 +29,7 @@ def pack_update(update: Update) -> dict[str, Any]:
     packed["progress"] = fields_of(update.progress)
     packed["snapshot"] = pack_snapshot(update.snapshot)
     packed["frames"] = None if update.frames is None else fields_of(update.frames)
+    packed["changes"] = [fields_of(change) for change in update.changes]
     return packed
 
 
@@ -38,9 +40,15 @@ def unpack_update(packed: Mapping[str, Any], **common: Any) -> Update:
     values["snapshot"] = unpack_snapshot(values["snapshot"], common["geometry"])
     values["frames"] = None if values["frames"] is None else Batch(**values["frames"])
     values["rejected"] = {int(point): reason for point, reason in values["rejected"].items()}
+    values["changes"] = unpack_changes(values["changes"])
     for name in ("missing", "messages"):
         values[name] = tuple(values[name])
     return Update(**common, **values)
+
+
+def unpack_changes(packed: Sequence[Mapping[str, Any]]) -> tuple[Change, ...]:
+    """Return the changes of the settings that `packed` tells of."""
+    return tuple(Change(**fields) for fields in packed)
 
 
 def pack_snapshot(snapshot: Snapshot | None) -> dict[str, Any] | None:

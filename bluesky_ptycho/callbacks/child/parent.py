@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from ...errors import PtychoError
 from ...frames import Snapshot
+from ...knobs import Change, Request
 from ...preprocess import output_geometry
 from ...scan_plan import ScanPlan
 from ..dark_store import DarkStore
@@ -19,9 +21,20 @@ from ..lanes import Lanes
 from ..live_settings import LiveSettings
 from ..notes import Notes
 from ..outcome import Outcome
+from ..run_log import RunLog
 from ..updates import Progress, Sink, Update
 from .life import ENDING_S, Life, Outbox
-from .messages import pack_darks, pack_probe, unpack_darks, unpack_snapshot, unpack_update
+from .messages import (
+    fields_of,
+    pack_darks,
+    pack_probe,
+    unpack_changes,
+    unpack_darks,
+    unpack_snapshot,
+    unpack_update,
+)
+
+logger = logging.getLogger("bluesky_ptycho")
 
 MOST_RESTARTS = 3
 
@@ -44,6 +57,8 @@ class ChildAnalysis(threading.Thread):
         Where the child keeps its state.
     resume : bool
         Whether the first child goes on from the checkpoint; those after it always do.
+    log, script
+        As for an analysis.
     """
 
     def __init__(
@@ -58,11 +73,14 @@ class ChildAnalysis(threading.Thread):
         frame_roots: Sequence[str | Path],
         checkpoint: Path,
         resume: bool = False,
+        log: RunLog | None = None,
+        script: Sequence[Change] = (),
     ) -> None:
         super().__init__(name=f"ptycho-{start['uid'][:8]}", daemon=True)
         self._start_doc, self._plan, self._settings = dict(start), plan, settings
         self._geometry = output_geometry(plan, settings.preprocess)
-        self._notes = Notes(start)
+        self._notes = Notes(start, log)
+        self._script, self._changes, self._obeyed = tuple(script), tuple[Change, ...](), 0
         self._lanes = Lanes(sinks, self.name, settings.sink_patience_s, self._notes_of_sink)
         self._dark_store, self._find_probe, self._on_done = dark_store, find_probe, on_done
         self._frame_roots, self._checkpoint, self._resume = [str(root) for root in frame_roots], checkpoint, resume
@@ -94,6 +112,10 @@ class ChildAnalysis(threading.Thread):
         """Ask the analysis to finish with what it has."""
         self._outbox.put({"type": "cancel"})
 
+    def request(self, request: Request) -> None:
+        """Ask for other settings, a pause or a new start."""
+        self._outbox.put({"type": "request", "request": request})
+
     def abandon(self) -> None:
         """End the child, for which nobody waits any longer; its checkpoint stays."""
         self._abandoned = True
@@ -109,6 +131,10 @@ class ChildAnalysis(threading.Thread):
 
     def run(self) -> None:
         """Work until the child is done, or has died for good."""
+        with self._notes.log:
+            self._work()
+
+    def _work(self) -> None:
         self._lanes.start()
         self._lanes.send(self._update("start"))
         done: dict[str, Any] | None = None
@@ -151,12 +177,19 @@ class ChildAnalysis(threading.Thread):
     def _hello(self) -> dict[str, Any]:
         return {
             "start": self._start_doc,
-            "settings": self._settings.to_dict(),
+            "settings": {**self._settings_now(), "backend": self._settings.backend},
+            "script": [fields_of(change) for change in self._script],
+            "applied": [fields_of(change) for change in self._changes],
+            "obeyed": self._obeyed,
+            "log_level": logger.getEffectiveLevel(),
             "roots": self._frame_roots,
             "checkpoint": str(self._checkpoint),
             "resume": self._resume,
             "frames": self._lanes.want_frames,
         }
+
+    def _settings_now(self) -> Mapping[str, Any]:
+        return self._changes[-1].settings if self._changes else self._settings.to_dict()
 
     def _prepare_next(self, reason: str, *, hung: bool) -> None:
         self._resume, self._final = True, None
@@ -172,6 +205,10 @@ class ChildAnalysis(threading.Thread):
             self._progress = Progress(**message["progress"])
         elif kind == "update":
             self._pass_on(message["update"])
+        elif kind == "changed":
+            self._changes, self._obeyed = unpack_changes(message["changes"]), message["obeyed"]
+        elif kind == "log":
+            self._log(message)
         elif kind == "darks":
             darks = unpack_darks(message["darks"])
             if darks is not None:
@@ -182,6 +219,12 @@ class ChildAnalysis(threading.Thread):
             # A catalog may be slow, and the child has more to say.
             threading.Thread(target=self._answer, args=(life, message), daemon=True).start()
 
+    def _log(self, message: dict[str, Any]) -> None:
+        if message["told"]:
+            self._notes.log.tell(message["text"])
+        else:
+            logger.log(message["level"], "%s", message["text"])
+
     def _pass_on(self, packed: dict[str, Any]) -> None:
         update = self._complete(
             unpack_update(
@@ -189,7 +232,7 @@ class ChildAnalysis(threading.Thread):
                 start=self._start_doc,
                 plan=self._plan,
                 geometry=self._geometry,
-                settings=self._settings.to_dict(),
+                settings=packed["changes"][-1]["settings"] if packed["changes"] else self._settings.to_dict(),
             )
         )
         self._progress = update.progress
@@ -260,8 +303,9 @@ class ChildAnalysis(threading.Thread):
             start=self._start_doc,
             plan=self._plan,
             geometry=self._geometry,
-            settings=self._settings.to_dict(),
+            settings=self._settings_now(),
             progress=self.progress(),
+            changes=self._changes,
             messages=self._notes.messages,
         )
 
