@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import bluesky_ptycho
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 BLUESKY = ("bluesky", "ophyd", "event_model", "databroker", "tiled", "bluesky_tiled_plugins")
 
 
+def without(modules: tuple[str, ...]) -> str:
+    """Return code that makes imports of `modules` fail."""
+    return f"import sys\nsys.modules.update(dict.fromkeys({modules}))\n"
+
+
 def run_python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -38,8 +47,29 @@ ANALYSIS = ("recon", "preprocess", "geometry", "backend", "io", "figure", "scan_
 
 @pytest.mark.parametrize("module", ANALYSIS)
 def test_analysis_imports_where_bluesky_is_not_installed(module):
-    blocked = f"import sys\nfor name in {BLUESKY}:\n    sys.modules[name] = None  # makes its import fail\n"
-    run_python(f"{blocked}import bluesky_ptycho.{module}")
+    run_python(f"{without(BLUESKY)}import bluesky_ptycho.{module}")
+
+
+BEYOND_ARRAYS = (
+    "PIL",
+    "array_api_strict",
+    "hypothesis",
+    "matplotlib",
+    "platformdirs",
+    "pytest_timeout",
+    "tqdm",
+    "xdist",
+)
+
+
+def test_tests_for_a_card_are_found_where_only_the_array_stack_is_installed():
+    asked = "-m", "gpu", "tests/recon", "tests/preprocess"
+    found = run_python(
+        f"{without(BLUESKY + BEYOND_ARRAYS)}import os, pytest\n"
+        "os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'\n"
+        f"sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', *{asked}]))"
+    )
+    assert "tests/recon/" in found and "tests/preprocess/" in found
 
 
 def test_every_public_name_is_there():
