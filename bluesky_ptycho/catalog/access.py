@@ -152,7 +152,11 @@ class Catalog:
         return int(self[-1].metadata["start"].get("scan_id") or 0) if len(self) else 0
 
     def __repr__(self) -> str:
-        return f"<Catalog {self.name}: {counted(len(self), 'scan')}>"
+        try:
+            scans = counted(len(self), "scan")
+        except Exception:  # a server that is gone, or refuses: whoever looks at a session must not fail
+            scans = "it cannot be asked now"
+        return f"<Catalog {self.name}: {scans}>"
 
     @property
     def processed(self) -> Any | None:

@@ -44,20 +44,24 @@ def free_port():
         return found.getsockname()[1]
 
 
+def wait_for_server(process, port, patience_s=120.0):
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/api/v1/", timeout=5)
+            return
+        except httpx.HTTPError:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+
+
 @pytest.fixture
 def server(catalog_dir):
     """A tiled server in a process of its own: ``(process, port)``."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", SERVER, str(catalog_dir), str(port)], cwd=REPOSITORY)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/api/v1/", timeout=5)
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.1)
+        wait_for_server(process, port)
         yield process, port
     finally:
         process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import pickle
@@ -22,7 +23,7 @@ from tests.callbacks.small_data import small_scan
 from tests.conftest import REPOSITORY
 
 from .scene import SETTINGS, Scan, plain_plan
-from .test_catalog_down import free_port
+from .test_catalog_down import SERVER, Front, free_port, wait_for_server
 
 zmq = pytest.importorskip("zmq")
 QUICK = SETTINGS.with_changes(passes=2)
@@ -141,8 +142,6 @@ def test_an_address_that_cannot_be_used_is_one_clear_line():
 
 @pytest.mark.fault("21c", "keys", bound="absent from documents, logs, reprs and messages")
 def test_keys_show_up_nowhere(catalog_dir, tmp_path, caplog, monkeypatch, capsys, figure):
-    from .test_catalog_down import SERVER, Front, httpx
-
     caplog.set_level(logging.DEBUG, logger="bluesky_ptycho")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     key, port = "5ec7e7c0ffee", free_port()
@@ -150,29 +149,22 @@ def test_keys_show_up_nowhere(catalog_dir, tmp_path, caplog, monkeypatch, capsys
     process = subprocess.Popen([sys.executable, "-c", program, str(catalog_dir), str(port)], cwd=REPOSITORY)
     texts = []
     try:
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/api/v1/", timeout=5)
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None
-                time.sleep(0.1)
-        front = Front(port)
+        wait_for_server(process, port)
         positions_m, patterns, _, _ = small_scan(n_side=4)
         scan = Scan(plain_plan(positions_m, (64, 64)), catalog_dir / "frames", patterns)
-        address = f"http://127.0.0.1:{front.port}?api_key={key}"
-        with open_catalog(address, results_dir=catalog_dir / "results") as catalog:
-            with LivePtycho(QUICK, catalog=catalog) as live:
-                raw = catalog.raw_writer()
-                for number, (name, doc) in enumerate(scan.documents()):
-                    raw(name, doc)
-                    live(name, doc)
-                    front.status = 403 if number > 10 else None
-                outcome = live.wait(60)
-                texts += [repr(catalog), repr(live), live.status(), str(outcome.update), str(outcome.sink_errors)]
-            texts += [file.read_text() for file in catalog.backup_dir.iterdir()]
-            assert texts[-1]
-        front.close()
+        with contextlib.closing(Front(port)) as front:
+            address = f"http://127.0.0.1:{front.port}?api_key={key}"
+            with open_catalog(address, results_dir=catalog_dir / "results") as catalog:
+                with LivePtycho(QUICK, catalog=catalog) as live:
+                    raw = catalog.raw_writer()
+                    for number, (name, doc) in enumerate(scan.documents()):
+                        raw(name, doc)
+                        live(name, doc)
+                        front.status = 403 if number > 10 else None
+                    outcome = live.wait(60)
+                    texts += [repr(catalog), repr(live), live.status(), str(outcome.update), str(outcome.sink_errors)]
+                texts += [file.read_text() for file in catalog.backup_dir.iterdir()]
+                assert texts[-1]
     finally:
         process.kill()
         process.wait()
