@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from bluesky_ptycho.figure import LivePicture
-from bluesky_ptycho.figure.live_picture import AXES, PARTS
+from bluesky_ptycho.figure.live_picture import AXES, PARTS, STRIP
 from bluesky_ptycho.figure.live_view import duration_text
 from bluesky_ptycho.figure.steady import SteadyLimits, SteadyPhase
 from tests.conftest import REPOSITORY
@@ -32,7 +32,7 @@ def shrunk(grey) -> np.ndarray:
 def test_the_picture_is_the_one_that_was_approved():
     """Blurred to a quarter of its size, so that a font's hinting does not matter; a panel that is missing does."""
     grey = shrunk(drawn(LivePicture(), make_view()))
-    approved = 255 * imread(BASELINE)[..., 0]
+    approved = 255 * imread(BASELINE)
     assert np.sqrt(np.mean((grey - approved) ** 2)) < 4
     without = shrunk(drawn(LivePicture(), make_view(newest_clean=None)))
     assert np.sqrt(np.mean((without - approved) ** 2)) > 8
@@ -82,17 +82,39 @@ def test_no_label_leaves_the_picture_or_meets_another_panel():
     assert set(PARTS) == set(AXES)
 
 
-def test_what_was_not_lit_is_not_shown():
+def test_no_value_of_the_strip_is_cut_off():
+    reasons = "1234: 1000 corrupt, 200 saturated, 34 position"
     picture = LivePicture()
-    drawn(picture, make_view())
-    phase = picture.axes["phase"].images[0].get_array()
-    assert np.isnan(np.ma.filled(phase, np.nan)[0, 0]) and np.isfinite(phase[phase.shape[0] // 2, phase.shape[1] // 2])
+    drawn(picture, make_view(facts=(("rejected", reasons), ("lag", "12345 points, 123.4 s"), ("used", "7"))))
+    top = 1080 - STRIP[1]
+    rows = [t for t in picture.figure.texts if t.get_window_extent().x0 > 1620 and t.get_window_extent().y1 < top]
+    said = [text for text in rows if text.get_text() not in ("", "rejected", "lag", "used")]
+    assert " ".join(text.get_text() for text in said) == f"{reasons} 12345 points, 123.4 s 7"
+    assert max(text.get_window_extent().x1 for text in rows) <= 1920
+
+
+def test_rows_that_are_empty_do_not_darken_the_rest_of_a_raw_frame():
+    raw = np.full((1, 80, 80), 50_000)
+    raw[0, ::2, ::2] += 300
+    raw[0, 38:42] = 0
+    picture = LivePicture()
+    drawn(picture, make_view(newest_raw=raw))
+    assert picture.axes["raw"].images[0].get_clim() == (50_000, 50_300)
+
+
+def test_what_was_not_lit_is_not_shown():
+    light = np.ones(make_snapshot().canvas.shape, np.float32)
+    light[: len(light) // 2] = 0.01
+    picture = LivePicture()
+    drawn(picture, make_view(snapshot=make_snapshot(coverage=light)))
+    phase = np.ma.filled(picture.axes["phase"].images[0].get_array(), np.nan)
+    assert np.isnan(phase[0]).all() and np.isfinite(phase[-1]).all()
 
 
 def test_the_mask_is_shown_and_counted():
     picture = LivePicture()
     drawn(picture, make_view())
-    (legend,) = picture.axes["clean"].texts
+    legend = picture.axes["clean"].texts[0]
     assert legend.get_text() == "masked: 8 of 1,024 pixels"
     shown = np.ma.filled(np.ma.masked_invalid(picture.axes["clean"].images[0].get_array()), -1)
     assert (shown == -1).sum() == 8
@@ -112,9 +134,9 @@ def test_limits_do_not_jump_with_noise_and_follow_a_change():
 
 def test_the_scale_of_the_phase_grows_at_once_and_shrinks_late():
     scale = SteadyPhase()
-    reached = [scale.follow(reach) for reach in (0.1, 0.9, 0.75, 0.6, 0.5, 2.0, 1.5, 4.0)]
+    reached = [scale.follow(reach) for reach in (0.1, 0.9, 0.75, 0.6, 0.5, 2.0, 1.5, 4.0, 0.2)]
     quarter, half = math.pi / 4, math.pi / 2
-    assert reached == [quarter, half, half, half, quarter, math.pi, math.pi, math.pi]
+    assert reached == [math.pi / 16, half, half, half, quarter, math.pi, math.pi, math.pi, math.pi / 8]
 
 
 def test_colours_stay_while_a_scan_grows_and_begin_anew_with_another():

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import matplotlib as mpl
@@ -56,8 +57,13 @@ class WindowScreen:
                 "widget), which draw while a RunEngine works"
             )
         self._scan_line, self._substitute = scan_line, substitute
+        self._is_qt = "qt" in backend
         try:
-            self._figure = plt.figure("Live ptychography", SIZE_INCHES, DPI, facecolor="white", clear=True)
+            with nullcontext() if self._is_qt else plt.ioff():
+                self._figure = plt.figure("Live ptychography", SIZE_INCHES, DPI, facecolor="white", clear=True)
+                if not self._is_qt:
+                    # Shown so, pyplot forgets it; what pyplot knows, the RunEngine draws whenever something changes.
+                    plt.show(block=False)
         except ImportError as error:
             raise SettingsError(f"no window can be opened here: {error}") from error
         self._picture, self._pace = LivePicture(self._figure), Pace()
@@ -71,12 +77,12 @@ class WindowScreen:
         self._figure.canvas.mpl_connect("close_event", self._closed)
         self._figure.canvas.mpl_connect("resize_event", self._resized)
         self._timer: Any = None
-        if "qt" in backend:
+        if self._is_qt:
             self._timer = self._figure.canvas.new_timer(interval=TICK_MS)
             self._timer.add_callback(self._tick)
             self._timer.start()
+            plt.show(block=False)
         self._select()
-        plt.show(block=False)
 
     def show(self, view: LiveView, *, last: bool) -> None:
         """Leave `view` to the main thread, or to the substitute while that is busy with other things."""
@@ -96,9 +102,9 @@ class WindowScreen:
         if self._other is None:
             self._other = self._substitute()
             logger.warning(
-                "the window of the live figure stands still: nobody serves Qt while the RunEngine works, as "
-                "happens when Qt was chosen after RE was made; say %matplotlib qt before RE = RunEngine(). Files "
-                "are written instead"
+                "the window of the live figure stands still: nobody serves Qt while the RunEngine works, as may "
+                "happen when Qt was chosen after RE was made; say %matplotlib qt before RE = RunEngine(), without a "
+                "during_task of its own. Files are written instead"
             )
         self._other.show(view, last=last)
 

@@ -33,7 +33,10 @@ class ResidualCurve:
         passes = np.arange(1, len(residuals) + 1)
         self._line.set_data(passes[known], residuals[known])
         self._line.set_marker("o" if known.sum() < 2 else "")
-        self._value.set_text(f"{residuals[known][-1]:.3g}" if known.any() else "no pass yet")
+        value = residuals[known][-1] if known.any() else math.nan
+        if view.snapshot is not None and math.isfinite(view.snapshot.residual):
+            value = view.snapshot.residual  # of the object as it is, not as it was in the middle of a pass
+        self._value.set_text(f"{value:.3g}" if math.isfinite(value) else "no pass yet")
         self._axes.set_xlim(0.5, _room(len(residuals)))
         self._axes.yaxis.set_visible(bool(known.any()))
         if known.any():

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 from ..geometry import DISPLAY_ORIGIN
 from . import display
@@ -28,22 +30,28 @@ class RawFrame:
     def __init__(self, axes: Axes) -> None:
         self._axes = axes
         _bare(axes, "Raw frame")
-        self._image = axes.imshow(np.full((2, 2), np.nan), cmap="gray", interpolation="nearest")
+        self._image = axes.imshow(
+            np.full((2, 2), np.nan), cmap=colormaps["gray"].with_extremes(bad="black"), interpolation="nearest"
+        )
         self._colours = colour_bar(axes, self._image, "raw")
+        self._colours.yaxis.set_major_locator(MaxNLocator(4))  # exposures side by side make the bar short
         self._limits = SteadyLimits()
+        self._absent = _absence(axes, "no frame yet")
 
     def show(self, view: LiveView) -> None:
         """Show the frame of `view`."""
         name_panel(self._axes, "Raw frame" if view.newest_point is None else f"Raw frame, point {view.newest_point}")
         self._colours.set_visible(view.newest_raw is not None)
+        self._absent.set_visible(view.newest_raw is None)
         if view.newest_raw is None:
             return
         values = display.side_by_side(view.newest_raw)
-        shown = display.averaged(values, values != 0, math.ceil(max(values.shape) / SHOWN_PX))  # rows sent empty
+        sent = np.broadcast_to((values != 0).any(axis=1, keepdims=True), values.shape)  # an fCCD has empty rows
+        shown = display.averaged(values, sent, math.ceil(max(values.shape) / SHOWN_PX))
         rows, cols = shown.shape
         self._image.set_data(shown)
         self._image.set_extent((0, cols, rows, 0))
-        self._image.set_clim(*self._limits.follow(*display.limits(shown)))
+        self._image.set_clim(*self._limits.follow(*display.limits(shown[shown != 0])))
 
 
 class CleanFrame:
@@ -59,11 +67,13 @@ class CleanFrame:
         self._colours = colour_bar(axes, self._image, "photons")
         self._legend = axes.text(0.0, -0.03, "", color=MASKED, fontsize=11, transform=axes.transAxes, va="top")
         self._limits = SteadyLimits()
+        self._absent = _absence(axes, "no frame yet")
 
     def show(self, view: LiveView) -> None:
         """Show the frame of `view`."""
         for part in (self._colours, self._image):
             part.set_visible(view.newest_clean is not None)
+        self._absent.set_visible(view.newest_clean is None)
         if view.newest_clean is None:
             return
         clean = view.newest_clean
@@ -92,7 +102,7 @@ class ProbeModes:
         _bare(axes, "Probe")
         snapshot = view.snapshot
         if snapshot is None or not np.isfinite(snapshot.probe).all() or not np.abs(snapshot.probe).max() > 0:
-            axes.text(0.5, 0.5, "no probe yet", transform=axes.transAxes, ha="center", color=PALE, fontsize=12)
+            _absence(axes, "no probe yet")
             return
         probe = snapshot.probe[:MOST_MODES]
         power = np.sum(np.abs(snapshot.probe.astype(np.complex128)) ** 2, axis=(1, 2))
@@ -123,6 +133,10 @@ def _separate(axes: Axes, columns: int, rows: int, width: float, height: float) 
         axes.axvline(i * width, color="white", lw=1.5)
     for i in range(1, rows):
         axes.axhline(i * height, color="white", lw=1.5)
+
+
+def _absence(axes: Axes, text: str) -> Text:
+    return axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=PALE, fontsize=13)
 
 
 def _bare(axes: Axes, name: str) -> None:

@@ -66,6 +66,16 @@ class ObjectMaps:
         self.phase = StageMap(phase, "Object phase", "rad", cmap="twilight_shifted")
         self.amplitude = StageMap(amplitude, "Object amplitude", "", cmap="gray")
         self._reach, self._limits = SteadyPhase(), SteadyLimits()
+        phase.text(
+            1.0,
+            -0.078,
+            "╌╌ planned   ── scanned",
+            transform=phase.transAxes,
+            ha="right",
+            va="center",
+            color=INK,
+            fontsize=11,
+        )
 
     def show(self, view: LiveView, box: Box) -> None:
         """Show the snapshot of `view`."""
@@ -112,7 +122,7 @@ class CoverageMap:
         """Show light and points of `view`."""
         snapshot, coverage = view.snapshot, None
         if snapshot is not None and (top := usual_light(snapshot.coverage)) > 0:
-            coverage = snapshot.coverage / (1.5 * top)
+            coverage = snapshot.coverage / (2.5 * top)  # grey enough for the points to stand out
         self._map.show(view, box, coverage, (0.0, 1.0))
         planned = np.zeros((0, 2)) if view.plan.positions_m is None else view.plan.positions_m
         used = np.zeros((0, 2)) if snapshot is None else snapshot.positions_m

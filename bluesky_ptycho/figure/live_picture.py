@@ -23,32 +23,33 @@ WIDTH, HEIGHT = 1920, 1080
 
 AXES: dict[str, Box] = {
     "phase": (76, 118, 490, 490),
-    "amplitude": (714, 118, 490, 490),
+    "amplitude": (726, 118, 490, 490),
     "stxm": (1364, 118, 188, 188),
     "coverage": (1364, 420, 188, 188),
     "probe": (76, 722, 262, 262),
-    "raw": (388, 722, 246, 246),
+    "raw": (388, 722, 228, 228),
     "clean": (714, 722, 262, 262),
     "residual": (1110, 722, 330, 262),
     "resolution": (1540, 722, 335, 262),
 }
 HEADER: Box = (76, 18, 1799, 56)
-STRIP: Box = (1626, 102, 285, 525)
+STRIP: Box = (1626, 102, 285, 570)
 MESSAGES: Box = (76, 1034, 1799, 42)
 
 PARTS: dict[str, Box] = {
-    "phase": (0, 82, 646, 590),
-    "amplitude": (646, 82, 640, 590),
-    "stxm": (1286, 82, 334, 290),
-    "coverage": (1286, 382, 334, 290),
-    "probe": (46, 685, 310, 318),
-    "raw": (358, 685, 346, 318),
-    "clean": (690, 685, 350, 318),
+    "phase": (0, 82, 655, 590),
+    "amplitude": (655, 82, 635, 590),
+    "stxm": (1290, 82, 330, 290),
+    "coverage": (1290, 382, 330, 290),
+    "probe": (46, 685, 310, 324),
+    "raw": (358, 685, 346, 324),
+    "clean": (690, 685, 350, 324),
     "residual": (1040, 685, 420, 345),
     "resolution": (1470, 685, 425, 345),
 }
 """Where each panel lies with all its labels: what a narrow screen shows one below the other."""
 
+LABEL_SIZE = 12
 STAGE_MAPS = ("phase", "amplitude", "stxm", "coverage")
 """Panels whose axes are those of the stage, in µm."""
 
@@ -93,6 +94,8 @@ class LivePicture:
             RawFrame(axes["raw"]), CleanFrame(axes["clean"]), ResidualCurve(axes["residual"]),
             ResolutionCurve(axes["resolution"]),
         )  # fmt: skip
+        for panel in axes.values():
+            _enlarge_labels(panel)
 
     def show(self, view: LiveView) -> None:
         """Bring the figure up to `view`; its canvas is not drawn yet. Another scan starts anew."""
@@ -134,6 +137,14 @@ class LivePicture:
 
 def _coordinates(x: float, y: float) -> str:
     return f"stage y {y:.4f} µm, x {x:.4f} µm"
+
+
+def _enlarge_labels(axes: Axes) -> None:
+    """Make numbers and names of axes readable from the back of a room."""
+    for part in (axes, *axes.child_axes):
+        part.tick_params(labelsize=LABEL_SIZE)
+        for text in (part.xaxis.label, part.yaxis.label, part.title):
+            text.set_fontsize(LABEL_SIZE)
 
 
 def _axes(figure: Figure, box: Box) -> Axes:

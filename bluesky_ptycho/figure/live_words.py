@@ -15,10 +15,10 @@ Box = tuple[float, float, float, float]
 """Left, top, width and height in px of a picture of 1920 × 1080."""
 
 STATE_COLOURS = {"live": "#1a7f37", "done": "#1a7f37", "finishing": ACCENT, "warming up": PALE}
-MOST_FACTS = 16
+MOST_ROWS, ROW_CHARACTERS, MOST_OF_ONE = 20, 19, 3
+"""Rows of the strip, characters of a value in one, and rows of one value."""
 LINES, LINE_CHARACTERS = 2, 190
 """Of the messages."""
-FACT_CHARACTERS = 27
 
 
 class Header:
@@ -46,13 +46,13 @@ class Header:
 
 
 class Strip:
-    """Names and values, one below the other."""
+    """Names and values, one below the other; long values take several rows."""
 
     def __init__(self, figure: Figure, box: Box) -> None:
         left, top, width, height = box
         self._rows = []
-        for i in range(MOST_FACTS):
-            y = 1 - (top + height * (i + 0.5) / MOST_FACTS) / 1080
+        for i in range(MOST_ROWS):
+            y = 1 - (top + height * (i + 0.5) / MOST_ROWS) / 1080
             name = figure.text(left / 1920, y, "", fontsize=12.5, color=PALE, va="center")
             value = figure.text((left + 0.35 * width) / 1920, y, "", fontsize=13.5, color=INK, va="center")
             value.set_parse_math(False)
@@ -60,10 +60,15 @@ class Strip:
 
     def show(self, view: LiveView) -> None:
         """Show the facts of `view`."""
+        lines = [
+            (name if i == 0 else "", line)
+            for name, value in view.facts
+            for i, line in enumerate(textwrap.wrap(value, ROW_CHARACTERS, max_lines=MOST_OF_ONE, placeholder=" …"))
+        ]
         for i, (name, value) in enumerate(self._rows):
-            fact = view.facts[i] if i < len(view.facts) else ("", "")
-            name.set_text(fact[0])
-            value.set_text(_short(fact[1], FACT_CHARACTERS))
+            line = lines[i] if i < len(lines) else ("", "")
+            name.set_text(line[0])
+            value.set_text(line[1])
 
 
 class Messages:

@@ -8,7 +8,7 @@ TOLERANCE = 0.12
 """Part of the range by which an end may miss before it moves."""
 STEP = 0.5
 """Part of the way that an end which moves goes at once."""
-RUNGS = (math.pi / 4, math.pi / 2, math.pi)
+RUNGS = (math.pi / 16, math.pi / 8, math.pi / 4, math.pi / 2, math.pi)
 """Half widths of a phase scale about 0, in radian; the last goes all the way round."""
 
 
