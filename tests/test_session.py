@@ -45,3 +45,24 @@ def test_a_refusal_leaves_nothing_open(catalog_dir, open_files, arguments, error
 def test_a_catalog_of_the_session_stays_open(RE, catalog):
     attach(RE, catalog).close()
     assert len(catalog) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_report_is_written_when_a_scan_is_done(RE, catalog, tmp_path, short_ptycho_scan):
+    told = []
+    with attach(RE, catalog, report=tmp_path / "reports", on_done=told.append) as live:
+        uid = short_ptycho_scan()
+        assert live.wait(120).raw_uid == uid
+        live.close(timeout=500)
+        assert live.errors == {}
+    (outcome,) = told
+    (page,) = (tmp_path / "reports").iterdir()
+    assert page.name == f"00001_{outcome.result_uid}.html"
+    assert uid in page.read_text(encoding="utf-8")
+    assert catalog[outcome.result_uid].metadata["report"] == str(page)
+
+
+def test_a_report_without_a_catalog_is_refused():
+    with pytest.raises(MetadataError, match="report is asked for without a catalog"):
+        attach(RunEngine({}), report=True)
