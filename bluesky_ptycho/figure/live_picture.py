@@ -44,8 +44,8 @@ PARTS: dict[str, Box] = {
     "probe": (46, 685, 310, 324),
     "raw": (358, 685, 346, 324),
     "clean": (690, 685, 350, 324),
-    "residual": (1040, 685, 420, 345),
-    "resolution": (1470, 685, 425, 345),
+    "residual": (1040, 685, 424, 349),
+    "resolution": (1470, 685, 425, 349),
 }
 """Where each panel lies with all its labels: what a narrow screen shows one below the other."""
 
