@@ -24,6 +24,8 @@ logger = logging.getLogger("bluesky_ptycho")
 
 PATIENCE_S = 15.0
 """A client that says nothing for so long is left."""
+MOST_CLIENTS = 64
+"""Connections at a time; each has a thread."""
 
 STATIC = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -104,6 +106,19 @@ class PageServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
+
+    def __init__(self, *args: Any) -> None:
+        self._places = threading.BoundedSemaphore(MOST_CLIENTS)
+        super().__init__(*args)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return self._places.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("a request of %s failed", client_address, exc_info=True)
@@ -206,7 +221,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _let_in(self) -> None:
         """Keep the token in a cookie and take it out of the address, which people show and copy."""
-        cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
+        # Not "Strict": somebody who follows a link in a mail or a chat would be sent on without the cookie.
+        cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Lax; Path=/"
         self._send(HTTPStatus.SEE_OTHER, b"", "text/plain", {"Location": "/", "Set-Cookie": cookie})
 
     def _send_line(self, query: dict[str, list[str]]) -> None:
