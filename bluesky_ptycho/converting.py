@@ -169,7 +169,8 @@ def _write_raw(scan: RawScan, catalog: Catalog, output: Path, to: str, progress:
             writer.append_darks(darks)
             n_darks += len(darks)
         unread = f", {lost} points could not be read" if lost else ""
-        return f"{writer.n_frames} raw frames and {n_darks} dark points{unread}"
+        n = writer.n_frames // scan.plan.frames_per_point
+        return f"{writer.n_frames} raw frames of {n} scan points, and {n_darks} dark points{unread}"
 
 
 def dark_frames(uid: str, catalog: Catalog) -> Iterator[NDArray[Any]]:
@@ -190,7 +191,7 @@ def _write_ptyd(scan: RawScan, output: Path, settings: PreprocessSettings, progr
         written = write_clean_cxi(scan, aside, settings, progress=progress)
         with (
             open_patterns(aside) as patterns,
-            PtydWriter(output, patterns.geometry, patterns.n, label=scan.title) as writer,
+            PtydWriter(output, patterns.geometry, patterns.n, label=scan.title, light=scan.plan.illumination) as writer,
         ):
             for first in range(0, patterns.n, PATTERNS_AT_ONCE):
                 last = min(first + PATTERNS_AT_ONCE, patterns.n)

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MetadataError
+from .io import hdf5
 from .io.patterns import Patterns, open_patterns
 from .io.raw_cxi import read_raw_facts
 from .io.raw_file import RawFileFacts, open_frames, read_facts
+from .io.zone_plate import read_zone_plate
 from .preprocess.layouts import find_layout
-from .scan_plan import Axis, DetectorInfo, ScanPlan
+from .scan_plan import Axis, DetectorInfo, Illumination, ScanPlan
 
 DETECTOR = "file"
 AXES = {"y": Axis("stage_y", "m"), "x": Axis("stage_x", "m")}
@@ -80,7 +82,10 @@ def _patterns(path: Path, patterns: Patterns) -> Foreign:
         photons, mask = patterns.read(first, last)
         return np.where(mask, photons, np.float32(np.nan))[:, np.newaxis]
 
-    plan = _plan(patterns.positions_m, geometry.energy_ev, geometry.distance_m, geometry.shape, geometry.pixel_m)
+    plan = _plan(
+        patterns.positions_m, geometry.energy_ev, geometry.distance_m, geometry.shape, geometry.pixel_m,
+        illumination=_zone_plate(path),
+    )  # fmt: skip
     return Foreign(patterns.format, plan, np.dtype(np.float32), 0, read, read)
 
 
@@ -111,6 +116,7 @@ def _raw(path: Path, frames: h5py.Dataset, facts: RawFileFacts, told: dict[str, 
     plan = _plan(
         facts.positions_m, facts.energy_ev, facts.distance_m, facts.frame_shape, facts.pixel_m,
         layout=told["layout"], adu_per_ev=told["adu_per_ev"], exposures_s=told["exposures_s"], n_darks=n_darks,
+        illumination=_zone_plate(path),
     )  # fmt: skip
 
     def reader(dataset: h5py.Dataset | None) -> Callable[[int, int], NDArray[Any]]:
@@ -134,6 +140,7 @@ def _plan(
     adu_per_ev: float = 1.0,
     exposures_s: tuple[float, ...] = (1.0,),
     n_darks: int = 0,
+    illumination: Illumination | None = None,
 ) -> ScanPlan:
     detector = DetectorInfo(
         DETECTOR, f"{DETECTOR}_image", f"{DETECTOR}_frame_index", shape, pixel_m, layout, adu_per_ev
@@ -146,4 +153,10 @@ def _plan(
         axes=AXES,
         exposures_s=exposures_s,
         n_darks=n_darks,
+        illumination=illumination,
     )
+
+
+def _zone_plate(path: Path) -> Illumination | None:
+    with hdf5.open_for_reading(path) as file:
+        return read_zone_plate(file)

@@ -110,6 +110,7 @@ def write_clean_cxi(
                 raise PtychoError(f"none of the {len(scan.points)} scan points can be used: {reasons}")
             _write_darks(scan, file)
             _write_illumination(scan, pipeline, file)
+            file.write_zone_plate(scan.plan.illumination)
             file.write_process(
                 settings=settings.to_dict(),
                 steps=pipeline.steps,

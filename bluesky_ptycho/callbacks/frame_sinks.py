@@ -143,6 +143,7 @@ class NxsSink:
 
 def _finish(writer: CleanNxsWriter, update: Update) -> None:
     writer.drop(update.rejected)
+    writer.write_zone_plate(update.plan.illumination)
     if update.snapshot is not None:
         writer.write_illumination(update.snapshot.probe[0])
     writer.write_process(

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Geometry
+from ..scan_plan import Illumination
 from ..whole_file import require_room
 from .cxi import CXI_VERSION, FRAME_MASK, TRANSLATION, text
 from .cxi_geometry import DETECTOR, SOURCE, write_geometry
+from .zone_plate import write_zone_plate
 
 PROCESS = "entry_1/process_1"
 MOVED_AT_ONCE = 64
@@ -174,6 +176,10 @@ class CleanCxiWriter:
         """Write a first guess of the probe at the sample, ``(ny, nx)``."""
         self._file[f"{SOURCE}/illumination"] = np.asarray(probe, dtype=np.complex64)
         self._file[f"{SOURCE}/probe"] = h5py.SoftLink(f"/{SOURCE}/illumination")
+
+    def write_zone_plate(self, light: Illumination | None) -> None:
+        """Write the zone plate that made the beam, if it is known."""
+        write_zone_plate(self._file, light)
 
     def write_darks(
         self, mean: NDArray[np.float32], sigma: NDArray[np.float32], n: Sequence[int], exposures_s: Sequence[float]

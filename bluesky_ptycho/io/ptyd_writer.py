@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError
 from ..geometry import Geometry
+from ..scan_plan import Illumination
 from ..whole_file import require_room, whole_hdf5
 from .ptyd import CHUNKS, META
+from .zone_plate import write_zone_plate
 
 VERSION = "0.1"
 
@@ -74,15 +76,26 @@ class PtydWriter:
     n_frames : int
     label : str
         Name of the sample.
+    light : Illumination, optional
+        The zone plate, if it is known.
     """
 
-    def __init__(self, path: Path | str, geometry: Geometry, n_frames: int, *, label: str = "") -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        geometry: Geometry,
+        n_frames: int,
+        *,
+        label: str = "",
+        light: Illumination | None = None,
+    ) -> None:
         self._path = Path(path)
         self._aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._n_chunks = self._n_frames = 0
         self._file = h5py.File(self._aside, "w")
         try:
             write_meta(self._file, geometry, n_frames, label)
+            write_zone_plate(self._file, light)
         except BaseException:
             self._discard()
             raise

@@ -19,6 +19,7 @@ from . import hdf5, nxs
 from .cxi import CXI_VERSION, TRANSLATION, text
 from .cxi_geometry import DETECTOR, write_geometry
 from .raw_file import DARK_DATASET
+from .zone_plate import write_zone_plate
 
 MOST_LETTERS = 64
 MOST_EXPOSURES = 64
@@ -58,6 +59,7 @@ class RawCxiWriter:
             file["entry_1/title"] = file["entry_1/sample_1/name"] = text(title)
             file["entry_1/experiment_identifier"] = text(raw_uid)
             write_geometry(file, self._geometry)
+            write_zone_plate(file, plan.illumination)
             self._frames = self._growing(f"{DETECTOR}/data", plan.detector.shape, dtype)
             self._frames.attrs.update(_told(plan, plan.detector))
             self._translation = self._growing(TRANSLATION, (3,), "<f8")
