@@ -2,6 +2,7 @@
 // Asks for the state every second and for the picture when there is a new one. All names come in as text, never as markup.
 
 const EVERY_MS = 1000;
+const SMALLEST_PX = 5; // side of a rectangle that is meant
 const byId = (id) => document.getElementById(id);
 let shown = null; // number of the picture that is shown
 let address = ""; // of the picture's data
@@ -109,7 +110,12 @@ function watch(target) {
   target.addEventListener("pointerup", async (event) => {
     if (!begun) return;
     const end = place(target, event);
-    const { map } = begun;
+    const { map, at } = begun;
+    if (Math.abs(event.clientX - at[0]) < SMALLEST_PX || Math.abs(event.clientY - at[1]) < SMALLEST_PX) { // a click
+      mark.remove();
+      begun = null;
+      return;
+    }
     const from = stage(map, begun.x, begun.y);
     const to = stage(map, Math.min(Math.max(end.x, map.left), map.left + map.width), Math.min(Math.max(end.y, map.top), map.top + map.height));
     begun = null;
