@@ -25,6 +25,7 @@ from .dark_store import DarkStore
 from .document_keys import read_plan
 from .hooks import Hooks, OnDone
 from .intake import Intake
+from .leaving import close_at_exit
 from .live_settings import LiveSettings
 from .notes import Incidents
 from .outcome import Outcome
@@ -135,6 +136,7 @@ class LivePtycho:
         self._control, self._script, self._paused = control, tuple(script), False
         if control is not None:
             control.connect(self.settings, self.request)
+        close_at_exit(self)
 
     # -- documents ----------------------------------------------------------------------------
 
@@ -278,6 +280,12 @@ class LivePtycho:
         """Outcome of the run that was finished last; None before the first."""
         with self._lock:
             return next(reversed(self._outcomes.values()), None)
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """Raw uids of the runs whose analyses are not done yet."""
+        with self._lock:
+            return tuple(self._running)
 
     def outcome(self, raw_uid: str) -> Outcome | None:
         """Return the outcome of a raw run, None while it is not done."""

@@ -56,6 +56,7 @@ class RunFile:
         self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self.close = weakref.finalize(self, os.close, self._file)
+        self.close.atexit = False  # a thread that still writes would write into whatever gets its number next
         lock(self._file)
         self._size = 0
 

@@ -34,7 +34,7 @@ def plain_plan(positions_m, shape, **fields):
 class Scan(ComposedRun):
     """A run of one event for each planned position; frames are written one by one, or left out."""
 
-    def __init__(self, plan, directory, frames, *, left_out=(), broken=(), start_time=None, **metadata):
+    def __init__(self, plan, directory, frames, *, left_out=(), broken=(), packed=True, start_time=None, **metadata):
         metadata |= {} if start_time is None else {"time": start_time}
         super().__init__(plan, metadata=metadata)
         self.path = directory / f"{self.start['uid']}.h5"
@@ -44,8 +44,8 @@ class Scan(ComposedRun):
                 frames.shape,
                 frames.dtype,
                 chunks=(1, *frames.shape[1:]),
-                compression="gzip",
-                compression_opts=1,
+                compression="gzip" if packed else None,
+                compression_opts=1 if packed else None,
             )
             for row, frame in enumerate(frames):
                 if row in broken:

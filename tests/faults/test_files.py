@@ -24,9 +24,9 @@ ROW = pytest.mark.fault("8", "raw HDF5 cut short, locked, late or deleted", boun
 
 
 @pytest.fixture
-def scan(tmp_path):
+def scan(tmp_path, request):
     positions_m = np.stack(np.divmod(np.arange(N), 8), axis=1) * PIXEL_M
-    return Scan(plain_plan(positions_m, (32, 32)), tmp_path, FRAMES)
+    return Scan(plain_plan(positions_m, (32, 32)), tmp_path, FRAMES, packed=getattr(request, "param", True))
 
 
 @pytest.fixture
@@ -65,8 +65,11 @@ def in_another_process(code, *arguments):
 
 
 @ROW
+@pytest.mark.parametrize("scan", [True, False], ids=["packed", "as they are"], indirect=True)
 @pytest.mark.parametrize("at", [0, 3 + N])
 def test_cut_short_before_and_while_it_is_read(scan, timed, at):
+    """What lies beyond the end of a file HDF5 would read as zeros, where it need not unpack them."""
+
     def cut():
         with open(scan.path, "r+b") as file:
             file.truncate(scan.path.stat().st_size * 2 // 3)

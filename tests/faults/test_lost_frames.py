@@ -103,3 +103,13 @@ def test_duplicates_and_another_order_give_the_same_set_bit_for_bit(scan, tmp_pa
     assert faulty.frames == clean.frames
     assert faulty.rejected == clean.rejected
     assert faulty.missing == clean.missing == ()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_dim_beside_the_first_frames_only_is_used_in_the_end(scan, tmp_path, seed):
+    frames = scan[1].copy()
+    frames[12:] //= 60
+    documents = list(Scan(plain_plan(scan[0], (64, 64)), tmp_path, frames).documents())
+    clean, faulty = supply(documents), supply(disturbed(documents, seed), seed=seed)
+    assert len(clean.frames) == 196 and not clean.rejected
+    assert faulty.frames == clean.frames
