@@ -6,7 +6,9 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from . import (
     __version__,
@@ -155,6 +157,12 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
     add_settings(replay)
+    replay.add_argument(
+        "--no-changes",
+        action="store_true",
+        help="take the usual settings; else, without --settings, those of the scan's newest result (or of the result "
+        "that UID names) and their changes, if somebody turned knobs while it was made",
+    )
     add_catalog(replay)
     add_output(replay, "ptycho_replay", numbered=True)
     replay.set_defaults(command=_replay)
@@ -206,14 +214,19 @@ def _replay(options: argparse.Namespace) -> int:
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
     from .output import await_outcome, make_directory, make_numbered_directory, write_output
-    from .replay import replay, scan_seconds
+    from .replay import replay, scan_seconds, steering_of
 
-    with (
-        open_catalog(options.catalog, create=False) as catalog,
-        LivePtycho(settings_of(options), catalog=catalog, sinks=[ProgressBar()]) as live,
-    ):
+    settings, script = settings_of(options), tuple[Any, ...]()
+    with ExitStack() as opened:
+        catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         remember_catalog(catalog.name)
-        uid = catalog[options.uid].start["uid"]  # one that is not there leaves no directory
+        start = catalog[options.uid].start  # one that is not there leaves no directory
+        uid = start.get("raw_uid", start["uid"])
+        if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
+            settings, script = made.settings, made.changes
+            changes = f"{len(script)} change{'' if len(script) == 1 else 's'}"
+            print(f"with the settings of result {made.result_uid[:8]} and {changes} made while it ran")
+        live = opened.enter_context(LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()], script=script))
         output = options.output or make_numbered_directory(Path("ptycho_replay"))
         make_directory(output)
         replay(uid, catalog, live)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from .callbacks import LiveSettings
+    from .knobs import Change
 
 
 def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, Any]], None]) -> str:
@@ -53,6 +61,73 @@ def stored_documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         elif name == "stop" and not doc:
             doc = _abort(run.start["uid"])
         yield name, doc
+
+
+@dataclass(frozen=True)
+class Steered:
+    """How a result was made whose settings changed on the way.
+
+    ``LivePtycho(steered.settings, script=steered.changes)`` does it again.
+
+    Parameters
+    ----------
+    result_uid : str
+    settings : LiveSettings
+        What it started with.
+    changes : tuple of Change
+    """
+
+    result_uid: str
+    settings: LiveSettings
+    changes: tuple[Change, ...]
+
+
+def steering_of(uid: int | str, catalog: Any) -> Steered | None:
+    """Return settings and changes of a result; None if nobody has changed any while it was made.
+
+    Parameters
+    ----------
+    uid : int or str
+        As for ``catalog[uid]``; of a scan, its newest result counts.
+    catalog : Catalog or tiled client
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such run.
+    SettingsError
+        If this version of the package does not know the settings.
+    """
+    from .callbacks import LiveSettings
+    from .catalog import Catalog
+    from .catalog.search import results_of
+
+    catalog = Catalog.wrap(catalog)
+    run = catalog[uid]
+    results = [run] if "raw_uid" in run.metadata["start"] else list(results_of(catalog, [run.metadata["start"]["uid"]]))
+    changes = recorded_changes(results[-1]) if results else ()
+    if not changes:
+        return None
+    start = results[-1].metadata["start"]
+    try:
+        return Steered(start["uid"], LiveSettings.from_mapping(start["settings"]), changes)
+    except SettingsError as error:
+        raise SettingsError(f"result {start['uid'][:8]}: {error}") from error
+
+
+def recorded_changes(result: Any) -> tuple[Change, ...]:
+    """Return the changes of settings that a stored result run holds, the first one first."""
+    from .knobs import Change
+
+    if "settings" not in result:
+        return ()
+    table = result["settings"].read()
+    columns = [table[field.name].values.tolist() for field in fields(Change)]
+    changes = [
+        Change(version, json.loads(changed), json.loads(settings), frames_used, iteration, at)
+        for version, changed, settings, frames_used, iteration, at in zip(*columns, strict=True)
+    ]
+    return tuple(sorted(changes, key=lambda change: change.version))
 
 
 def access_tags(run: Any) -> list[str]:

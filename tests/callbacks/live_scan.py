@@ -1,6 +1,7 @@
 """Documents of a small scan of a known object, and their way through a live callback."""
 
 import threading
+import time
 
 from bluesky_ptycho.callbacks import LiveSettings
 from bluesky_ptycho.scan_plan import Illumination
@@ -8,6 +9,7 @@ from bluesky_ptycho.scan_plan import Illumination
 from .compose import ComposedRun, small_plan
 
 SETTINGS = LiveSettings(frc=False, progress_interval_s=0.05, snapshot_interval_s=0.05)
+QUICK = SETTINGS.with_changes(passes=8, **{"solver.tail_passes": 2})
 
 
 def make_run(tmp_path, scan, *, frames=None, **fields):
@@ -30,6 +32,33 @@ def documents_in_order(run, scan, n=None, **stop):
 def play(live, documents):
     for name, doc in documents:
         live(name, doc)
+
+
+def until(live, condition, timeout=120):
+    """Wait until the counters of the newest run satisfy `condition`."""
+    deadline = time.monotonic() + timeout
+    while not condition(progress := live.progress()):
+        assert time.monotonic() < deadline, progress
+        time.sleep(0.01)
+
+
+def steer(live, run, scan, acts, take=None):
+    """Play a scan; at each number of frames in `acts`, once they are used, do something and wait until it counts."""
+    take = take or live
+    documents = list(documents_in_order(run, scan))
+    head, body, stop = documents[:3], documents[3:-1], documents[-1]
+    play(take, head)
+    done = 0
+    for n, act in acts.items():
+        play(take, body[2 * done : 2 * n])
+        done = n
+        until(live, lambda progress, n=n: progress.used == n)
+        version = live.progress().settings_version
+        act()
+        until(live, lambda progress, next_=version + 1: progress.settings_version == next_)
+    play(take, body[2 * done :])
+    take(*stop)
+    return live.wait(240)
 
 
 class Recorder:

@@ -1,7 +1,6 @@
 """Knobs that are turned while a scan runs: when they count, what is kept of them, and what is refused."""
 
 import json
-import time
 from functools import partial
 from itertools import pairwise
 
@@ -13,39 +12,7 @@ from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.devices import ReconControl
 from bluesky_ptycho.errors import SettingsError
 
-from .live_scan import SETTINGS, Recorder, documents_in_order, make_run, play
-
-QUICK = SETTINGS.with_changes(passes=8, **{"solver.tail_passes": 2})
-
-
-def until(live, condition, timeout=120):
-    """Wait until the counters of the newest run satisfy `condition`."""
-    deadline = time.monotonic() + timeout
-    while not condition(progress := live.progress()):
-        assert time.monotonic() < deadline, progress
-        time.sleep(0.01)
-
-
-def until_version(live, version):
-    until(live, lambda progress: progress.settings_version == version)
-
-
-def steer(live, run, scan, acts):
-    """Play a scan; at each number of frames in `acts`, once they are used, do something and wait until it counts."""
-    documents = list(documents_in_order(run, scan))
-    head, body, stop = documents[:3], documents[3:-1], documents[-1]
-    play(live, head)
-    done = 0
-    for n, act in acts.items():
-        play(live, body[2 * done : 2 * n])
-        done = n
-        until(live, lambda progress, n=n: progress.used == n)
-        version = live.progress().settings_version
-        act()
-        until_version(live, version + 1)
-    play(live, body[2 * done :])
-    live(*stop)
-    return live.wait(240)
+from .live_scan import QUICK, Recorder, documents_in_order, make_run, play, steer, until
 
 
 class Documents(list):
