@@ -124,15 +124,39 @@ def test_sinks_are_found_by_name():
 
 
 def test_frames_and_threads_of_a_finished_run_are_given_back_at_once(tmp_path, scan):
+    def solvers():
+        return {id(o) for o in gc.get_objects() if isinstance(o, IncrementalSolver)}
+
     run = make_run(tmp_path, scan)
     gc.collect()
-    before = set(threading.enumerate())
+    before = solvers(), set(threading.enumerate())
     gc.disable()
     try:
         with LivePtycho(SETTINGS) as live:
             play(live, documents_in_order(run, scan))
             live.wait(120)
-            assert not [o for o in gc.get_objects() if isinstance(o, IncrementalSolver)]
-            assert not set(threading.enumerate()) - before
+            assert not solvers() - before[0]
+            assert not set(threading.enumerate()) - before[1]
     finally:
         gc.enable()
+
+
+def test_waiting_for_a_run_that_has_just_ended_waits_for_its_memory(tmp_path, scan, monkeypatch):
+    closing, may_close = threading.Event(), threading.Event()
+    close = IncrementalSolver.close
+
+    def close_late(solver):
+        closing.set()
+        assert may_close.wait(60)
+        close(solver)
+
+    monkeypatch.setattr(IncrementalSolver, "close", close_late)
+    run = make_run(tmp_path, scan)
+    with LivePtycho(SETTINGS) as live:
+        play(live, documents_in_order(run, scan))
+        assert closing.wait(120)
+        assert live.outcome(run.start["uid"]) is not None
+        with pytest.raises(TimeoutError):
+            live.wait(0.01)
+        may_close.set()
+        assert live.wait(120) is live.outcome(run.start["uid"])
