@@ -123,6 +123,7 @@ class LivePtycho:
         )
         self._process, self._resume = process, resume
         self._running: OrderedDict[str, Analysis | ChildAnalysis] = OrderedDict()
+        self._ending: list[Analysis | ChildAnalysis] = []
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
         self._lock = threading.RLock()
         self._router = RunRouter([self._factory], filler_class=NoFiller)
@@ -205,7 +206,9 @@ class LivePtycho:
             self._outcomes[outcome.raw_uid] = outcome
             while len(self._outcomes) > KEPT_OUTCOMES:
                 self._outcomes.popitem(last=False)
-            self._running.pop(outcome.raw_uid, None)
+            done = self._running.pop(outcome.raw_uid, None)
+            # It gives its memory back yet, for which whoever waits for it waits too.
+            self._ending = [a for a in (*self._ending, done) if a is not None and a.is_alive()]
         self._hooks(outcome)
 
     def request(self, request: Request) -> None:
@@ -248,7 +251,7 @@ class LivePtycho:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            running = list(self._running.values())
+            running = [*self._ending, *self._running.values()]
         for analysis in running:
             analysis.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if analysis.is_alive():
@@ -343,7 +346,7 @@ class LivePtycho:
             self._control.disconnect(self.request)
         with self._lock:
             self._closed = True
-            running = list(self._running.values())
+            running = [*self._ending, *self._running.values()]
         for analysis in running:
             if analysis.is_open:
                 analysis.cancel()
