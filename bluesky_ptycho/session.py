@@ -13,6 +13,7 @@ from .scan_plan import ScanPlan
 if TYPE_CHECKING:
     from .callbacks import LivePtycho, LiveSettings, Sink
     from .callbacks.hooks import OnDone
+    from .knobs import Control
 
 
 def attach(
@@ -25,6 +26,7 @@ def attach(
     sinks: Iterable[Sink | str] = (),
     executor: Any = None,
     figure: bool | str = False,
+    control: Control | None = None,
     on_done: OnDone | Iterable[OnDone] = (),
     report: bool | str | Path = False,
 ) -> LivePtycho:
@@ -42,7 +44,7 @@ def attach(
     axes : sequence of device or str, optional
         Only scans along these axes ``(y, x)`` are taken.
     settings : LiveSettings, optional
-    sinks, executor, on_done
+    sinks, executor, on_done, control
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
     figure : bool or str
         Whether the live figure is shown, or in which backend ("window", "notebook", "png", "web"), as
@@ -104,6 +106,7 @@ def attach(
             on_old_darks=on_old_darks,
             executor=executor,
             on_done=hooks,
+            control=control,
         )
         if figure:
             live.show("auto" if figure is True else figure)

@@ -18,7 +18,7 @@ from .terminal import printable
 if TYPE_CHECKING:
     from .callbacks import LivePtycho
     from .catalog import Catalog
-    from .devices import Fccd, Shutter, Stage
+    from .devices import Fccd, ReconControl, Shutter, Stage
     from .sim import Beamline
 
 METADATA_FILE = "metadata.json"
@@ -41,12 +41,15 @@ class SimulatedSession:
         The simulated devices.
     live : LivePtycho
         The live reconstruction, subscribed to `RE`.
+    recon : ReconControl
+        Its knobs: ``recon.modes.put(2)``, also while a scan runs.
     """
 
     RE: Any
     catalog: Catalog
     beamline: Beamline
     live: LivePtycho
+    recon: ReconControl
 
     @property
     def fccd(self) -> Fccd:
@@ -155,6 +158,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
+    from .devices import ReconControl
     from .plans import dark_records, keep_dark_records
     from .sim import make_beamline
 
@@ -167,9 +171,11 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         devices = undone.enter_context(make_beamline(opened.frames_dir, md=metadata, **beamline))
         if not {"seed", "noise"} & beamline.keys():  # those make another camera, to which these darks are foreign
             keep_dark_records(devices.fccd, MetadataFile(directory / DARKS_FILE))
+        recon = ReconControl(name="recon")
         live = undone.enter_context(
             LivePtycho(
                 catalog=opened,
+                control=recon,
                 sinks=[ProgressBar(), ClosingLine(str(directory))],
                 on_old_darks=lambda plan, uid: dark_records(devices.fccd).forget(uid),
             )
@@ -178,4 +184,4 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         run_engine.subscribe(opened.raw_writer())
         run_engine.subscribe(live)
         undone.pop_all()
-    return SimulatedSession(run_engine, opened, devices, live)
+    return SimulatedSession(run_engine, opened, devices, live, recon)

@@ -9,6 +9,7 @@
 
     RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1, sample_name="gold"))
     last().show()
+    recon.modes.put(2)                                      # a knob of the reconstruction, also while a scan runs
 
 A real beamline has its own session: there `bluesky_ptycho.attach` adds the live reconstruction.
 """
@@ -44,7 +45,7 @@ session = start_session(**options)
 atexit.register(session.close)
 
 RE, catalog, live = session.RE, session.catalog, session.live
-fccd, stage, shutter = session.fccd, session.stage, session.shutter
+fccd, stage, shutter, recon = session.fccd, session.stage, session.shutter, session.recon
 last = session.last
 if figure:
     live.show(figure)
@@ -58,6 +59,7 @@ __all__ = [
     "ptycho_fly_scan",
     "ptycho_list_scan",
     "ptycho_scan",
+    "recon",
     "session",
     "shutter",
     "stage",
@@ -65,4 +67,4 @@ __all__ = [
 
 print(f"{catalog!r}. RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1)) scans;")
 print("last() is the newest scan with its reconstruction, last().show() draws it.")
-print("live.show() shows scans while they grow, live.show('web') in a browser.")
+print("live.show() shows scans while they grow, live.show('web') in a browser; recon.modes.put(2) turns a knob.")

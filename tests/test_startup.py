@@ -19,6 +19,8 @@ scan = last()
 assert scan.result.start["raw_uid"] == catalog[-1].start["uid"], scan
 assert live.result.progress.used == 4, live
 assert not shutter.is_open and session.RE is RE
+recon.modes.put(2)
+assert live.settings.solver.modes == 2
 print("seen", sorted(name for name in globals() if not name.startswith("_")))
 """
 
@@ -31,6 +33,7 @@ NAMES = [
     "ptycho_fly_scan",
     "ptycho_list_scan",
     "ptycho_scan",
+    "recon",
     "session",
     "shutter",
     "stage",

@@ -164,3 +164,30 @@ class Frames:
     def __call__(self, update):
         if update.frames is not None:
             self.newest |= dict(zip(update.frames.seq_nums.tolist(), update.frames.amplitude, strict=True))
+
+
+@pytest.mark.slow
+def test_what_was_changed_outlives_the_process_of_the_analysis(tmp_path, scan, results):
+    documents, sink = results
+    recon = ReconControl()
+    stream = list(documents_in_order(make_run(tmp_path, scan), scan))
+    with LivePtycho(QUICK, sinks=[sink], control=recon, process=True) as live:
+        play(live, stream[:83])
+        until(live, lambda progress: progress.used == 40)
+        recon.modes.put(2)
+        recon.reset.put(True)
+        until(live, lambda progress: progress.settings_version == 2 and progress.iteration > 0)
+        (analysis,) = live._running.values()
+        analysis._life.kill()
+        recon.step.put(0.7)
+        play(live, stream[83:])
+        outcome = live.wait(240)
+    assert any("is started again" in message for message in outcome.update.messages)
+    assert [event["data"]["version"] for event in rows(documents, "settings")] == [1, 2, 3]
+    assert [change.changed for change in outcome.update.changes] == [
+        {"solver.modes": 2},
+        {"reset": True},
+        {"solver.step": 0.7},
+    ]
+    assert (outcome.snapshot.settings["modes"], outcome.snapshot.settings["step"]) == (2, 0.7)
+    assert outcome.progress.used == 64 and len(outcome.snapshot.probe) == 2
