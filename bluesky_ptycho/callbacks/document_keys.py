@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 
 from ..errors import MetadataError
-from ..scan_plan import ScanPlan
+from ..scan_plan import START_KEY, ScanPlan
 
 ANALYSIS = "ptychography"
 """Value of a result run's start["analysis"]."""
@@ -66,6 +66,11 @@ class FrameSource:
     locking: bool | None
     frame_shape: tuple[int, int] | None = None
     roots: tuple[Path, ...] = ()
+
+
+def is_ours(start: Mapping[str, Any]) -> bool:
+    """Tell whether a run carries a scan plan, or is a result of ours."""
+    return START_KEY in start or start.get("analysis") is not None or start.get("raw_uid") is not None
 
 
 def read_plan(start: Mapping[str, Any]) -> ScanPlan | None:

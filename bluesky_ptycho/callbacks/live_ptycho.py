@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -29,9 +28,11 @@ from .leaving import close_at_exit
 from .live_settings import LiveSettings
 from .notes import Incidents
 from .outcome import Outcome
+from .own_keys import translator
 from .result_catalog import Answers, ResultCatalog
 from .results import ResultRun
 from .run_log import RunLog
+from .status import NOTHING_YET, Status, describe_status
 from .updates import Progress, Sink
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class LivePtycho:
     executor : executor, optional
         Whose workers clean the frames, as :func:`~bluesky_ptycho.preprocess.make_pipeline` takes it; it is not
         shut down. Threads of this process without it.
+    frames_key, position_keys, dark_stream, energy, distance, pixel, ...
+        Names of data keys, and what documents do not tell, as :class:`~bluesky_ptycho.callbacks.found_plan.OwnKeys`
+        takes them: then scans of other plans, with other detectors, are taken as well (``docs/how-to/my-detector.md``).
 
     Examples
     --------
@@ -108,9 +112,13 @@ class LivePtycho:
         strict: bool = False,
         process: bool = False,
         resume: bool = False,
+        frames_key: str | None = None,
+        position_keys: tuple[str, str] | None = None,
+        **facts: Any,
     ) -> None:
         if process and executor is not None:
             raise SettingsError("LivePtycho: executor is given with process=True; expected one of them")
+        self._translated = translator(frames_key, position_keys, facts)
         self.settings = settings or LiveSettings()
         self.sinks: list[Sink] = [named_sinks[s]() if isinstance(s, str) else s for s in sinks]
         self._catalog = catalog
@@ -146,7 +154,8 @@ class LivePtycho:
         try:
             with self._lock:
                 if not self._closed:
-                    self._router(name, dict(doc))
+                    for told, document in self._translated(name, doc):
+                        self._router(told, dict(document))
         except (Exception, SystemExit) as error:
             self._incidents.report(f"live ptychography missed a {name} document", error)
 
@@ -303,25 +312,25 @@ class LivePtycho:
             return analysis.progress()
         return None if self.result is None else self.result.progress
 
-    def status(self) -> str:
-        """Say in a sentence what is going on."""
-        progress = self.progress()
-        if progress is None:
-            return "no ptychography scan seen yet"
+    def status(self) -> Status:
+        """Say in a sentence what is going on; IPython and Jupyter show more."""
         with self._lock:
-            state = "reconstructing" if self._running else "done"
-        kinds = ", ".join(f"{n} {kind}" for kind, n in progress.kinds.items())
-        rejected = f"{progress.rejected} rejected" + (f" ({kinds})" if kinds else "")
-        drift = "" if math.isnan(progress.dark_drift) else f"; darks {progress.dark_drift:.1f} σ off"
-        skipped = f"; {progress.skipped} snapshots not shown" if progress.skipped else ""
-        return (
-            f"{state}: {progress.taken}/{progress.planned} points taken, {progress.used} used, "
-            f"{rejected}, {progress.lag} waiting ({progress.lag_s:.1f} s); "
-            f"iteration {progress.iteration}, residual {progress.residual:.4g}{drift}{skipped}"
-        )
+            analysis, outcome = next(reversed(self._running.values()), None), self.result
+        if analysis is not None:
+            return describe_status(analysis.start_doc, analysis.progress(), analysis.messages)
+        if outcome is None:
+            return Status(NOTHING_YET)
+        update = outcome.update
+        return describe_status(update.start, update.progress, update.messages, exit_status=update.exit_status)
 
     def __repr__(self) -> str:
         return f"<LivePtycho {self.status()}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        self.status()._repr_pretty_(printer, cycle)
+
+    def _repr_html_(self) -> str:
+        return self.status()._repr_html_()
 
     def show(self, backend: str = "auto", **options: Any) -> LivePtychoFigure:
         """Show the last result, and every scan that begins from now on; see :class:`LivePtychoFigure`."""

@@ -1,0 +1,186 @@
+"""A detector and a plan that know nothing of this package, attached by the names of their data keys."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from functools import partial
+
+import h5py
+import numpy as np
+import pytest
+from event_model import compose_run
+
+from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
+from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.recon.comparing import compare
+from bluesky_ptycho.replay import replay
+
+from .compose import ComposedRun, small_plan
+from .live_scan import documents_in_order, make_run, play
+
+SETTINGS = LiveSettings(frc=False, passes=12)
+KEYS = {"frames_key": "eiger_image", "position_keys": ("sy_readback", "sx_readback")}
+FACTS = {"energy": "mono_energy", "distance": "eiger_z", "pixel": 120e-6}
+NO_ZONE_PLATE = partial(pytest.warns, UserWarning, match="no zone plate")
+
+
+class OwnRun:
+    """A run as bluesky's grid_scan with an area detector emits it: millimetres, no plan of ours, no frame index."""
+
+    def __init__(self, path, scan, *, units="mm", told=True, **start):
+        self.positions, self.frames = scan[0], scan[1]
+        with h5py.File(path, "w", libver="latest") as file:
+            file.create_dataset("/entry/data/data", data=self.frames, chunks=(1, *self.frames.shape[1:]))
+        low, high = 1e3 * self.positions.min(axis=0), 1e3 * self.positions.max(axis=0)
+        extents = {"motors": ["sy", "sx"], "extents": [[low[0], high[0]], [low[1], high[1]]], "plan_name": "grid_scan"}
+        told = {**extents, "num_points": len(self.positions)} if told else {"plan_name": "scan"}
+        self.bundle = compose_run(metadata={"scan_id": 5, **told, **start})
+        self.path, self.units = path, units
+
+    def documents(self, *, late=False):
+        """Yield the documents; `late`: each frame is told of after its event."""
+        key = {"source": "sim", "shape": []}
+        number = {**key, "dtype": "number"}
+        descriptor = self.bundle.compose_descriptor(
+            name="primary",
+            data_keys={
+                "eiger_image": {**key, "dtype": "array", "dtype_numpy": "<u2", "external": "STREAM:",
+                    "shape": [1, *self.frames.shape[1:]]},
+                **{k: {**number, "units": self.units} for k in KEYS["position_keys"]},
+                "mono_energy": {**number, "units": "keV"},
+            },
+            object_keys={"eiger": ["eiger_image"], "sy": ["sy_readback"], "sx": ["sx_readback"]},
+            configuration={"eiger": {"data": {"eiger_z": 121.0}, "timestamps": {"eiger_z": 0.0},
+                "data_keys": {"eiger_z": {**number, "units": "mm"}}}},
+        )  # fmt: skip
+        other = self.bundle.compose_descriptor(name="baseline", data_keys={"ring": number})
+        resource = self.bundle.compose_stream_resource(
+            mimetype="application/x-hdf5", uri=f"file://localhost{self.path}", data_key="eiger_image",
+            parameters={"dataset": "/entry/data/data", "chunk_shape": [1, *self.frames.shape[1:]]},
+        )  # fmt: skip
+        yield "start", self.bundle.start_doc
+        yield "descriptor", other.descriptor_doc
+        yield "event", other.compose_event(data={"ring": 500.0}, timestamps={"ring": 0.0})
+        yield "descriptor", descriptor.descriptor_doc
+        yield "stream_resource", resource.stream_resource_doc
+        for i, (y, x) in enumerate(self.positions * 1e3):
+            data = {"sy_readback": float(y), "sx_readback": float(x), "mono_energy": 0.8}
+            event = descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0), seq_num=i + 1, filled={})
+            datum = resource.compose_stream_datum(
+                indices={"start": i, "stop": i + 1}, seq_nums={"start": i + 1, "stop": i + 2},
+                descriptor=descriptor.descriptor_doc,
+            )  # fmt: skip
+            pair = [("stream_datum", datum), ("event", event)]
+            yield from reversed(pair) if late else pair
+        yield "stop", self.bundle.compose_stop()
+
+
+@pytest.fixture(scope="module")
+def as_ours(scan, tmp_path_factory):
+    """What a scan with a plan of ours, which knows of no zone plate either, gives of the same frames."""
+    plan = small_plan(scan[0], shape=(64, 64), trajectory="list")
+    run = ComposedRun(plan, tmp_path_factory.mktemp("ours") / "frames.h5", scan[1])
+    with LivePtycho(SETTINGS) as live, NO_ZONE_PLATE():
+        play(live, documents_in_order(run, scan))
+        return live.wait(120).snapshot
+
+
+@pytest.mark.parametrize(("late", "told"), [(False, True), (True, True), (False, False)])
+def test_the_same_object_as_with_a_plan_of_ours(tmp_path, scan, as_ours, late, told):
+    run = OwnRun(tmp_path / "eiger.h5", scan, told=told)
+    with LivePtycho(SETTINGS, **KEYS, **FACTS, strict=True) as live, NO_ZONE_PLATE():
+        documents = list(run.documents(late=late))
+        play(live, documents[:-20])
+        assert (live.progress() is not None) == told, "without a field it begins when the run is over"
+        play(live, documents[-20:])
+        outcome = live.wait(120)
+    assert outcome.progress.used == outcome.progress.planned == 64
+    assert outcome.raw_uid == run.bundle.start_doc["uid"]
+    plan = outcome.update.plan
+    assert (plan.energy_ev, plan.distance_m) == pytest.approx((800, 0.121)) and plan.detector.name == "eiger"
+    np.testing.assert_allclose(outcome.snapshot.positions_m, as_ours.positions_m, atol=1e-12)
+    assert compare(as_ours, outcome.snapshot).difference < 0.02
+
+
+def test_a_stored_run_replays_by_its_keys(tmp_path, scan, catalog):
+    catalog.frames_dir.mkdir(parents=True, exist_ok=True)
+    run, writer = OwnRun(catalog.frames_dir / "eiger.h5", scan), catalog.raw_writer()
+    for name, doc in run.documents():
+        writer(name, doc)
+    settings = SETTINGS.with_changes(passes=2)
+    with LivePtycho(settings, catalog=catalog, **KEYS, **FACTS, strict=True) as live, NO_ZONE_PLATE():
+        uid = replay(-1, catalog, live)
+        outcome = live.wait(120)
+    assert outcome.progress.used == 64
+    assert catalog[outcome.result_uid].start["raw_uid"] == uid
+
+
+def test_a_frame_taken_again_takes_the_place_of_the_first(tmp_path, scan):
+    from bluesky_ptycho.callbacks.found_plan import INDEX_KEY
+    from bluesky_ptycho.callbacks.own_keys import translator
+
+    documents = list(OwnRun(tmp_path / "eiger.h5", scan).documents())
+    datum, event = next((a, b) for a, b in itertools.pairwise(documents) if (a[0], b[0]) == ("stream_datum", "event"))
+    again = {**datum[1], "uid": "again", "indices": {"start": 7, "stop": 8}}
+    told = translator(**KEYS, facts=FACTS)
+    given = [d for name, doc in [*documents[:-1], ("stream_datum", again), event] for d in told(name, doc)]
+    rows = [doc["data"][INDEX_KEY] for name, doc in given if name == "event" and doc["seq_num"] == 1]
+    assert rows == [0, 7, 7]
+
+
+def test_runs_of_ours_and_runs_without_frames_are_as_ever(tmp_path, scan):
+    with LivePtycho(SETTINGS.with_changes(passes=2), **KEYS, **FACTS, strict=True) as live:
+        play(live, documents_in_order(make_run(tmp_path, scan), scan))
+        assert live.wait(60).progress.used == 64
+        other = compose_run()
+        stream = other.compose_descriptor(
+            name="primary", data_keys={"x": {"source": "", "dtype": "number", "shape": []}}
+        )
+        play(live, [("start", other.start_doc), ("descriptor", stream.descriptor_doc), ("stop", other.compose_stop())])
+        assert len(live._outcomes) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"energy": "nowhere"},
+            r"energy is unknown: no 'nowhere' in configuration, events or start document; expected",
+        ),
+        ({"distance": "mono_energy"}, r"units of distance \(mono_energy\) are 'keV'; expected one of m, mm"),
+        ({"energy": "eiger_z"}, r"units of energy \(eiger_z\) are 'mm'; expected one of eV, keV, J"),
+        ({"position_keys": ("sy", "sx_readback")}, r"stream 'primary' has no data key 'sy'; it has eiger_image"),
+        ({"energy": "plan_name"}, r"energy: plan_name is 'grid_scan'; expected a number"),
+    ],
+)
+def test_what_documents_do_not_tell_is_said_once(tmp_path, scan, caplog, changes, says):
+    with LivePtycho(SETTINGS, **{**KEYS, **FACTS, **changes}) as live:
+        play(live, OwnRun(tmp_path / "eiger.h5", scan).documents())
+        assert live.result is None
+        (error,) = live.errors.values()
+    assert error.args[0].startswith("scan 5 is not reconstructed: ")
+    assert re.search(says, str(error))
+    assert len([r for r in caplog.records if "not reconstructed" in r.getMessage()]) == 1
+
+
+def test_positions_without_a_unit_are_refused(tmp_path, scan):
+    with LivePtycho(SETTINGS, **KEYS, **FACTS) as live:
+        play(live, OwnRun(tmp_path / "eiger.h5", scan, units="steps").documents())
+        (error,) = live.errors.values()
+    assert "units of sy_readback are 'steps'; expected one of m, mm" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"frames_key": "a"}, "one of frames_key and position_keys is missing"),
+        ({**KEYS, "frame_key": "a"}, "LivePtycho has no argument 'frame_key'; of keys and facts it knows frames_key, "),
+        ({"colour": 1}, "one of frames_key and position_keys is missing"),
+        ({**KEYS, "position_keys": "xy"}, r"position_keys is 'xy'; expected two data keys, \(y, x\)"),
+        ({**KEYS, "energy": -1}, "energy is -1; expected a positive number or a key"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(arguments, says):
+    with pytest.raises(SettingsError, match=says):
+        LivePtycho(**arguments)
