@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,6 +108,16 @@ class Analysis(threading.Thread):
     def is_open(self) -> bool:
         """Whether the run's stop document has not come yet."""
         return self._intake.stop is None
+
+    @property
+    def start_doc(self) -> Mapping[str, Any]:
+        """Start document of the run."""
+        return self._intake.start
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What the user was told so far."""
+        return self._notes.messages
 
     def cancel(self) -> None:
         """Ask the analysis to finish with what it has."""

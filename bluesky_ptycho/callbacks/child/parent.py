@@ -108,6 +108,16 @@ class ChildAnalysis(threading.Thread):
         """Whether the run's stop document has not come yet."""
         return self._stop_doc is None
 
+    @property
+    def start_doc(self) -> Mapping[str, Any]:
+        """Start document of the run."""
+        return self._start_doc
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What the user was told so far."""
+        return self._notes.messages
+
     def cancel(self) -> None:
         """Ask the analysis to finish with what it has."""
         self._outbox.put({"type": "cancel"})
