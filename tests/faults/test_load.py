@@ -9,6 +9,7 @@ import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho
 from bluesky_ptycho.callbacks.frame_supply import FrameSupply
+from bluesky_ptycho.callbacks.lanes import Lanes
 
 from .load import ManyFrames, resident, resources, timed
 from .scene import SETTINGS
@@ -39,8 +40,8 @@ def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
     scan = ManyFrames(n, tmp_path)
     take = FrameSupply.take
 
-    def slow(self):
-        found = take(self)
+    def slow(self, *limit):
+        found = take(self, *limit)
         if found is not None and found.batch is not None:
             time.sleep(10 * interval_s * found.batch.n)
         return found
@@ -49,6 +50,8 @@ def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
     behind = 0
     with LivePtycho(QUICK.with_changes(chunk=16)) as live:
         live("start", scan.start)
+        while live.progress().phase == "warming up":  # what is loaded and compiled is no frame that waits
+            time.sleep(0.02)
         _, *documents, stop = scan.documents()
         before = resident()
         took = timed(live, documents, interval_s / 2)
@@ -65,28 +68,27 @@ def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
 
 
 @pytest.mark.fault("14b", "display 10 x too slow", bound="solver not slowed; newest shown; skips counted")
-def test_a_display_that_is_ten_times_too_slow(tmp_path, figure):
-    used, seconds, displays = [], [], []
-    for each in (0.0, 1.0):
-        scan = ManyFrames(600, tmp_path)
-        display = SlowDisplay(each)
-        with LivePtycho(QUICK.with_changes(passes=300), sinks=[display]) as live:
-            began = time.monotonic()
-            timed(live, scan.documents(), 0.001)
-            while live._running and time.monotonic() - began < 60:
-                time.sleep(0.01)
-            outcome = live.wait(60)
-        seconds.append(outcome.progress.elapsed_s)
-        used.append(outcome.progress.used)
-        displays.append((display, outcome))
-    (_, quick), (slow_display, slow) = displays
-    skipped = slow.progress.skipped
-    figure(skipped=skipped, seconds_without=seconds[0], seconds_with=seconds[1])
-    assert used == [600, 600]
-    assert skipped > 0 and quick.progress.skipped <= 1
-    shown = [kind for kind, _ in slow_display.shown]
+def test_a_display_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
+    """What the solver spends on handing over is measured, which a busy machine does not stretch as it does a run."""
+    handing_over, send = [], Lanes.send
+
+    def timed_send(self, update):
+        began = time.monotonic()
+        send(self, update)
+        handing_over.append(time.monotonic() - began)
+
+    monkeypatch.setattr(Lanes, "send", timed_send)
+    scan, display = ManyFrames(600, tmp_path), SlowDisplay(1.0)
+    with LivePtycho(QUICK.with_changes(passes=300), sinks=[display]) as live:
+        timed(live, scan.documents(), 0.001)
+        outcome = live.wait(240)
+    skipped, share = outcome.progress.skipped, sum(handing_over) / outcome.progress.elapsed_s
+    figure(skipped=skipped, percent_of_time_on_handing_over=100 * share)
+    assert outcome.progress.used == 600
+    shown = [kind for kind, _ in display.shown]
     assert (shown[0], shown[-1]) == ("start", "final") and "snapshot" in shown
-    assert seconds[1] < 1.5 * seconds[0] + 1.0, "it was waited for"
+    assert skipped > 0 and f"{skipped} snapshots not shown" in live.status()
+    assert share < 0.05, "it was waited for"
 
 
 @pytest.mark.parametrize(
@@ -126,8 +128,9 @@ def test_soak(n_runs, n_events, tmp_path, figure):
             del scan, documents
             memory.append(resident())
             left.append(resources())
-    warm = n_runs // 4
-    growth = max(memory[warm:]) / memory[warm] - 1
+    # Threads get their heaps one after the other: the level after warming up is that of three runs.
+    warm = 3 * n_runs // 10
+    growth = max(memory[warm:]) / float(np.median(memory[warm : warm + 3])) - 1
     p99 = float(np.percentile(np.concatenate(took[1:]), 99)) * 1e3
     half = len(took) // 2
     first, second = (float(np.median(np.concatenate(part))) for part in (took[1:half], took[half:]))
