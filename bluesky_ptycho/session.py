@@ -29,6 +29,7 @@ def attach(
     control: Control | None = None,
     on_done: OnDone | Iterable[OnDone] = (),
     report: bool | str | Path = False,
+    **keys: Any,
 ) -> LivePtycho:
     """Subscribe a live reconstruction to a RunEngine in one line.
 
@@ -44,7 +45,7 @@ def attach(
     axes : sequence of device or str, optional
         Only scans along these axes ``(y, x)`` are taken.
     settings : LiveSettings, optional
-    sinks, executor, on_done, control
+    sinks, executor, on_done, control, **keys
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
     figure : bool or str
         Whether the live figure is shown, or in which backend ("window", "notebook", "png", "web"), as
@@ -107,6 +108,7 @@ def attach(
             executor=executor,
             on_done=hooks,
             control=control,
+            **keys,
         )
         if figure:
             live.show("auto" if figure is True else figure)

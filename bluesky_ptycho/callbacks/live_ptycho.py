@@ -86,7 +86,7 @@ class LivePtycho:
         shut down. Threads of this process without it.
     frames_key, position_keys, dark_stream, energy, distance, pixel, ...
         Names of data keys, and what documents do not tell, as :class:`~bluesky_ptycho.callbacks.found_plan.OwnKeys`
-        takes them: then scans of other plans, with other detectors, are taken as well (``docs/how-to/my-detector.md``).
+        takes them: then scans of other plans, with other detectors, are taken as well (``docs/my-detector.md``).
 
     Examples
     --------
