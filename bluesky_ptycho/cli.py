@@ -198,6 +198,7 @@ def _add_listen(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="HOST:PORT",
         help="where to listen; whoever reaches it can send documents (default: %(default)s)",
     )
+    add_settings(listen)
     add_catalog(listen)
     listen.set_defaults(command=_listen)
 
@@ -265,7 +266,7 @@ def _listen(options: argparse.Namespace) -> int:
 
     with (
         open_catalog(options.catalog) as catalog,
-        LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live,
+        LivePtycho(settings_of(options), catalog=catalog, sinks=[ProgressBar()]) as live,
     ):
         listener = Listener(live, options.address)
         print(f"listening at {options.address}; results go to {catalog.name}", flush=True)

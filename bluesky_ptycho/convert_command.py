@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import LineParser, add_catalog
+from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once.
 FORMATS = ("cxi", "nxs", "ptyd", "tiff")
@@ -46,6 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="NAME=VALUE",
         help="a setting of the preprocessing that makes patterns of frames, as often as needed: --set binning=2",
     )
+    add_settings(convert, "preprocess")
     add_catalog(convert)
     convert.set_defaults(command=run)
 
@@ -59,9 +61,11 @@ def run(options: argparse.Namespace) -> int:
 
     stage = check(options.to, options.stage)
     output = options.output or Path(f"{stage}.{options.to}")
-    if options.set and stage != "clean":
-        raise SettingsError(f"--set is given with stage {stage!r}; expected stage 'clean', which alone is preprocessed")
-    settings = PreprocessSettings.from_mapping(PreprocessSettings.read_changes(options.set))
+    if (options.set or options.settings) and stage != "clean":
+        raise SettingsError(f"settings are given for stage {stage!r}; expected 'clean', which alone is preprocessed")
+    given = settings_of(options)
+    base = PreprocessSettings() if given is None else given.preprocess
+    settings = base.replace(**PreprocessSettings.read_changes(options.set))
     with open_catalog(options.catalog, create=False) as catalog:
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)
     print(f"{written}; {output} holds them")

@@ -32,10 +32,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("uid", metavar="UID", help="uid of a scan, a prefix of it, a scan_id, or -1 for the last scan")
     add("--file", action="append", default=[], metavar="FILE", help="mask to begin with, .npy or HDF5 as FILE::DATASET")
     edges = numbers(4, "first row, last row, first column, last column")
-    add("--rectangle", action="append", default=[], type=edges, metavar="T,B,L,R", help="bad: from edge to edge")
+    told = "bad: rows T to B, columns L to R"
+    add("--rectangle", action="append", default=[], type=edges, metavar="T,B,L,R", help=told)
     circle = numbers(3, "row, column and radius")
-    add("--circle", action="append", default=[], type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: within")
-    add("--keep-circle", type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: all outside (default: nothing)")
+    add("--circle", action="append", default=[], type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: within it")
+    add("--keep-circle", type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: all outside of it (default: nothing)")
     add(
         "--above",
         type=float,

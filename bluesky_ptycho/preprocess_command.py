@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from .arguments import LineParser, add_catalog, positive, positive_numbers, zone_plate
 from .errors import PtychoError
+from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: their own module loads numba.
 PRESETS = ("cosmic", "nanosurveyor")
@@ -29,7 +29,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="uid of a run, a prefix of it, a scan_id, -1 for the last scan; or a raw HDF5 file",
     )
     add("--output", type=Path, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
-    add("--preset", choices=PRESETS, default=PRESETS[0], metavar="NAME", help=_one_of("steps to take", PRESETS))
+    add(
+        "--preset",
+        choices=PRESETS,
+        metavar="NAME",
+        help=f"steps to take: {' or '.join(PRESETS)} (default: {PRESETS[0]})",
+    )
     add(
         "--set",
         action="append",
@@ -43,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="POINT",
         help="draw what each step makes of a scan point, counted from 0, to a PNG beside the output",
     )
+    add_settings(preprocess, "preprocess")
     add_catalog(preprocess)
     raw = preprocess.add_argument_group("for a raw HDF5 file")
     add = raw.add_argument
@@ -75,10 +81,6 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     preprocess.set_defaults(command=run)
 
 
-def _one_of(what: str, names: Sequence[str]) -> str:
-    return f"{what}: {' or '.join(names)} (default: %(default)s)"
-
-
 def run(options: argparse.Namespace) -> int:
     """Clean the frames of a run or a file, write them, and say so; return the exit status."""
     from .preprocess import PreprocessSettings
@@ -87,8 +89,10 @@ def run(options: argparse.Namespace) -> int:
     from .scan_plan import Illumination
 
     output: Path = options.output
-    changes = {"preset": options.preset, **PreprocessSettings.read_changes(options.set)}
-    settings = PreprocessSettings.from_mapping(changes)
+    changes = {} if options.preset is None else {"preset": options.preset}
+    given = settings_of(options)
+    base = PreprocessSettings() if given is None else given.preprocess
+    settings = base.replace(**{**changes, **PreprocessSettings.read_changes(options.set)})
     if output.is_dir() or not output.name:
         raise PtychoError(f"--output is {output}; expected the name of a file")
     if not output.parent.is_dir():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .arguments import LineParser, add_output, positive, positive_whole
 from .errors import SettingsError
+from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: the tables themselves load numba.
 ALGORITHMS = ("mpie", "lsqml", "ml", "rpie", "epie", "raar", "dm", "admm")
@@ -47,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="NAME=VALUE",
         help="another setting of the solver, as often as needed: --set fit_background=true --set probe_variations=2",
     )
+    add_settings(reconstruct, "solver")
     add("--figure", action="store_true", help="show the picture in a window when done")
     add_output(reconstruct, "ptycho_reconstruction", numbered=True)
     reconstruct.set_defaults(command=run)
@@ -109,7 +111,9 @@ def run(options: argparse.Namespace) -> int:
     changes = SolverSettings.read_changes(options.set)
     for name in given.keys() & changes.keys():
         raise SettingsError(f"--set {name}={changes[name]} is given with an option for it; expected one of them")
-    settings = SolverSettings.from_mapping(given | changes)
+    told = settings_of(options)
+    base = SolverSettings() if told is None else told.solver
+    settings = base.replace(**(given | changes))
     reconstruct_file(
         options.file,
         iterations=options.iterations,
