@@ -10,6 +10,7 @@ import pytest
 
 from tests.callbacks.small_data import PIXEL_M
 
+from .repeatable import SETTINGS
 from .scene import Scan, plain_plan, reconstruct, supply
 
 N = 64
@@ -28,14 +29,27 @@ CLOCKS = {
 }
 
 
+TAKEN_AGAIN = 40
+"""Point that the RunEngine takes twice; the frames after it lie a row further on."""
+
+
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
-    return list(Scan(plain_plan(POSITIONS_M, (32, 32)), tmp_path_factory.mktemp("scan"), FRAMES).documents())
+    frames = np.insert(FRAMES, TAKEN_AGAIN - 1, FRAMES[0], axis=0)
+    made = Scan(plain_plan(POSITIONS_M, (32, 32)), tmp_path_factory.mktemp("scan"), frames)
+    points = sorted([*range(1, N + 1), TAKEN_AGAIN])
+    head = [("start", made.start), *made.open_stream()]
+    taken = [
+        document
+        for row, n in enumerate(points)
+        for document in (made.event(n, row, POSITIONS_M[n - 1] * 1e6), made.stored(row, row + 1))
+    ]
+    return [*head, *taken, made.stop()]
 
 
 def results_of(documents, directory):
     directory.mkdir()
-    outcome, results = reconstruct(documents, directory)
+    outcome, results = reconstruct(documents, directory, SETTINGS)
     return outcome.snapshot, dict(outcome.update.rejected), results.summary()["messages"]
 
 

@@ -190,7 +190,8 @@ def test_a_killed_scan_leaves_a_shutter_that_the_next_session_closes_first(RE, t
 
 
 def test_subscribing_again_takes_each_scan_once(RE, line):
-    live = LivePtycho(QUICK)
+    told = []
+    live = LivePtycho(QUICK, sinks=[lambda update: told.append(update.kind)])
 
     def measured():
         (uid,) = RE(ptycho_scan(line.fccd, line.stage.y, line.stage.x, **FIELD))
@@ -205,7 +206,7 @@ def test_subscribing_again_takes_each_scan_once(RE, line):
     for _ in range(2):  # each document arrives twice
         RE.subscribe(live)
     assert measured().progress.used == 9
-    assert len(live._outcomes) == 3
+    assert (told.count("start"), told.count("final"), len(live._outcomes)) == (3, 3, 3)
     live.close()
 
 
