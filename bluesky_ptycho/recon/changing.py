@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import SettingsError
+from .guard import Guard
 from .learnt import forget
 from .memory import keep_frames_on_disk
 from .probe import scale_power
@@ -40,7 +41,7 @@ def require_room(budget: int | None, state: ReconState, settings: SolverSettings
 def adapt(state: ReconState, was: SolverSettings, settings: SolverSettings, old: Sequence[Refinement]) -> None:
     """Bring `state` from settings `was`, with their refinements `old`, to `settings`; what was learnt stays.
 
-    Momentum rests, and what algorithm and guard remember belongs to other steps.
+    Momentum rests, and what an algorithm remembers belongs to other steps.
     """
     slots = state.frames.slots(lit=True)
     for refinement in old:
@@ -50,8 +51,7 @@ def adapt(state: ReconState, was: SolverSettings, settings: SolverSettings, old:
         state.variation = None
     state.detection.poisson = settings.noise == "poisson"
     set_modes(state, settings.modes or 1)
-    state.rest()
-    state.memory.clear()
+    Guard.of(state).pardon(state)
 
 
 def set_modes(state: ReconState, modes: int) -> None:

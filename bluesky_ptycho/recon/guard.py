@@ -109,14 +109,23 @@ class Guard:
             self._restore(state, self._kept[0])
         else:  # the canvas has just grown
             self._start_anew(state)
-        state.rest()
-        self._kept.clear()
-        for name in [name for name in state.memory if state.memory[name] is not self]:
-            del state.memory[name]  # waves and gradients of the state that was left
+        self._rest(state)
         self.caution /= 2
         self.taken_back += 1
         # It mends itself; only where it goes on and on is there something to see, in the residual.
         logger.info("a solver step is taken back: %s; steps are halved for a while", why)
+
+    def pardon(self, state: ReconState) -> None:
+        """Judge the next pass by none before it: settings have changed. What new frames may cost is still known."""
+        self._rest(state)
+        self._last = float("inf")
+
+    def _rest(self, state: ReconState) -> None:
+        """Take away momentum, the states that were kept, and the waves and gradients of the state that is left."""
+        state.rest()
+        self._kept.clear()
+        for name in [name for name in state.memory if state.memory[name] is not self]:
+            del state.memory[name]
 
     def _restore(self, state: ReconState, kept: _Kept) -> None:
         state.object, state.probe = kept.object, kept.probe

@@ -190,3 +190,15 @@ def test_changed_settings_outlive_the_device(problem):
     assert solver.backend.name == "numpy" and "on the CPU" in notes[0]
     assert (solver.settings.modes, solver.settings.step, solver.iteration) == (2, 0.5, 6)
     assert solver.snapshot().probe.shape[0] == 2
+
+
+def test_frames_that_come_after_a_change_are_no_divergence(problem):
+    """A residual that has fallen far says nothing of what new frames may cost."""
+    changed, other = (halfway(problem, passes=40, which=slice(0, 6)) for _ in "ab")
+    changed.change(changed.settings.replace(step=0.8))
+    for solver in (changed, other):
+        solver.step(3)
+        for first in range(6, 30, 3):
+            solver.add(problem.batch(slice(first, first + 3)))
+            solver.step(2)
+    assert changed.taken_back <= other.taken_back
