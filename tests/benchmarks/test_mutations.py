@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import mutations
+from benchmarks.pages import marks
+
+SOURCE = "def least(a, b):\n    return a if a < b else b  # or both\n"
+TESTS = """
+from bluesky_ptycho.ordering import least
+
+def test_least():
+    assert least(2, 1) == 1
+
+def test_wrong():
+    assert least(2, 1) == 2
+"""
+ENTRY = """
+[{name}]
+row = "{row}"
+guard = "the lesser of two"
+file = "bluesky_ptycho/ordering.py"
+source = "{source}"
+replacement = "{replacement}"
+test = "tests/test_ordering.py::{test}"
+"""
+
+
+@pytest.fixture
+def tried(tmp_path, monkeypatch, capsys):
+    """Try entries of a table on a small repository; return what was printed, the status, the page and the verdicts."""
+    repository, page = tmp_path / "repository", tmp_path / "page.md"
+    package, tests = repository / "bluesky_ptycho", repository / "tests"
+    package.mkdir(parents=True)
+    tests.mkdir()
+    (package / "ordering.py").write_text(SOURCE)
+    (tests / "test_ordering.py").write_text(TESTS)
+    for empty in (package / "__init__.py", package / "pytest_plugin.py", tests / "__init__.py"):
+        empty.touch()
+    page.write_text("\n".join(marks(mutations.TABLE)))
+    monkeypatch.setattr(mutations, "REPOSITORY", repository)
+    monkeypatch.setattr(mutations, "COPIED", ("bluesky_ptycho", "tests"))
+
+    def run(*entries):
+        table, verdicts, status = tmp_path / "table.toml", tmp_path / "verdicts.json", 0
+        fields = ("name", "row", "source", "replacement", "test")
+        table.write_text("".join(ENTRY.format(**dict(zip(fields, entry, strict=True))) for entry in entries))
+        try:
+            mutations.main(["--table", str(table), "--json", str(verdicts), "--markdown", str(page)])
+        except SystemExit as end:
+            status = end.code
+        assert (package / "ordering.py").read_text() == SOURCE, "the working tree was touched"
+        found = json.loads(verdicts.read_text()) if verdicts.exists() else []
+        return capsys.readouterr().out, status, page.read_text(), found
+
+    return run
+
+
+def test_a_mutation_that_its_test_notices_stands_in_the_page(tried):
+    _, status, page, (verdict,) = tried(("flipped", "12", "a < b", "a > b", "test_least"))
+    assert status == 0
+    assert "| 12 | the lesser of two | `ordering.py` | `test_ordering.py::test_least` |" in page
+    assert verdict["problem"] == "" and verdict["message"] == "assert 2 == 1"
+
+
+def test_one_that_is_not_noticed_or_not_found_is_an_error(tried):
+    said, status, page, _ = tried(
+        ("same", "1", "or both", "or either", "test_least"),
+        ("gone", "2", "a <= b", "a > b", "test_least"),
+        ("found", "3", "a < b", "a > b", "test_least"),
+    )
+    assert status == "2 of 3 were not noticed" and "ordering" not in page
+    assert "test_least did not fail: 1 passed" in said and "its source is there 0 times; expected once" in said
+
+
+def test_tests_that_fail_anyway_prove_nothing(tried):
+    _, status, _, found = tried(("flipped", "1", "a < b", "a > b", "test_wrong"))
+    assert status.startswith("tests fail without any mutation") and not found
+
+
+def test_each_guard_of_the_table_is_there_and_its_test_too():
+    for mutation in mutations.read(mutations.Path(mutations.__file__).with_suffix(".toml")):
+        source = (mutations.REPOSITORY / mutation.file).read_text()
+        assert source.count(mutation.source) == 1, mutation.name
+        file, _, test = mutation.test.partition("::")
+        assert f"def {test.partition('[')[0]}(" in (mutations.REPOSITORY / file).read_text(), mutation.name
+        assert mutation.source != mutation.replacement
