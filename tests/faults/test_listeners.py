@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from bluesky_ptycho import ptycho_scan
-from bluesky_ptycho.callbacks import LivePtycho
+from bluesky_ptycho.callbacks import LivePtycho, LivePtychoFigure
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.errors import PtychoError
 from bluesky_ptycho.listener import DEFAULT_ADDRESS, Listener, from_message, to_json
@@ -49,12 +49,13 @@ def test_nothing_listens_beyond_this_machine(in_child, RE, ptycho_catalog, ptych
         seen |= listening()
         assert live.wait(120).progress.used == 9
         seen |= listening()
-        listener = Listener(live, f"127.0.0.1:{free_port()}")
-        told = listening()
-        listener.close()
-    figure(f"session: {sorted(seen - before) or 'nobody'}; told: {sorted(told - seen - before)}")
-    assert seen - before <= {"127.0.0.1"}
-    assert told - seen - before <= {"127.0.0.1"} and "127.0.0.1" in told
+        with contextlib.closing(Listener(live, f"127.0.0.1:{free_port()}")):
+            told = listening() - before
+        with contextlib.closing(LivePtychoFigure("web", port=0)):
+            page = listening() - before
+    figure(f"session: {sorted(seen - before) or 'nobody'}; told: {sorted(told)}; page: {sorted(page)}")
+    assert not seen - before
+    assert told == page == {"127.0.0.1"}
     assert DEFAULT_ADDRESS.startswith("127.0.0.1:")
 
 
