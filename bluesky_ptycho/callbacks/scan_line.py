@@ -9,6 +9,9 @@ from typing import Any
 from ..errors import SettingsError
 from ..scan_plan import ScanPlan
 
+LEAST_UM = 0.001
+"""Width of a region that is meant; a rectangle may be folded up with its handles."""
+
 Region = tuple[float, float, float, float]
 """``(y_min, y_max, x_min, x_max)`` in µm of the stage."""
 
@@ -26,11 +29,13 @@ def scan_line(start: Mapping[str, Any], plan: ScanPlan, region_um: Region) -> st
     Raises
     ------
     SettingsError
-        If the region is empty or not finite.
+        If the region is narrower than :data:`LEAST_UM` or not finite.
     """
     y_min, y_max, x_min, x_max = region_um
-    if not (all(map(math.isfinite, region_um)) and y_min < y_max and x_min < x_max):
-        raise SettingsError(f"region is {region_um}; expected finite limits, the lower first")
+    if not (all(map(math.isfinite, region_um)) and min(y_max - y_min, x_max - x_min) >= LEAST_UM):
+        raise SettingsError(
+            f"region is {region_um}; expected finite limits, the lower first, {LEAST_UM} µm apart or more"
+        )
     told = start.get("plan_args")
     told = told if isinstance(told, Mapping) else {}
     axes = plan.axes

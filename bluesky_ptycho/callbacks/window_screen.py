@@ -93,10 +93,10 @@ class WindowScreen:
         if self._timer is None:
             if last or self._pace.is_due:
                 self._draw()
-        elif self._waits_since is None:
+        elif self._waits_since is None or self._drawing.locked():
             self._waits_since = time.monotonic()
-        elif time.monotonic() - self._waits_since > STALLED_S:
-            self._show_elsewhere(view, last=last)
+        elif time.monotonic() - self._waits_since > STALLED_S and (self._other is not None or view.state == "live"):
+            self._show_elsewhere(view, last=last)  # after the scan it is live.wait() that keeps the main thread
 
     def _show_elsewhere(self, view: LiveView, *, last: bool) -> None:
         if self._other is None:

@@ -58,7 +58,8 @@ def test_a_name_that_would_be_code_stays_a_name():
 
 
 @pytest.mark.parametrize(
-    "region", [(1, 1, 0, 1), (2, 1, 0, 1), (0, 1, 1, 0), (0, float("nan"), 0, 1), (0, 1, 0, float("inf"))]
+    "region",
+    [(1, 1, 0, 1), (2, 1, 0, 1), (0, 1, 1, 0), (0, 1e-9, 0, 1), (0, float("nan"), 0, 1), (0, 1, 0, float("inf"))],
 )
 def test_an_empty_region_is_refused(region):
     with pytest.raises(SettingsError, match="expected finite limits, the lower first"):
