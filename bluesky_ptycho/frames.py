@@ -143,6 +143,8 @@ class Snapshot:
         Whether the residual has stopped falling, within the settings' tolerance.
     slices : ndarray (n, rows, cols) complex64 or None
         Slices of a thick object in the order of the beam, whose product `object` is; None for one slice.
+    settings_version : int
+        How often settings had changed since the run began.
     """
 
     object: NDArray[np.complex64]
@@ -165,6 +167,7 @@ class Snapshot:
     uncertainty: NDArray[np.float32] | None = None
     converged: bool = False
     slices: NDArray[np.complex64] | None = None
+    settings_version: int = 0
 
     @property
     def frc_limit_m(self) -> float | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import zipfile
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bluesky_ptycho.bug_report import write_bug_report
 from bluesky_ptycho.callbacks import LivePtycho
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.cli import main
@@ -93,7 +94,7 @@ def test_the_command_does_it_by_itself_unless_told_otherwise(catalog, steered, t
         assert (0 if newest is None else len(newest.changes)) == n_changes
 
 
-def test_the_log_lies_beside_the_result_and_tells_of_the_changes(catalog, steered):
+def test_the_log_lies_beside_the_result_and_tells_of_the_changes(catalog, steered, tmp_path):
     start = catalog[steered.result_uid].metadata["start"]
     log = Path(start["log"])
     assert log.parent == Path(catalog.results_dir) and start["uid"] in log.name
@@ -101,4 +102,6 @@ def test_the_log_lies_beside_the_result_and_tells_of_the_changes(catalog, steere
     for change in steered.update.changes:
         ((name, value),) = change.changed.items()
         assert f"{name} = {value} from iteration {change.iteration} on, with {change.frames_used} frames" in text
-    assert json.loads(json.dumps(start["settings"])) == SETTINGS.to_dict()
+    write_bug_report(steered.result_uid, catalog, tmp_path / "bug.zip")
+    with zipfile.ZipFile(tmp_path / "bug.zip") as archive:
+        assert "solver.step = 0.05 from iteration" in archive.read("log-1.txt").decode()

@@ -257,7 +257,7 @@ class Analysis(threading.Thread):
             return None
         solving = self._solving
         solver.complete()
-        self._at_last_frame = solver.snapshot()
+        self._at_last_frame = self._snapshot(solver)
         solving.save(solver)
         self._send("progress")
         self._make_passes(solver)
@@ -267,7 +267,10 @@ class Analysis(threading.Thread):
         while solving.wants_halves(solver) and not self._cancelled.is_set():
             solving.step_halves(solver)
         frc = self.steering.settings.frc and not self._cancelled.is_set()
-        return solver.snapshot(frc=frc, exact_residual=True)
+        return self._snapshot(solver, frc=frc, exact_residual=True)
+
+    def _snapshot(self, solver: IncrementalSolver, **options: bool) -> Snapshot:
+        return replace(solver.snapshot(**options), settings_version=self.steering.version)
 
     def _make_passes(self, solver: IncrementalSolver) -> None:
         """Make the passes that are left when all frames have come, and the changes that somebody still asks for."""
@@ -288,7 +291,7 @@ class Analysis(threading.Thread):
         solver = self._solver
         if solver is None or not solver.n_frames:
             return None
-        found: Snapshot | None = self._notes.attempt("saving the partial result", solver.snapshot)
+        found: Snapshot | None = self._notes.attempt("saving the partial result", lambda: self._snapshot(solver))
         return found
 
     def _conclude(self, snapshot: Snapshot | None, error: Exception | SystemExit | None) -> None:
@@ -330,7 +333,7 @@ class Analysis(threading.Thread):
         due = now - self._last_sent["snapshot"] >= self._settings.snapshot_interval_s
         if due and solver.n_frames and len(self._lanes):
             self._last_sent["snapshot"] = now
-            self._send("snapshot", solver.snapshot())
+            self._send("snapshot", self._snapshot(solver))
 
     def _send(self, kind: Any, snapshot: Snapshot | None = None) -> None:
         self._lanes.send(self._update(kind, snapshot))

@@ -67,7 +67,7 @@ def test_changes_count_at_once_and_each_is_stored(tmp_path, scan, results, proce
     assert start["settings"] == settings.to_dict(), "version 0"
     (result,) = rows(documents, "primary")
     assert result["data"]["settings_version"] == 4
-    versions = [u.progress.settings_version for u in watch.updates if u.snapshot is not None]
+    versions = [u.snapshot.settings_version for u in watch.updates if u.snapshot is not None]
     assert versions == sorted(versions) and versions[-1] == 4
     assert all(len(u.changes) == u.progress.settings_version for u in watch.updates)
     assert outcome.progress.used == 64 and np.isfinite(outcome.snapshot.residual)
