@@ -88,7 +88,7 @@ def test_extras_that_are_named_are_there():
     setup = ConfigParser()
     setup.read(REPOSITORY / "setup.cfg")
     named = set(re.findall(r"'\.\[(\w+)\]'|extra `(\w+)`", PAGE.read_text(encoding="utf-8")))
-    assert {"session", "test", "fftw", "gpu"} == {a or b for a, b in named}
+    assert {"session", "test", "fftw", "gpu", "report"} == {a or b for a, b in named}
     assert {a or b for a, b in named} <= set(setup["options.extras_require"])
 
 
