@@ -62,7 +62,7 @@ def test_waits_for_rows_that_come_late_and_says_which_never_came(growing):
         before = time.monotonic()
         with pytest.raises(MetadataError, match=r"holds 2 frames after 0\.1 s; expected 5"):
             reader.read(np.array([4]), 1)
-        assert time.monotonic() - before < 2.0
+        assert time.monotonic() - before < 5.0
 
 
 def test_another_process_reads_while_this_one_writes(growing):
@@ -155,14 +155,14 @@ def test_what_stays_away_is_waited_for_once(growing, tmp_path):
         for _ in range(20):
             frames, problems = reader.read_good(np.array([1, 4]), 1)
             assert (frames[:, 0, 0, 0].tolist(), list(problems)) == ([1], [1])
-        assert time.monotonic() - before < 2.0
+        assert time.monotonic() - before < 5.0
         append(3)
         assert reader.read(np.array([4]), 1)[0, 0, 0, 0] == 4
     gone = FrameReader(FrameSource("s", tmp_path / "gone.h5", DATASET, None), patience_s=0.3)
     before = time.monotonic()
     for _ in range(20):
         assert "does not exist" in gone.read_good(np.arange(3), 1)[1][2]
-    assert 0.3 < time.monotonic() - before < 2.0
+    assert 0.3 < time.monotonic() - before < 5.0
 
 
 def test_a_file_that_comes_late_is_waited_for(growing):

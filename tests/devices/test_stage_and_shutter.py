@@ -49,7 +49,7 @@ def test_a_move_takes_the_settling_time() -> None:
     status = stage.x.set(1.0)
     assert not status.done
     status.wait(5)
-    assert 0.09 < time.monotonic() - started < 2
+    assert 0.09 < time.monotonic() - started < 5
 
 
 def test_a_stop_ends_a_move() -> None:

@@ -139,6 +139,6 @@ def test_darks_of_an_earlier_run_are_named():
 
 def test_a_hundred_thousand_points_in_a_second():
     large = plan(step_um=0.1, n=316)
-    started = time.perf_counter()
+    started = time.process_time()
     check(large, GEOMETRY, RESOURCES)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
