@@ -73,18 +73,18 @@ def composed(directory):
 
 
 def results(directory):
-    """Results, pictures and CXI files on disks of several sizes, so that each of them fails in its midst."""
+    """Results, pictures and CXI files on disks of several sizes: each fails in its midst, and the last has room."""
     from bluesky_ptycho.callbacks import LivePtycho
     from bluesky_ptycho.callbacks.file_sinks import CxiSink, PngSink
 
     from .scene import SETTINGS, Results
 
     found = []
-    for left in (0, 30_000, 150_000, 400_000):
+    for left in (0, 30_000, 150_000, 400_000, 6_000_000):
         frames = directory / f"frames_{left}"
         frames.mkdir()
         scan = composed(frames)
-        disk = make_disk(directory / f"disk_{left}", "1m")
+        disk = make_disk(directory / f"disk_{left}", "8m")
         fill(disk, left)
         stored = Results(disk)
         with LivePtycho(SETTINGS, catalog=stored, sinks=[PngSink(disk), CxiSink(disk)]) as live:

@@ -49,7 +49,7 @@ def test_results_that_do_not_fit(tmp_path, figure):
         if case["result"] == "fail":
             assert "the result could not be written" in case["reason"]
     assert found[0]["failed"] == ["cxi", "png", "result run"], "nothing fits on a full disk"
-    assert len({tuple(case["failed"]) for case in found}) > 1, "the sizes tell the sinks apart"
+    assert found[-1]["failed"] == [], "there is room"
 
 
 @pytest.mark.slow

@@ -144,7 +144,8 @@ def test_a_stage_that_raises(stage, tmp_path, data, engine, monkeypatch, caplog,
         assert [n for n, _ in stored.documents].count("stop") == 1
     else:
         assert_reported_once(caplog, "the seam burst")
-        assert any(isinstance(error, Boom) for error in live.errors.values())
+        assert [type(error) for error in live.errors.values()] == [Boom]
+        assert not live._claims._locks, "another session may take it"
         with pytest.raises(PtychoError, match="the seam burst"):
             live.close()
     monkeypatch.undo()
