@@ -16,7 +16,7 @@ import numpy as np
 
 from .callbacks.results import LOG_KEY, SUMMARY_KEY
 from .catalog.search import results_of
-from .discretion import Discretion
+from .discretion import Discretion, personal_words
 from .doctor import examine, format_finding
 from .errors import PtychoError
 from .preprocess import PreprocessSettings
@@ -82,9 +82,8 @@ def write_bug_report(
     raw_uid = run.metadata["start"].get("raw_uid")
     raw = run if raw_uid is None else catalog[raw_uid]
     results = list(results_of(catalog, [raw.metadata["start"]["uid"]]))
-    hide = Discretion(
-        [catalog.name, *catalog.readable_roots, catalog.backup_dir], [str(raw.metadata["start"].get("sample_name", ""))]
-    )
+    names = [word for stored in (raw, *results) for word in personal_words(stored.metadata["start"])]
+    hide = Discretion([catalog.name, *catalog.readable_roots, catalog.backup_dir], names)
     parts = list(_parts(raw, results, catalog, hide, [*logs, *_noted_logs(results)], n_frames))
     contents = "\n".join(f"{part.name}: {part.meaning}" for part in parts)
     parts.insert(0, Part("README.txt", "what is here", README.format(contents=contents).encode()))

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,18 @@ class Discretion:
         if isinstance(value, str):
             return _alias(value) if key == "uri" else self.text(value)
         return value
+
+
+def personal_words(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the texts that a document has under personal keys: names of people, proposals and samples."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from personal_words(inner, key if key.lower() in PERSONAL_KEYS else str(name))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from personal_words(inner, key)
+    elif isinstance(value, str) and key.lower() in PERSONAL_KEYS:
+        yield value
 
 
 def _alias(path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError, PtychoError
 from . import machine
@@ -13,14 +13,17 @@ from .findings import Finding, bad, good, note
 from .run import check_run
 from .swmr import check_swmr
 
+if TYPE_CHECKING:
+    from ..catalog import Catalog
 
-def examine(catalog: str | Path | None = None, uid: int | str | None = None) -> Iterator[Finding]:
+
+def examine(catalog: Catalog | str | Path | None = None, uid: int | str | None = None) -> Iterator[Finding]:
     """Look at the machine, at a catalog and at a run; yield what was found, one after the other.
 
     Parameters
     ----------
-    catalog : str or Path, optional
-        As for :func:`~bluesky_ptycho.catalog.open_catalog`; that of the last command by default.
+    catalog : Catalog, str or Path, optional
+        One that is open, or as for :func:`~bluesky_ptycho.catalog.open_catalog`; that of the last command by default.
     uid : int or str, optional
         Of a run; the last one by default.
     """
@@ -34,9 +37,12 @@ def examine(catalog: str | Path | None = None, uid: int | str | None = None) -> 
     yield from _guarded("catalog", lambda: _check_catalog(catalog, uid))
 
 
-def _check_catalog(target: str | Path | None, uid: int | str | None) -> Iterator[Finding]:
-    from ..catalog import open_catalog
+def _check_catalog(target: Catalog | str | Path | None, uid: int | str | None) -> Iterator[Finding]:
+    from ..catalog import Catalog, open_catalog
 
+    if isinstance(target, Catalog):
+        yield from _check_open_catalog(target, uid)
+        return
     try:
         catalog = open_catalog(target, create=False)
     except NotFoundError as error:
@@ -51,13 +57,17 @@ def _check_catalog(target: str | Path | None, uid: int | str | None) -> Iterator
         yield bad("catalog", str(error), "see that the server runs, and that the key in the profile is yours")
         return
     with catalog:
-        yield good("catalog", repr(catalog).strip("<>"))
-        yield from _guarded("rights", lambda: _check_rights(catalog))
-        yield from _guarded("directories", lambda: _check_places(catalog))
-        if uid is not None or len(catalog):
-            yield from _guarded("run", lambda: check_run(-1 if uid is None else uid, catalog))
-        else:
-            yield note("run", "the catalog has no scan yet", "bluesky-ptycho demo, or a scan of your own, makes one")
+        yield from _check_open_catalog(catalog, uid)
+
+
+def _check_open_catalog(catalog: Catalog, uid: int | str | None) -> Iterator[Finding]:
+    yield good("catalog", repr(catalog).strip("<>"))
+    yield from _guarded("rights", lambda: _check_rights(catalog))
+    yield from _guarded("directories", lambda: _check_places(catalog))
+    if uid is not None or len(catalog):
+        yield from _guarded("run", lambda: check_run(-1 if uid is None else uid, catalog))
+    else:
+        yield note("run", "the catalog has no scan yet", "bluesky-ptycho demo, or a scan of your own, makes one")
 
 
 def _check_rights(catalog: Any) -> Iterator[Finding]:
