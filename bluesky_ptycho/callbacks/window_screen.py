@@ -24,6 +24,8 @@ logger = logging.getLogger("bluesky_ptycho")
 TICK_MS = 200
 STALLED_S = 5.0
 """A window that has not been served for so long is told of."""
+NOTEBOOK_DPI = 60
+"""Makes a figure as wide as a notebook."""
 SMALLEST_PX = 5
 """Side of a rectangle that is meant, not slipped."""
 
@@ -58,9 +60,10 @@ class WindowScreen:
             )
         self._scan_line, self._substitute = scan_line, substitute
         self._is_qt = "qt" in backend
+        dpi = DPI if self._is_qt else NOTEBOOK_DPI
         try:
             with nullcontext() if self._is_qt else plt.ioff():
-                self._figure = plt.figure("Live ptychography", SIZE_INCHES, DPI, facecolor="white", clear=True)
+                self._figure = plt.figure("Live ptychography", SIZE_INCHES, dpi, facecolor="white", clear=True)
                 if not self._is_qt:
                     # Shown so, pyplot forgets it; what pyplot knows, the RunEngine draws whenever something changes.
                     plt.show(block=False)

@@ -28,7 +28,8 @@ class Header:
         left, top, width, height = box
         w, h = 1920, 1080
         y = 1 - (top + 0.38 * height) / h
-        self._title = figure.text(left / w, y, "", fontsize=21, color=INK, va="center", parse_math=False)
+        self._title = figure.text(left / w, y, "Waiting for a scan", fontsize=21, color=INK, va="center")
+        self._title.set_parse_math(False)
         self._state = figure.text((left + width) / w, y, "", fontsize=17, ha="right", va="center", fontweight="bold")
         self._state.set_parse_math(False)
         bar: dict[str, Any] = {"transform": figure.transFigure, "lw": 0}

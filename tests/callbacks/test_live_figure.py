@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from bluesky_ptycho import attach
 from bluesky_ptycho.callbacks import LivePtycho, LivePtychoFigure
 from bluesky_ptycho.callbacks.live_views import LiveViews, dark_facts, rejected_text
 from bluesky_ptycho.callbacks.screens import FileScreen, PageScreen
@@ -42,11 +43,22 @@ def test_the_thread_that_brings_documents_never_draws(tmp_path, scan, drawn_by):
     figure = LivePtychoFigure("png", directory=tmp_path / "pictures")
     with LivePtycho(SETTINGS, sinks=[figure]) as live:
         play(live, documents_in_order(run, scan))
-        outcome = live.wait(180)
+        outcome = live.wait(280)
     assert not outcome.sink_errors
     assert set(drawn_by) == {f"ptycho-{run.start['uid'][:8]} live figure"}
     (path,) = (tmp_path / "pictures").rglob("*.png")
     assert path.name == "live.png" and imread(path).shape[:2] == (1080, 1920)
+
+
+def test_it_is_asked_for_with_the_session_or_later(tmp_path, scan, monkeypatch, RE):
+    monkeypatch.chdir(tmp_path)
+    with attach(RE, figure="png") as live:
+        assert [type(sink) for sink in live.sinks] == [LivePtychoFigure]
+    with LivePtycho(SETTINGS) as live:
+        play(live, documents_in_order(make_run(tmp_path, scan), scan))
+        live.wait(280)
+        live.show("png", directory=tmp_path / "later")
+    assert len(list((tmp_path / "later").rglob("live.png"))) == 1
 
 
 def test_a_figure_that_hangs_holds_neither_documents_nor_the_reconstruction(tmp_path, scan, monkeypatch):
