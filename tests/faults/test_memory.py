@@ -66,7 +66,7 @@ def test_smaller_batches_then_the_cpu(device, tmp_path, monkeypatch, figure):
         if len(chunks) == 60:
             device.most = 3.5 * 8 * 64 * 64 * state.probe.shape[0]
         elif len(chunks) == 200:
-            device.most = 100
+            device.most, device.refused_at = 100, None  # from here on no batch is small enough
         return visit(self, state, slots, probes)
 
     step = IncrementalSolver.step
@@ -142,6 +142,7 @@ def anonymous_bytes():
 
 BUDGET = """
 import json, numpy as np, sys
+from bluesky_ptycho.frames import Batch
 from bluesky_ptycho.recon import IncrementalSolver
 from bluesky_ptycho.scan_plan import Illumination
 from tests.callbacks.compose import small_plan
