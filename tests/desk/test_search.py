@@ -1,0 +1,56 @@
+"""Scans are found by time, sample, energy and resolution."""
+
+from __future__ import annotations
+
+import pytest
+
+from bluesky_ptycho.catalog import list_runs, make_search
+
+from .commands import error_of, run
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, [3, 2, 1]),
+        ({"since": "1d"}, [3, 2]),
+        ({"until": "1d"}, [1]),
+        ({"since": "2020-01-01", "until": "2020-12-31"}, []),
+        ({"sample": "GOLD"}, [3, 2, 1]),
+        ({"sample": "gold_"}, [3]),
+        ({"energy": "1100-1300"}, [2]),
+        ({"energy": "800 eV"}, [3, 1]),
+        ({"energy": 1200}, [2]),
+        ({"resolution": "12nm"}, [1]),
+        ({"resolution": "0.013 um"}, [1]),
+        ({"resolution": "11nm"}, []),
+        ({"sample": "gold", "energy": "800", "since": "1h"}, [3]),
+    ],
+)
+def test_scans_are_found(desk, wanted, found):
+    assert [row.scan_id for row in list_runs(desk, search=make_search(**wanted))] == found
+
+
+def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
+    status, out, _ = run(capsys, "runs", "--catalog", str(desk.name), "--resolution", "20nm", "--sample", "balls")
+    assert status == 0
+    (scan,) = list_runs(desk, search=make_search(sample="balls"))
+    listed = [line.split()[-1] for line in out.splitlines()[2:]]
+    assert listed == [row.uid[:8] for row in (scan, *scan.reconstructions)]
+    assert "12.0 nm" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--since", "someday"], "since is 'someday'; expected 2026-11-01, "),
+        (["--since", "1h", "--until", "2h"], "since is later than until"),
+        (["--energy", "red"], "energy is 'red'; expected an energy in eV, or two as 700-900"),
+        (["--energy", "900-700"], "expected a lowest and a highest one"),
+        (["--resolution", "20"], "resolution is '20'; expected a half pitch as 20nm"),
+        (["--resolution", "0nm"], "expected a positive length"),
+    ],
+)
+@pytest.mark.parametrize("command", ["runs", "logbook"])
+def test_a_search_that_cannot_be_read_is_refused(command, arguments, says, workplace, capsys):
+    assert says in error_of(capsys, command, *arguments)
