@@ -1,0 +1,107 @@
+"""A catalog's last scan as a page shows it, while another process measures and reconstructs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+
+import numpy as np
+import pytest
+
+from bluesky_ptycho.callbacks import LivePtycho, LivePtychoFigure
+from bluesky_ptycho.callbacks.screens import PageScreen
+from bluesky_ptycho.catalog_view import CatalogUpdates
+from bluesky_ptycho.errors import NotFoundError, PtychoError
+from bluesky_ptycho.view_command import follow
+from tests.callbacks.live_scan import SETTINGS, documents_in_order, make_run
+from tests.callbacks.small_data import small_scan
+from tests.stored import small_snapshot, store_result, store_scan
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Views that pages were given."""
+    views, show = [], PageScreen.show
+
+    def noted(self, view, *, last):
+        views.append(view)
+        show(self, view, last=last)
+
+    monkeypatch.setattr(PageScreen, "show", noted)
+    return views
+
+
+def wait_for(updates, wanted):
+    """Ask until an update is as wanted."""
+    for _ in range(2000):
+        update = updates.newest()
+        if update is not None and wanted(update):
+            return update
+        time.sleep(0.1)
+    pytest.fail("it never came")
+    return None
+
+
+@pytest.mark.slow
+def test_a_scan_is_followed_from_its_first_frames_to_its_result(catalog):
+    scan = small_scan()
+    run, updates = make_run(catalog.frames_dir, scan), CatalogUpdates(catalog)
+    with pytest.raises(NotFoundError):
+        updates.newest()
+    documents = list(documents_in_order(run, scan))
+    settings = dataclasses.replace(SETTINGS, checkpoint_interval_s=0.1)
+    writer = catalog.raw_writer()
+    with LivePtycho(settings, catalog=catalog) as live:
+        for name, doc in documents[:-1]:
+            writer(name, doc)
+            live(name, doc)
+        early = wait_for(updates, lambda update: update.snapshot is not None)
+        assert early.kind == "snapshot" and early.progress.phase == "live" and early.exit_status == ""
+        assert early.geometry == live._running[run.start["uid"]]._geometry
+        for take in (writer, live):
+            take(*documents[-1])
+        outcome = live.wait(200)
+    final = wait_for(updates, lambda update: update.kind == "final")
+    assert updates.newest() is None  # nothing is new
+    assert final.exit_status == "success" and final.progress.used == final.progress.taken == len(scan[0])
+    np.testing.assert_array_equal(final.snapshot.object, outcome.snapshot.object)
+    np.testing.assert_allclose(final.stxm, outcome.update.stxm)
+    np.testing.assert_allclose(
+        early.snapshot.positions_m, final.snapshot.positions_m[: len(early.snapshot.positions_m)]
+    )
+
+
+def test_a_scan_without_a_reconstruction_says_what_it_knows(catalog):
+    start = store_scan(catalog, close=False)
+    update = CatalogUpdates(catalog).newest()
+    assert (update.kind, update.snapshot, update.start["uid"]) == ("progress", None, start["uid"])
+    assert (update.progress.planned, update.progress.phase) == (6, "live")
+
+
+def test_the_last_scan_is_followed_unless_one_is_named(catalog):
+    first = store_scan(catalog)
+    following, staying = CatalogUpdates(catalog), CatalogUpdates(catalog, first["uid"])
+    assert following.newest().start["uid"] == staying.newest().start["uid"] == first["uid"]
+    second = store_scan(catalog, scan_id=2)
+    assert following.newest().start["uid"] == second["uid"] and staying.newest() is None
+    store_result(catalog, first, small_snapshot())
+    assert staying.newest().kind == "final" and following.newest() is None
+
+
+def test_the_command_shows_what_is_new_and_bears_a_catalog_that_fails_for_once(catalog, seen, caplog):
+    updates, figure = CatalogUpdates(catalog), LivePtychoFigure("web", port=0)
+    follow(updates, figure)  # an empty catalog
+    store_result(catalog, store_scan(catalog, scan_id=7))
+    follow(updates, figure)
+    follow(updates, figure)
+    figure.close()
+    assert [(view.title, view.state) for view in seen] == [("scan 7 gold", "done")]
+
+    class Failing:
+        def newest(self):
+            raise PtychoError("the server is away")
+
+    with caplog.at_level(logging.WARNING, "bluesky_ptycho"):
+        follow(Failing(), figure)
+    assert "the server is away" in caplog.text
