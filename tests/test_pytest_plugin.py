@@ -13,7 +13,7 @@ def test_a_scan_is_stored_and_reconstructed(RE, ptycho_catalog, ptycho_beamline,
     with LivePtycho(catalog=ptycho_catalog) as live:
         RE.subscribe(live)
         uid = short_ptycho_scan(width=0.4, sample_name="gold")
-        outcome = live.wait(60)
+        outcome = live.wait(240)
     run = ptycho_catalog[-1]
     assert run.metadata["start"]["uid"] == uid
     assert run.metadata["start"]["sample_name"] == "gold"

@@ -34,7 +34,7 @@ def stored(blank_catalog, tmp_path_factory):
         store_scan(catalog, scan_id=2, planned=LIT, **OTHER)
         with LivePtycho(QUICK, catalog=catalog) as live:
             replay(1, catalog, live)
-            live.wait(60)
+            live.wait(240)
         yield catalog
 
 
@@ -59,7 +59,7 @@ def test_a_run_is_done_again_as_before_but_for_what_is_changed(stored):
     (first,) = [run.metadata["start"] for run in stored.processed.values()][:1]
     with ReconQueue(stored) as queue:
         job = queue.submit(1, {"solver.modes": 2, "passes": 3})
-        assert queue.wait(60)
+        assert queue.wait(240)
     assert (job.state, job.percent) == (State.DONE, 100.0), job.text
     again = stored[job.result_uid]
     start = again.metadata["start"]
@@ -88,7 +88,7 @@ def test_a_result_keeps_the_access_of_its_run_and_proposals_are_not_mixed_unless
     assert len(stored.processed.new_variation()) == n_before
     with ReconQueue(stored, across_proposals=True) as queue:
         jobs = queue.submit_all([1, 2], settings=QUICK)
-        assert queue.wait(60)
+        assert queue.wait(240)
     for job, session in zip(jobs, ("pass-1", "pass-2"), strict=True):
         result = stored[job.result_uid]
         assert result.metadata["start"]["data_session"] == session
@@ -125,7 +125,7 @@ def test_a_running_job_ends_with_what_it_has(stored):
         while job.passes == 0 and not job.is_over:
             job.wait(0.05)
         job.cancel()
-        assert job.wait(60)
+        assert job.wait(240)
     assert job.state is State.CANCELLED
     stop = stored[job.result_uid].metadata["stop"]
     assert (stop["exit_status"], stop["reason"]) == ("abort", "cancelled")
@@ -136,7 +136,7 @@ def test_a_failure_is_told_and_the_others_go_on(stored):
     with ReconQueue(stored) as queue:
         bad = queue.submit(1, {"preprocess.binning": 64.0})
         good = queue.submit(1)
-        assert queue.wait(60)
+        assert queue.wait(240)
     assert (bad.state, good.state) == (State.FAILED, State.DONE)
     assert bad.text and "failed" in bad.describe()
 

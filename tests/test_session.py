@@ -25,7 +25,7 @@ def test_a_catalog_opened_for_the_callback_is_closed_with_it(RE, catalog_dir, op
         line.fccd.frame_rate = 200.0
         axes = line.stage.y, line.stage.x
         RE(ptycho_scan(line.fccd, *axes, width=0.3, height=0.3, step=0.1, exposure=0.005, darks=1))
-        outcome = live.wait(60)
+        outcome = live.wait(240)
         assert outcome.progress.used == 9 and outcome.result_uid
         assert open_files()
     assert not open_files()

@@ -58,13 +58,13 @@ def test_nobody_waits_for_one_that_hangs_but_close_for_a_while(tmp_path, scan):
 
     def slow(outcome):
         begun.set()
-        go_on.wait(60)
+        go_on.wait(240)
         finished.set()
 
     with LivePtycho(SETTINGS, on_done=slow) as live:
         play_a_run(live, tmp_path, scan)
         assert live.wait(120).progress.used == FEW
-        assert begun.wait(60) and not finished.is_set()
+        assert begun.wait(240) and not finished.is_set()
         live.close(timeout=0.01)
         assert not finished.is_set()
         go_on.set()

@@ -54,7 +54,7 @@ def test_scan_without_a_single_frame_ends_cleanly(tmp_path, scan):
     run = make_run(tmp_path, scan)
     with LivePtycho(SETTINGS) as live:
         play(live, [("start", run.start), run.stop(exit_status="abort")])
-        outcome = live.wait(60)
+        outcome = live.wait(240)
     assert outcome.snapshot is None
     assert outcome.update.exit_status == "abort"
 
@@ -64,7 +64,7 @@ def test_wrong_descriptor_fails_the_analysis_and_not_the_run_engine(tmp_path, sc
     with LivePtycho(SETTINGS) as live:
         play(live, [("start", run.start), *run.open_stream(stage_y={"units": "mm"}), run.stop()])
         with pytest.raises(PtychoError, match="stage_y has units 'mm'"):
-            live.wait(60)
+            live.wait(240)
     assert live.result.update.exit_status == "fail"
 
 
@@ -126,7 +126,7 @@ def test_catalog_that_takes_no_results_is_told_once(tmp_path, scan, caplog):
     run = make_run(tmp_path, scan)
     with LivePtycho(SETTINGS, catalog=Refusing()) as live:
         play(live, documents_in_order(run, scan))
-        assert live.wait(60).progress.used == 64
+        assert live.wait(240).progress.used == 64
         assert isinstance(live.errors["storing results: RuntimeError"], RuntimeError)
     assert [r.getMessage() for r in caplog.records] == ["storing results: RuntimeError: the server is gone"]
 

@@ -147,7 +147,7 @@ def test_waiting_for_a_run_that_has_just_ended_waits_for_its_memory(tmp_path, sc
 
     def close_late(solver):
         closing.set()
-        assert may_close.wait(60)
+        assert may_close.wait(240)
         close(solver)
 
     monkeypatch.setattr(IncrementalSolver, "close", close_late)

@@ -132,7 +132,7 @@ def test_a_frame_taken_again_takes_the_place_of_the_first(tmp_path, scan):
 def test_runs_of_ours_and_runs_without_frames_are_as_ever(tmp_path, scan):
     with LivePtycho(SETTINGS.with_changes(passes=2), **KEYS, **FACTS, strict=True) as live:
         play(live, documents_in_order(make_run(tmp_path, scan), scan))
-        assert live.wait(60).progress.used == 64
+        assert live.wait(240).progress.used == 64
         other = compose_run()
         stream = other.compose_descriptor(
             name="primary", data_keys={"x": {"source": "", "dtype": "number", "shape": []}}

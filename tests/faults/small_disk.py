@@ -90,7 +90,7 @@ def results(directory):
         with LivePtycho(SETTINGS, catalog=stored, sinks=[PngSink(disk), CxiSink(disk)]) as live:
             for name, doc in scan.documents():
                 live(name, doc)
-            outcome = live.wait(60)
+            outcome = live.wait(240)
         (stop,) = [doc for name, doc in stored.documents if name == "stop"]
         found.append(
             {
@@ -122,7 +122,7 @@ def catalog(directory):
                 fill(disk)
             raw(name, doc)
             live(name, doc)
-        outcome = live.wait(60)
+        outcome = live.wait(240)
     return {"used": outcome.progress.used, "messages": outcome.update.messages, "left": what_is_left(disk)}
 
 
@@ -153,7 +153,7 @@ def frames(directory):
                 cause: BaseException | None = failed
                 while cause is not None:
                     error, cause = f"{error}{type(cause).__name__}: {cause}; ", cause.__cause__ or cause.__context__
-            outcome = live.wait(60)
+            outcome = live.wait(240)
         stored, taken = recorder.frames("primary"), {s.frame for s in seen}
         return {
             "error": error,

@@ -147,7 +147,7 @@ def test_an_analysis_that_dies_again_at_the_same_place_fails_with_the_reason(sca
         os.kill(run.child.pid, signal.SIGKILL)
         run.play()
         with pytest.raises(PtychoError, match=r"died again \(SIGKILL\), after 1 restart"):
-            run.live.wait(60)
+            run.live.wait(240)
         outcome = run.live.result
     assert outcome.update.exit_status == "fail" and "died again" in outcome.update.reason
     (stop,) = [doc for name, doc in run.results.documents if name == "stop"]

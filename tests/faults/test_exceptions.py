@@ -131,7 +131,7 @@ def test_a_stage_that_raises(stage, tmp_path, data, engine, monkeypatch, caplog,
     uid = run_scan(tmp_path, data, live, engine)
     if live._running or live.outcome(uid):
         try:
-            live.wait(60)
+            live.wait(240)
         except PtychoError as error:
             assert isinstance(error.__cause__, Boom)
         outcome = live.outcome(uid)
@@ -164,7 +164,7 @@ def test_a_sink_that_raises(place, tmp_path, data, engine, monkeypatch, caplog, 
     live = LivePtycho(SETTINGS.with_changes(passes=3), catalog=stored, sinks=[png, watch, as_cxi], strict=True)
     uid = run_scan(tmp_path, data, live, engine)
     with pytest.raises(PtychoError, match="the seam burst"):
-        live.wait(60)
+        live.wait(240)
     outcome = live.outcome(uid)
     assert outcome.error is None and outcome.progress.used == 25
     failed = {"png", "cxi"} if name == "scan_directory" else {culprit}
@@ -205,7 +205,7 @@ def test_a_plug_in_that_fails(place, how, tmp_path, data, engine, monkeypatch, c
     uid = run_scan(tmp_path, data, live, engine, dark_uid="gone" if place == "catalog's darks" else None)
     if place != "accept":
         try:
-            outcome = live.wait(60)
+            outcome = live.wait(240)
         except PtychoError:
             assert place == "algorithm"
             outcome = live.outcome(uid)
@@ -235,5 +235,5 @@ def test_a_run_that_breaks_within_a_run_is_left_alone(tmp_path, data, engine):
         if number == 20:
             engine(inner())
         engine.dispatcher.process(DocumentNames[name], doc)
-    assert live.wait(60).progress.used == 25
+    assert live.wait(240).progress.used == 25
     live.close()

@@ -54,7 +54,7 @@ def analyse(documents, root):
         for name, doc in documents:
             live(name, doc)
         with contextlib.suppress(PtychoError):
-            live.wait(60)
+            live.wait(240)
         return live.result
 
 

@@ -241,5 +241,5 @@ def test_a_plan_of_an_endless_object_is_refused_before_memory_is_asked_for(scan,
         for name, doc in documents:
             live(name, doc)
         with pytest.raises(Exception, match="expected one that fits into"):
-            live.wait(60)
+            live.wait(240)
     figure("endless object refused")

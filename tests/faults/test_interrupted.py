@@ -88,7 +88,7 @@ def test_random_interruptions(cycles, RE, line, tmp_path, figure):
                 end(RE, how)
             assert RE.state == "idle"
             for uid, status in stops.items():
-                live.wait(60)
+                live.wait(240)
                 ours = [doc for name, doc in results.documents if name == "stop"]
                 if live.outcome(uid).update.exit_status not in (status, "fail") or len(ours) != 1:
                     wrong.append((cycle, how, status, live.outcome(uid).update.exit_status))
@@ -196,7 +196,7 @@ def test_subscribing_again_takes_each_scan_once(RE, line):
 
     def measured():
         (uid,) = RE(ptycho_scan(line.fccd, line.stage.y, line.stage.x, **FIELD))
-        live.wait(60)
+        live.wait(240)
         return live.outcome(uid)
 
     for _ in range(2):
@@ -226,7 +226,7 @@ def test_a_monitor_that_fires_from_its_own_thread_is_borne(RE, line):
         thread.start()
         RE(bpp.monitor_during_wrapper(ptycho_scan(line.fccd, line.stage.y, line.stage.x, **FIELD), [knob]))
         thread.join()
-        assert live.wait(60).progress.used == 9
+        assert live.wait(240).progress.used == 9
 
 
 def test_two_run_engines_share_one_callback(RE, line, tmp_path):
@@ -243,7 +243,7 @@ def test_two_run_engines_share_one_callback(RE, line, tmp_path):
         other.subscribe(live)
         uids += RE(ptycho_scan(line.fccd, line.stage.y, line.stage.x, **FIELD))
         uids += other(ptycho_scan(second.fccd, second.stage.y, second.stage.x, **FIELD))
-        live.wait(60)
+        live.wait(240)
         assert [live.outcome(uid).progress.used for uid in uids] == [9, 9]
     other.loop.call_soon_threadsafe(other.loop.stop)
     other._th.join()

@@ -113,7 +113,7 @@ def test_a_scan_of_another_process_is_reconstructed_and_rubbish_is_refused(tmp_p
             [sys.executable, "-c", PUBLISH, address, str(tmp_path)], cwd=REPOSITORY, timeout=120, check=False
         )
         assert done.returncode == 0
-        outcome = live.wait(60)
+        outcome = live.wait(240)
     finally:
         listener.stop()
         thread.join()
@@ -162,7 +162,7 @@ def test_keys_show_up_nowhere(catalog_dir, tmp_path, caplog, monkeypatch, capsys
                         raw(name, doc)
                         live(name, doc)
                         front.status = 403 if number > 10 else None
-                    outcome = live.wait(60)
+                    outcome = live.wait(240)
                     texts += [repr(catalog), repr(live), live.status(), str(outcome.update), str(outcome.sink_errors)]
                 texts += [file.read_text() for file in catalog.backup_dir.iterdir()]
                 assert texts[-1]

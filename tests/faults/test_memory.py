@@ -206,7 +206,7 @@ def test_a_budget_that_cannot_be_kept_is_refused_and_the_scan_goes_on(tmp_path):
     for name, doc in Scan(plain_plan(positions_m, (64, 64)), tmp_path, patterns).documents():
         live(name, doc)
     with pytest.raises(PtychoError, match=r"memory_budget is 0 MB, and without its frames this reconstruction takes"):
-        live.wait(60)
+        live.wait(240)
     live.close()
 
 

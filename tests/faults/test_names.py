@@ -49,7 +49,7 @@ def test_a_hostile_name_does_nothing(which, scan_id, tmp_path, catalog, capsys, 
         for name, doc in scan.documents():
             raw(name, doc)
             live(name, doc)
-        outcome = live.wait(60)
+        outcome = live.wait(240)
     assert outcome.progress.used == 16
     refused = set() if isinstance(scan_id, int) else {ResultRun.name}  # no catalog takes a number that is none
     assert set(outcome.sink_errors) == refused and len(live.errors) == len(refused)

@@ -68,7 +68,7 @@ def test_an_enabled_plug_in_is_listed_and_its_failure_is_its_own(install, tmp_pa
         for name, doc in scan.documents():
             live(name, doc)
         with pytest.raises(PtychoError, match="mischief"):
-            live.wait(60)
+            live.wait(240)
     start = next(doc for name, doc in results.documents if name == "start")
     stop = next(doc for name, doc in results.documents if name == "stop")
     assert start["versions"]["evil-plugin"] == "1.0"

@@ -151,7 +151,7 @@ def test_strict_mode_fails_the_analysis_and_the_result_says_why(run, caplog, fig
         for name, doc in run():
             live(name, doc)
         with pytest.raises(PtychoError, match="strict_darks: the run has no darks"):
-            live.wait(60)
+            live.wait(240)
         update = live.result.update
     figure(f"strict: {update.exit_status}")
     assert update.exit_status == "fail" and "the run has no darks" in update.messages[0]

@@ -72,7 +72,7 @@ def main(target):
             while not live.progress().iteration:
                 time.sleep(0.01)
             live(*documents[-1])
-            live.wait(60)
+            live.wait(240)
         write_documents(target / "run.jsonl", documents, directory)
         write_documents(target / "result.jsonl", results.documents, directory)
         for path in directory.glob("*.h5"):
