@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,21 @@ TOLD = {"told": True}
 """Marks a record that is for the file alone."""
 
 _run: ContextVar[RunLog | None] = ContextVar("bluesky_ptycho run", default=None)
+
+
+class _Console(logging.Handler):
+    """Does what :mod:`logging` does where nobody has set it up, which the handler of a run would keep it from."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a warning, unless there are handlers beside those of runs."""
+        beside = [*logger.handlers, *(logging.root.handlers if logger.propagate else ())]
+        last = logging.lastResort
+        if last is not None and record.levelno >= last.level and all(isinstance(h, (RunLog, _Console)) for h in beside):
+            last.handle(record)
+
+
+_console = _Console()
+_attaching = threading.Lock()
 
 
 class RunLog(logging.Handler):
@@ -45,13 +61,18 @@ class RunLog(logging.Handler):
 
     def __enter__(self) -> Self:
         _run.set(self)
-        logger.addHandler(self)
+        with _attaching:
+            logger.addHandler(_console)
+            logger.addHandler(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        logger.removeHandler(self)
+        with _attaching:
+            logger.removeHandler(self)
+            if not any(isinstance(handler, RunLog) for handler in logger.handlers):
+                logger.removeHandler(_console)
         self.close()
         _run.set(None)
 
@@ -101,6 +122,7 @@ class RunLog(logging.Handler):
         """Close the file."""
         with self.lock:  # type: ignore[union-attr]
             file, self._file = self._file, None
+            self._waiting.clear()  # a traceback holds the solver
         if file is not None:
             file.close()
         super().close()

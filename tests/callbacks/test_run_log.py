@@ -1,6 +1,7 @@
 """Each run has a log of its own."""
 
 import logging
+import logging.handlers
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,19 @@ def test_levels_are_the_loggers_own(tmp_path, caplog):
         log.tell("told anyway")
     text = path.read_text()
     assert "wanted" in text and "not wanted" not in text and "told anyway" in text
+
+
+@pytest.mark.parametrize("set_up", [False, True])
+def test_warnings_are_still_shown_where_nobody_has_set_logging_up(tmp_path, monkeypatch, set_up):
+    """With any handler, Python leaves off what it does without."""
+    shown, own = (logging.handlers.MemoryHandler(100, flushLevel=100) for _ in "ab")
+    shown.setLevel(logging.WARNING)
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [own] if set_up else [])
+    monkeypatch.setattr(logging, "lastResort", shown)
+    with RunLog(), RunLog():
+        logger.info("little")
+        logger.warning("much")
+    assert [record.getMessage() for record in shown.buffer] == ([] if set_up else ["much"])
+    assert [record.getMessage() for record in own.buffer] == (["much"] if set_up else [])
+    assert logger.handlers == ([own] if set_up else [])
