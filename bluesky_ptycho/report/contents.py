@@ -16,6 +16,8 @@ from ..catalog import Catalog, frames_uri, open_catalog
 from ..catalog.embedded import directory_of
 from ..errors import NotFoundError
 from ..frames import Snapshot
+from ..knobs import Change
+from ..replay import recorded_changes
 from ..stored_scan import StoredScan, find_scan
 from ..terminal import printable
 
@@ -34,8 +36,8 @@ class ReportedScan:
         None where no frame was used.
     stxm : ndarray (rows, cols) float32 or None
         Transmission map on the object's grid.
-    changes : tuple of mapping
-        Rows of the reconstruction's stream ``settings``: what was changed while it ran; empty without the stream.
+    changes : tuple of Change
+        Versions of the settings after the first: what was changed while it ran.
     catalog : str
         Name of the catalog.
     frames_file : str
@@ -48,7 +50,7 @@ class ReportedScan:
     result_stop: Mapping[str, Any]
     snapshot: Snapshot | None
     stxm: NDArray[np.float32] | None
-    changes: tuple[Mapping[str, Any], ...]
+    changes: tuple[Change, ...]
     catalog: str
     frames_file: str
 
@@ -98,7 +100,7 @@ def read_scan(uid: int | str = -1, catalog: Catalog | str | Path | None = None) 
             result_stop=dict(result.metadata.get("stop") or {}),
             snapshot=snapshot,
             stxm=stxm,
-            changes=_rows(result, "settings"),
+            changes=recorded_changes(result),
             catalog=address_of(found),
             frames_file=_frames_file(stored.raw),
         )
@@ -121,15 +123,6 @@ def find_reconstruction(uid: int | str, catalog: Catalog) -> tuple[StoredScan, A
     if stored.result is None:
         raise NotFoundError(f"scan {stored.raw.metadata['start']['uid']} has no reconstruction")
     return stored, stored.result
-
-
-def _rows(run: Any, stream: str) -> tuple[Mapping[str, Any], ...]:
-    if stream not in run:
-        return ()
-    table = run[stream].read()
-    names = [str(name) for name in table.data_vars]
-    columns = {name: np.asarray(table[name]).tolist() for name in names}
-    return tuple(dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def _frames_file(raw: Any) -> str:

@@ -21,7 +21,8 @@ TEMPLATE = Path(__file__).with_name("ptycho_report.ipynb")
 """The notebook: its cells ask `contents`, `figures` and `tables`."""
 NEEDED = ("papermill", "nbconvert", "nbformat", "ipykernel")
 SUFFIXES = (".html", ".pdf")
-CELL_PATIENCE_S = 300
+PATIENCE_S = 600
+"""For the kernel to start, and for each cell: an overloaded machine is no failure."""
 
 
 def report(
@@ -123,7 +124,8 @@ def _run(source: Path, parameters: dict[str, Any], title: str) -> Any:
             kernel_name="python3",
             progress_bar=False,
             config=Config(KernelManager={"transport": "ipc"}),  # no port that others on the machine could reach
-            execution_timeout=CELL_PATIENCE_S,
+            start_timeout=PATIENCE_S,
+            execution_timeout=PATIENCE_S,
         )
     except PapermillExecutionError as error:
         cause = " ".join(f"{error.ename}: {error.evalue}".split())

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..callbacks import LiveSettings
+from ..callbacks.results import LOG_KEY
 from ..callbacks.updates import in_ranges
 from ..figure import panels
 from ..logbook.entries import fluence_per_um2
@@ -96,9 +97,9 @@ def settings(scan: ReportedScan) -> Html:
     heads = ("setting", "value", "what it does")
     parts = [_table(special, heads) if special else "<p>All settings are the defaults.</p>"]
     if scan.changes:
-        names = [name for name in scan.changes[0] if any(not _is_nothing(row[name]) for row in scan.changes)]
-        changed = [tuple(_value(row[name]) for name in names) for row in scan.changes]
-        parts.append(f"<p>Versions of the settings while it ran:</p>\n{_table(changed, names)}")
+        made = [(c.version, _arguments(c.changed), c.frames_used, c.iteration) for c in scan.changes]
+        told = ("version", "changed while it ran", "frames used by then", "passes by then")
+        parts.append(_table(made, told))
     parts.append(f"<details><summary>all settings</summary>\n{_table(rows, heads)}\n</details>")
     return Html("\n".join(parts))
 
@@ -112,16 +113,23 @@ def provenance(scan: ReportedScan) -> Html:
         ("reconstruction", result["uid"]),
         ("darks of", "none" if darks is None else "the scan itself" if darks == start["uid"] else darks),
         ("first probe from", scan.summary.get("probe_uid") or "the plan"),
-        ("plan", f"{start.get('plan_name', '')}({_arguments(start.get('plan_args') or {})})"),
+        ("plan", _plan(start)),
         *((name.replace("_", " "), start[name]) for name in ("proposal", "cycle", "data_session") if start.get(name)),
         ("catalog", scan.catalog),
         ("raw frames", scan.frames_file),
+        ("log of the reconstruction", result.get(LOG_KEY)),
+        ("settings version", scan.summary.get("settings_version", 0)),
         ("reconstructed", f"{datetime.fromtimestamp(float(result['time'])):%Y-%m-%d %H:%M:%S}"),
         ("reconstructed with", _arguments(result.get("versions", {}), " ")),
         ("measured with", _arguments(start.get("versions", {}), " ")),
         ("this report", f"{datetime.now():%Y-%m-%d %H:%M:%S}, bluesky_ptycho {__version__}, {_machine()}"),
     ]
-    return Html(_table([(name, value) for name, value in rows if value]))
+    return Html(_table([(name, value) for name, value in rows if value not in (None, "")]))
+
+
+def _plan(start: Mapping[str, Any]) -> str:
+    name = start.get("plan_name")
+    return f"{name}({_arguments(start.get('plan_args') or {})})" if name else ""
 
 
 def _machine() -> str:
@@ -154,10 +162,6 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     return ", ".join(map(_value, value)) or "none" if isinstance(value, (list, tuple)) else str(value)
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _table(rows: Iterable[Sequence[Any]], heads: Sequence[str] = ()) -> str:

@@ -19,6 +19,7 @@ from bluesky_ptycho.callbacks.updates import Progress
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.cli import main
 from bluesky_ptycho.errors import NotFoundError, PtychoError
+from bluesky_ptycho.knobs import Change
 from bluesky_ptycho.logbook import entries
 from bluesky_ptycho.report import figures, making, pdf, report, tables
 from bluesky_ptycho.report.contents import read_scan
@@ -31,7 +32,10 @@ N_FIGURES = 4
 FIGURES = (figures.object_figure, figures.maps_figure, figures.probe_figure, figures.quality_figure)
 TABLES = (tables.heading, tables.summary, tables.frames, tables.settings, tables.provenance)
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # nbclient leaves its event loop open
+pytestmark = [
+    pytest.mark.timeout(900),  # two processes load the stack, which an overloaded machine takes minutes for
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # nbclient leaves its event loop open
+]
 
 
 class Page(html.parser.HTMLParser):
@@ -72,6 +76,7 @@ def stored(tmp_path_factory, blank_catalog):
             rejected=REJECTED,
             missing=(5,),
             messages=("a warning with <i>mark-up</i>",),
+            changes=(Change(1, {"solver.step": 0.5}, {}, 4, 2, 1e9),),
         )
         made = report(uid, catalog, directory / "report.html", notebook=directory / "kept.ipynb")
     return catalog_dir, start["uid"], uid, made
@@ -111,6 +116,7 @@ def test_its_words_tell_counts_reasons_settings_and_provenance(page, stored):
         assert told in words, told
     assert re.search(r"frames rejected\s*3\b", words)
     assert re.search(r"2, 4\s*saturated: 3 % of the pixels", words)
+    assert re.search(r"1\s*solver.step=0.5\s*4\s*2\b", words)
     assert re.search(r"never came\s*5\b", words)
 
 
