@@ -184,9 +184,9 @@ def test_routes_that_cannot_be_flown_are_refused(beamline: Beamline) -> None:
 def test_rows_without_frames_are_never_announced(beamline: Beamline) -> None:
     """bluesky does not compare the lengths of asset documents and pages, so the flyer does."""
     flyer = beamline.fccd.flyer(beamline.stage.y, beamline.stage.x)
-    flyer.prepare(Acquisition("primary", N, (0.005,), ROUTE)).wait(5)
+    flyer.prepare(Acquisition("primary", N, (0.005,), ROUTE)).wait(60)
     flyer.kickoff()
-    flyer.complete().wait(20)
+    flyer.complete().wait(60)
     flyer._rows.append((N, 0.0, 0.0, 0.0))
     list(beamline.fccd.collect_asset_docs())  # somebody else takes the documents away
     with pytest.raises(RuntimeError, match="frames are announced for"):
