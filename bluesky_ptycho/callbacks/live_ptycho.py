@@ -153,7 +153,8 @@ class LivePtycho:
         """Take a document; never raises."""
         try:
             with self._lock:
-                if not self._closed:
+                repeated = name == "start" and doc.get("uid") in self._running  # subscribed twice
+                if not (self._closed or repeated):
                     for told, document in self._translated(name, doc):
                         self._router(told, dict(document))
         except (Exception, SystemExit) as error:
@@ -163,8 +164,6 @@ class LivePtycho:
         """Make the pipeline of one run, or none where the run is not ours or cannot be analysed."""
         try:
             plan = read_plan(start)
-            if start["uid"] in self._running:  # subscribed twice
-                return [], []
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
             analysis, taker = self._make_analysis(start, plan)

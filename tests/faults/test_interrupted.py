@@ -208,7 +208,7 @@ def test_subscribing_again_takes_each_scan_once(RE, line):
     for callback in (live, functools.partial(live)):
         RE.subscribe(callback)
     assert measured().progress.used == 9
-    assert (told.count("start"), told.count("final"), len(live._outcomes)) == (3, 3, 3)
+    assert (told.count("start"), told.count("final"), live.errors) == (3, 3, {})
     live.close()
 
 
