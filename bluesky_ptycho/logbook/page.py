@@ -79,7 +79,8 @@ def write_logbook(path: Path | str, entries: Iterable[Entry], *, title: str = "B
 def _row(entry: Entry, begun: datetime, directory: Path) -> str:
     scan, result = entry.scan, entry.result
     sharp = "" if result is None else resolution_text(result.resolution_m, result.limit_m)
-    frames = f"{scan.frames}" if result is None else f"{result.frames}/{scan.frames}"
+    measured = "–" if scan.status == "open" else f"{scan.frames}"
+    frames = measured if result is None else f"{result.frames}/{measured}"
     fluence = f"{entry.fluence_per_um2:.2e}" if math.isfinite(entry.fluence_per_um2) else ""
     image = (
         f'<img alt="phase of the object" src="data:image/png;base64,{base64.b64encode(entry.thumbnail).decode()}">'

@@ -49,7 +49,7 @@ def test_a_logbook_has_a_row_for_each_scan_and_runs_nothing(desk, workplace, cap
     assert [row[0] for row in rows] == ["3", "2", "1"]
     assert [row[2] for row in rows] == ["gold_2", '<script>alert(1)</script> [31m & "gold"', "Gold balls"]
     assert (rows[2][4], rows[2][5]) == ("12.0 nm", "6/6")
-    assert rows[0][7].startswith("open")
+    assert rows[0][5] == "–" and rows[0][7].startswith("open")
     (image,) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
     assert max(imread(io.BytesIO(base64.b64decode(image))).shape) == 160
     assert not re.search(r'(?:src|href)="(?!data:)', text), "it needs nothing from elsewhere"

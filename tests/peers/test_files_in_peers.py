@@ -22,7 +22,6 @@ from tests.callbacks.live_scan import documents_in_order, make_run
 from tests.callbacks.small_data import PIXEL_M, small_scan
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),  # theirs
 ]
@@ -72,6 +71,7 @@ def is_the_object(found, truth):
     return best > 0.9 and best > rivals + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clean.cxi", "clean.nxs"])
 def test_cdtools_reconstructs_from(name, files, scan):
     cdtools = pytest.importorskip("cdtools")
@@ -85,6 +85,7 @@ def test_cdtools_reconstructs_from(name, files, scan):
     assert is_the_object(np.squeeze(model.save_results()["obj"]), scan[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clean.cxi", "clean.nxs"])
 def test_ptychodus_reads_what_its_solver_reconstructs_from(name, files, scan):
     plugin = pytest.importorskip("ptychodus.plugins.cxi_file")
@@ -124,6 +125,7 @@ def _by_ptychi(api, patterns, y_m, x_m, probe):
     return task.get_data_to_cpu("object", as_numpy=True)[0]
 
 
+@pytest.mark.slow
 def test_ptypy_reconstructs_from_ptyd(files, scan, tmp_path):
     pytest.importorskip("ptypy")
     from ptypy import utils as u
@@ -146,6 +148,7 @@ def test_ptypy_reconstructs_from_ptyd(files, scan, tmp_path):
     assert is_the_object(np.squeeze(storage.data), scan[2])
 
 
+@pytest.mark.slow
 def test_ptypy_follows_a_file_that_grows(scan, tmp_path):
     data = pytest.importorskip("ptypy.core.data")
     from ptypy import utils as u
