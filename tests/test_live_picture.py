@@ -33,7 +33,7 @@ def test_the_picture_is_the_one_that_was_approved():
     """Blurred to a quarter of its size, so that a font's hinting does not matter; a panel that is missing does."""
     grey = shrunk(drawn(LivePicture(), make_view()))
     approved = 255 * imread(BASELINE)
-    assert np.sqrt(np.mean((grey - approved) ** 2)) < 4
+    assert np.sqrt(np.mean((grey - approved) ** 2)) < 6  # Matplotlib 3.8 sets its letters otherwise: 4.9
     without = shrunk(drawn(LivePicture(), make_view(newest_clean=None)))
     assert np.sqrt(np.mean((without - approved) ** 2)) > 8
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ..geometry import DISPLAY_ORIGIN
 from . import display
 from .live_view import LiveView
-from .panels import PALE, colour_bar, draw_scale_bar, name_panel
+from .panels import PALE, colour_bar, draw_scale_bar, name_panel, set_colour_limits
 from .steady import SteadyLimits
 
 SHOWN_PX = 300
@@ -51,7 +51,7 @@ class RawFrame:
         rows, cols = shown.shape
         self._image.set_data(shown)
         self._image.set_extent((0, cols, rows, 0))
-        self._image.set_clim(*self._limits.follow(*display.limits(shown[shown != 0])))
+        set_colour_limits(self._image, *self._limits.follow(*display.limits(shown[shown != 0])))
 
 
 class CleanFrame:
@@ -85,7 +85,7 @@ class CleanFrame:
         self._image.set_data(shown)
         self._image.set_extent((0, cols, 0, rows))
         top = math.log10(max(10 * LEAST_PHOTONS, float(np.nanmax(shown)) if valid.any() else 0.0))
-        self._image.set_clim(LEAST_PHOTONS, 10 ** self._limits.follow(0.0, top)[1])
+        set_colour_limits(self._image, LEAST_PHOTONS, 10 ** self._limits.follow(0.0, top)[1])
 
 
 class ProbeModes:

@@ -15,7 +15,7 @@ from ..geometry import DISPLAY_ORIGIN
 from . import display
 from .display import Box
 from .live_view import LiveView
-from .panels import INK, colour_bar, draw_scale_bar, name_panel, stage_axes
+from .panels import INK, colour_bar, draw_scale_bar, name_panel, set_colour_limits, stage_axes
 from .steady import SteadyLimits, SteadyPhase
 
 DARK = 0.02
@@ -43,7 +43,7 @@ class StageMap:
         shown = np.full((1, 1), np.nan) if values is None else values[box]
         self.image.set_data(shown)
         self.image.set_extent(extent)
-        self.image.set_clim(*limits)
+        set_colour_limits(self.image, *limits)
         if self._colours is not None:
             self._colours.set_visible(values is not None)
         if extent != self._extent:

@@ -266,6 +266,13 @@ def colour_bar(axes: Axes, image: AxesImage, unit: str) -> Axes:
     return inset
 
 
+def set_colour_limits(image: AxesImage, low: float, high: float) -> None:
+    """Set both ends at once: in between, the colour bars of older Matplotlibs would mend what they see as reversed."""
+    with image.norm.callbacks.blocked():
+        image.norm.vmin, image.norm.vmax = low, high
+    image.changed()
+
+
 def name_panel(axes: Axes, text: str) -> None:
     """Write the name of a panel above its left end."""
     axes.set_title(text, loc="left", fontsize=13, color=INK, pad=7, y=1.0)  # y: it need not be searched for
