@@ -91,7 +91,9 @@ def _store(documents: list[tuple[str, dict[str, Any]]], catalog: Any) -> None:
     if is_result:
         catalog.require_results()
     container = catalog.processed if is_result else catalog.raw
-    stored, writer = plain(container), catalog.writer_into(container)
+    # What waits in a batch is written with the stop, which of a run that was cut short never comes.
+    stored = plain(container)
+    writer = catalog.writer_into(container, **({} if documents[-1][0] == "stop" else {"batch": 1}))
     if start["uid"] in stored:
         run = stored[start["uid"]]
         if run.metadata.get("stop"):

@@ -259,7 +259,10 @@ def test_a_run_cut_short_in_the_middle_of_a_line_is_restored_as_open(catalog_dir
         cut.write(b'{"name": "stop", "doc": {"uid"')
     assert cli.main(["restore", str(file.path), "--catalog", str(catalog_dir)]) == 0
     with open_catalog(catalog_dir) as catalog:
-        assert not catalog[scan.start["uid"]].metadata.get("stop")
+        run = catalog[scan.start["uid"]]
+        assert not run.metadata.get("stop")
+        np.testing.assert_array_equal(run["primary"]["cam_frame_index"].read(), np.arange(36))
+        assert run["primary"]["cam_image"].shape[0] == 36
 
 
 def test_a_catalog_that_takes_everything_leaves_nothing_behind(catalog):
