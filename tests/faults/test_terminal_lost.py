@@ -143,7 +143,7 @@ def test_a_session_that_heeds_no_hang_up_goes_on_without_its_terminal(terminal, 
 def test_a_session_that_a_hang_up_ends_leaves_its_documents(terminal, catalog_dir, figure):
     """The RunEngine rules nothing of it: the process ends, at once, and what was measured can be stored."""
     at = terminal("hangup", "heeded")
-    at.wait_for_events(20)
+    at.wait_for_events(1 + 20)  # one is the dark
     children = psutil.Process(at.session.pid).children(recursive=True)
     at.lose()
     began = time.monotonic()
@@ -164,7 +164,7 @@ def test_a_session_that_a_hang_up_ends_leaves_its_documents(terminal, catalog_di
 def test_ctrl_c_twice(then, terminal, catalog_dir, figure):
     """The first asks for a pause after the point, the second pauses at once; then the user decides."""
     at, n = terminal("interrupted", then), N["interrupted"]
-    at.wait_for_events(1 + 3)  # one is the dark
+    at.wait_for_events(1 + 3)
     at.press_ctrl_c()
     at.wait_until(lambda: "A 'deferred pause' has been requested" in at.shown)
     time.sleep(0.15)  # the RunEngine takes what comes sooner for the same one
