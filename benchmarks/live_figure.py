@@ -114,7 +114,7 @@ def scan(beamline: Beamline, side: int, pictures: Path | None) -> dict[str, Any]
         run_engine(
             ptycho_scan(
                 beamline.fccd, stage.y, stage.x, width=side * step, height=side * step, step=step, exposure=period_s,
-                preflight="force",
+                max_dark_age=0.0, preflight="force",
             )
         )  # fmt: skip
         seconds, progress = time.perf_counter() - began, live.progress()
