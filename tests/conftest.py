@@ -101,13 +101,15 @@ def real_file(real_data: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def blank_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blank_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Directory of an empty catalog, to be copied: making its data base takes seconds."""
-    from bluesky_ptycho.catalog import open_catalog
+    from bluesky_ptycho.catalog import backup, open_catalog
 
     directory = tmp_path_factory.mktemp("blank") / "catalog"
     open_catalog(directory).close()
-    return directory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backup, "PATIENCE_S", 600.0)  # a busy machine is no catalog that hangs
+        yield directory
 
 
 @pytest.fixture
