@@ -75,7 +75,7 @@ print("found")
 def run_script(script, profiles, *arguments):
     environment = {**os.environ, "TILED_PROFILES": str(profiles), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

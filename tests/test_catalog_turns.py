@@ -62,7 +62,7 @@ def start(program, directory):
 
 def finish(process):
     """Let a program go on to its end; return its exit status."""
-    process.communicate("go\n", timeout=120)
+    process.communicate("go\n", timeout=280)
     return process.returncode
 
 

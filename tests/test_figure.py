@@ -210,5 +210,5 @@ def test_pyplot_is_not_needed():
         "from tests.snapshots import make_snapshot\n"
         "draw(make_snapshot()).canvas.draw(); print('matplotlib.pyplot' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280, check=True)
     assert done.stdout.strip() == "False"

@@ -76,7 +76,7 @@ from bluesky_ptycho.callbacks.frame_reader import FrameReader
 with FrameReader(FrameSource("s", Path({str(source.path)!r}), {DATASET!r}, False)) as reader:
     print(reader.read(np.array([1, 3]), 1)[:, 0, 0, 0].tolist())
 """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=280)
     assert answer.stdout.strip() == "[1, 3]"
 
 

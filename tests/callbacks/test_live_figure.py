@@ -207,5 +207,5 @@ def test_nothing_of_it_is_loaded_unless_it_is_shown():
         "import sys, bluesky_ptycho.callbacks.live_ptycho\n"
         "print([m for m in ('matplotlib.pyplot', 'http.server') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=280)
     assert done.stdout.strip() == "[]"

@@ -166,7 +166,7 @@ with make_beamline(hardware.parent, camera="plain", shape=(32, 32), frame_rate=1
 @pytest.mark.fault("25b", "kill -9 with the shutter open", bound="the next session closes it before anything moves")
 def test_a_killed_scan_leaves_a_shutter_that_the_next_session_closes_first(RE, tmp_path, figure):
     hardware = tmp_path / "hardware"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(hardware)], cwd=REPOSITORY, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(hardware)], cwd=REPOSITORY, timeout=280, check=False)
     assert done.returncode == -signal.SIGKILL
     assert hardware.read_text() == "open", "no process can close anything after SIGKILL"
 

@@ -110,7 +110,7 @@ def test_a_scan_of_another_process_is_reconstructed_and_rubbish_is_refused(tmp_p
         hostile.send(message)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", PUBLISH, address, str(tmp_path)], cwd=REPOSITORY, timeout=120, check=False
+            [sys.executable, "-c", PUBLISH, address, str(tmp_path)], cwd=REPOSITORY, timeout=280, check=False
         )
         assert done.returncode == 0
         outcome = live.wait(240)
