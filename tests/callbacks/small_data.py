@@ -11,10 +11,10 @@ PIXEL_M = WAVELENGTH_M * 0.121 / (64 * 120e-6)
 """Object pixel at 800 eV, 0.121 m, 64 pixels of 120 µm."""
 
 
-def small_object(rows, seed=0):
-    """Return a smooth random complex object of ``(rows, rows)`` pixels."""
+def small_object(rows, seed=0, blur_px=2.5):
+    """Return a random complex object of ``(rows, rows)`` pixels, smooth over `blur_px`."""
     rng = np.random.default_rng(seed)
-    field = ndimage.gaussian_filter(rng.standard_normal((2, rows, rows)), (0, 2.5, 2.5))
+    field = ndimage.gaussian_filter(rng.standard_normal((2, rows, rows)), (0, blur_px, blur_px))
     field /= np.abs(field).max()
     return (1 - 0.4 * np.abs(field[0])) * np.exp(1j * field[1])
 
@@ -30,7 +30,7 @@ def small_probe(size=64, defocus_m=10e-6):
     return probe / np.sqrt((np.abs(probe) ** 2).sum())
 
 
-def small_scan(n_side=8, step=3, photons=2e5, seed=0, size=64):
+def small_scan(n_side=8, step=3, photons=2e5, seed=0, size=64, blur_px=2.5):
     """Return (positions_m, patterns uint16, object, probe); positions lie on the pixel grid."""
     rng = np.random.default_rng(seed)
     steps = np.arange(n_side) * step
@@ -38,7 +38,7 @@ def small_scan(n_side=8, step=3, photons=2e5, seed=0, size=64):
     corners = corners + rng.integers(-1, 2, corners.shape)
     corners -= corners.min(axis=0)
     rows = int(corners.max()) + size
-    sample = small_object(rows)
+    sample = small_object(rows, blur_px=blur_px)
     probe = small_probe(size) * np.sqrt(photons)
     windows = np.stack([sample[r : r + size, c : c + size] for r, c in corners])
     waves = np.fft.fftshift(np.fft.fft2(probe * windows, norm="ortho"), axes=(1, 2))
