@@ -24,32 +24,22 @@ PACE_S = 0.01
 MARGIN_PX = 16
 
 
-def reconstructed(catalog, documents):
-    """Send documents, at their pace if they come from a scan; return the final snapshot."""
-    with LivePtycho(LiveSettings(), catalog=catalog) as live:
-        for name, doc in documents:
-            live(name, doc)
-            time.sleep(PACE_S * (name == "event"))
-        return live.wait(600).snapshot
-
-
 def measured(catalog):
-    """Store a scan while it is reconstructed; return its uid and the snapshot."""
+    """Store a scan while it is reconstructed; return its uid and the final snapshot."""
     positions_m, patterns, *_ = small_scan(n_side=16, step=3, photons=3e4, blur_px=1.0)
     catalog.frames_dir.mkdir(exist_ok=True)
     scan = Scan(plain_plan(positions_m, (64, 64)), catalog.frames_dir, patterns)
-    writer = catalog.raw_writer()
-
-    def documents():
+    writer = catalog.raw_writer(flush_s=60.0)
+    with LivePtycho(LiveSettings()) as live:
         for name, doc in scan.documents():
             writer(name, doc)
-            yield name, doc
-
-    return scan.start["uid"], reconstructed(catalog, documents())
+            live(name, doc)
+            time.sleep(PACE_S * (name == "event"))
+        return scan.start["uid"], live.wait(600).snapshot
 
 
 def replayed(uid, catalog):
-    with LivePtycho(LiveSettings(), catalog=catalog) as live:
+    with LivePtycho(LiveSettings()) as live:
         replay(uid, catalog, live)
         return live.wait(600).snapshot
 
@@ -81,7 +71,10 @@ def correlation_at_half_nyquist(one, other):
 @pytest.mark.fault(
     "23", "live against replay against offline", bound="FRC at half Nyquist > 0.95, resolution within 5 %"
 )
-def test_live_replay_and_offline_give_one_image(catalog, tmp_path, figure):
+def test_live_replay_and_offline_give_one_image(catalog, tmp_path, monkeypatch, figure):
+    monkeypatch.setattr(
+        "bluesky_ptycho.catalog.backup.PATIENCE_S", 600.0
+    )  # a busy machine is none of this row's faults
     uid, live = measured(catalog)
     ways = {"live": live, "replay": replayed(uid, catalog), "offline": offline(uid, catalog, tmp_path)}
     resolutions = {name: snapshot.frc["half_bit_m"] for name, snapshot in ways.items()}
