@@ -25,8 +25,10 @@ SLOW = {"report.md"}
 ELSEWHERE = {"notify.md", "queueserver.md"}
 """Pages that need somebody to talk to, and have a test of their own."""
 
+pytestmark = pytest.mark.timeout(900)  # whole pages with scans and reconstructions, on a machine that may be overloaded
+
 pages = [
-    pytest.param(path, marks=[pytest.mark.slow, pytest.mark.timeout(900)] if path.name in SLOW else [], id=path.stem)
+    pytest.param(path, marks=[pytest.mark.slow] if path.name in SLOW else [], id=path.stem)
     for path in sorted(HOW_TOS.glob("*.md"))
     if path.name not in ELSEWHERE
 ]
