@@ -269,7 +269,7 @@ def colour_bar(axes: Axes, image: AxesImage, unit: str) -> Axes:
 def set_colour_limits(image: AxesImage, low: float, high: float) -> None:
     """Set both ends at once: in between, the colour bars of older Matplotlibs would mend what they see as reversed."""
     with image.norm.callbacks.blocked():
-        image.norm.vmin, image.norm.vmax = low, high
+        image.norm.vmin, image.norm.vmax = low, high  # type: ignore[misc]
     image.changed()
 
 
