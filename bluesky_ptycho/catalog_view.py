@@ -98,7 +98,7 @@ def _update(scan: StoredScan, plan: ScanPlan, stop: Mapping[str, Any], checkpoin
         exit_status=str(stop.get("exit_status", "")),
         reason=str(stop.get("reason", "")),
         dark_corrected=bool(figures.get("dark_corrected", True)),
-        dark_uid=figures.get("dark_uid"),
+        dark_uid=figures.get("dark_uid") if stop else start["uid"] if plan.n_darks else plan.dark_uid,
         messages=tuple(map(str, figures.get("messages", ()))),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from . import display
 from .live_view import LiveView
@@ -42,6 +42,7 @@ class ResidualCurve:
         if known.any():
             low, high = residuals[known].min(), residuals[known].max()
             self._axes.set_ylim(low / 1.3, max(high * 1.3, low * 3))
+            self._axes.yaxis.set_major_locator(LogLocator(subs=(1,) if high > 50 * low else (1, 2, 5)))
 
 
 class ResolutionCurve:

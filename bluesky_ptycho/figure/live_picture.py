@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 1920, 1080
 """In px; all boxes are ``(left, top, width, height)`` in them."""
 
 AXES: dict[str, Box] = {
-    "phase": (76, 118, 490, 490),
+    "phase": (84, 118, 482, 482),
     "amplitude": (726, 118, 490, 490),
     "stxm": (1364, 118, 188, 188),
     "coverage": (1364, 420, 188, 188),
