@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
 import time
@@ -56,9 +55,8 @@ def timed(callback, documents, pause_s=0.0):
 
 
 def resident():
-    """Return the bytes of memory that only this process has; what the C library keeps for later is given back first."""
+    """Return the bytes of memory that only this process has."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
     return psutil.Process().memory_full_info().uss
 
 
