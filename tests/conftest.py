@@ -48,6 +48,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
             option.numprocesses = min(cpu_count(), MOST_WORKERS) if whole else 0
         if option.numprocesses and option.dist == "no":
             option.dist = "loadfile"
+        # In their own order the few long tests of some folders do not come last, when one core would wait for them.
+        option.loadscopereorder = False
 
 
 def pytest_configure() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 BEAMLINE_SUITE = """
 from bluesky_ptycho import LivePtycho
 
@@ -29,6 +31,7 @@ def test_each_test_begins_anew(RE, ptycho_catalog):
 """
 
 
+@pytest.mark.slow
 def test_the_fixtures_serve_the_suite_of_a_beamline(pytester):
     pytester.makepyfile(test_beamline=BEAMLINE_SUITE)
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")

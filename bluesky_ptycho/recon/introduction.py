@@ -16,7 +16,8 @@ from .settings import SolverSettings
 from .state import ReconState
 
 VISITS = 4
-STEP = 1.0
+STEP = 0.5
+"""With whole steps of single frames their noise comes in, too."""
 
 
 def introduce(state: ReconState, engine: Engine, slots: NDArray[np.int64], settings: SolverSettings) -> None:

@@ -121,6 +121,7 @@ def test_reconstruct(blocks, directory, real_file):
     assert summary["n_frames"] == 516
 
 
+@pytest.mark.slow
 def test_preprocess_and_reconstruct_what_it_wrote(blocks, directory):
     run_shell(command(blocks, "bluesky-ptycho preprocess"), directory)
     assert (directory / "clean.point7.png").stat().st_size > 10_000
@@ -131,6 +132,7 @@ def test_preprocess_and_reconstruct_what_it_wrote(blocks, directory):
     assert json.loads((newest / "summary.json").read_text())["n_frames"] == 36
 
 
+@pytest.mark.slow
 def test_the_session_at_the_prompt(blocks, tmp_path):
     (block,) = (b for b in blocks if b.language == "ipython")
     (tmp_path / "session.ipy").write_text(

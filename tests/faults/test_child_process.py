@@ -204,6 +204,7 @@ def test_closing_ends_a_run_that_is_open_with_what_it_has(scan, tmp_path):
     assert outcome.update.exit_status == "abort" and len(outcome.snapshot.seq_nums) == 40
 
 
+@pytest.mark.slow
 def test_an_analysis_that_does_not_end_in_time_is_left_behind(scan, tmp_path):
     with Live(scan, tmp_path) as run:
         run.play(20)
@@ -212,6 +213,7 @@ def test_an_analysis_that_does_not_end_in_time_is_left_behind(scan, tmp_path):
     assert run.live.result.update.exit_status == "fail"
 
 
+@pytest.mark.slow
 def test_settings_and_sinks_meet_on_the_other_side(scan, tmp_path):
     told = []
     settings = SETTINGS.replace(snapshot_interval_s=0.3)

@@ -56,7 +56,7 @@ def end(RE, how):
 
 BOUND = "no deadlock; nothing leaked; the result says which"
 CYCLES = [
-    pytest.param(12, id="quick", marks=pytest.mark.fault("15a", "12 random pauses, stops, aborts, halts", bound=BOUND)),
+    pytest.param(6, id="quick", marks=pytest.mark.fault("15a", "6 random pauses, stops, aborts, halts", bound=BOUND)),
     pytest.param(
         100,
         id="long",

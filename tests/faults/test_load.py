@@ -36,7 +36,7 @@ class SlowDisplay:
 
 @pytest.mark.fault("14a", "analysis 10 x too slow", bound="callback p99 < 5 ms; memory bounded; 0 frames lost")
 def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
-    n, interval_s = 1000, 0.002
+    n, interval_s = 400, 0.002
     scan = ManyFrames(n, tmp_path)
     take = FrameSupply.take
 

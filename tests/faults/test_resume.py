@@ -24,6 +24,9 @@ from .scene import Scan
 from .session import PACE_S
 
 INTERVAL_S = SETTINGS.checkpoint_interval_s
+SLOW_PACE_S = 10.0
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def baseline(scan, tmp_path_factory):
     with LivePtycho(SETTINGS) as live:
         for name, doc in Scan(scan.plan, tmp_path_factory.mktemp("clean"), scan.frames).documents():
             live(name, doc)
-        return scan.error(live.wait(120).snapshot)
+        return scan.error(live.wait(600).snapshot)
 
 
 class Session:
@@ -47,7 +50,7 @@ class Session:
         command = [sys.executable, "-m", "tests.faults.session", kind, str(catalog_dir), uid]
         self.process = subprocess.Popen([*command, json.dumps(SETTINGS.to_dict())], stderr=subprocess.PIPE, text=True)
 
-    def kill_at(self, n_frames, patience_s=120.0):
+    def kill_at(self, n_frames, patience_s=400.0):
         """Send SIGKILL once a checkpoint holds so many frames; return how much time was not saved, in s."""
         deadline = time.monotonic() + patience_s
         frames = 0
@@ -65,24 +68,31 @@ class Session:
 
 
 @contextlib.contextmanager
-def scanning(catalog, scan):
-    """Write a scan into `catalog` at its pace, in a thread; give its uid."""
+def scanning(catalog, scan, n_frames):
+    """Write a scan into `catalog` in a thread; give its uid, and what is to be set when its session was killed.
+
+    After some more than `n_frames` it comes hardly any further until then, however long the session takes to begin.
+    """
     made = Scan(scan.plan, catalog.frames_dir, scan.frames)
     writer = catalog.raw_writer(batch=4, flush_s=0.1)
-    begun = threading.Event()
+    begun, killed = threading.Event(), threading.Event()
 
     def write():
         for name, doc in made.documents():
             writer(name, doc)
             begun.set()
-            time.sleep(PACE_S * (name == "event"))
+            if name == "event" and doc["seq_num"] > n_frames + 4 and not killed.is_set():
+                killed.wait(SLOW_PACE_S)
+            elif name == "event":
+                time.sleep(PACE_S)
 
     thread = threading.Thread(target=write)
     thread.start()
     begun.wait()
     try:
-        yield made.start["uid"]
+        yield made.start["uid"], killed
     finally:
+        killed.set()
         thread.join()
 
 
@@ -99,8 +109,9 @@ def results_of(catalog, uid):
     "share", [pytest.param(0.25, marks=pytest.mark.slow), 0.5, pytest.param(0.9, marks=pytest.mark.slow)]
 )
 def test_a_killed_session_goes_on_while_the_scan_still_runs(scan, baseline, catalog_dir, share, figure):
-    with open_catalog(catalog_dir) as catalog, scanning(catalog, scan) as uid:
+    with open_catalog(catalog_dir) as catalog, scanning(catalog, scan, share * 196) as (uid, killed):
         unsaved_s = Session("follow", catalog_dir, uid).kill_at(share * 196)
+        killed.set()
         assert [found.raw_uid for found in left_behind(catalog)] == [uid]
         said = []
         outcome = resume(uid, catalog, say=said.append)
@@ -126,6 +137,7 @@ def test_a_session_that_died_with_its_scan_ends_with_what_is_there(scan, catalog
     lines = [json.dumps(document) for document in made.documents()]
     (catalog_dir / "documents.jsonl").write_text("\n".join(lines))
     Session("scan", catalog_dir, made.start["uid"]).kill_at(98)
+    assert main(["restore", str(catalog_dir / "unwritten"), "--catalog", str(catalog_dir)]) == 0
     with open_catalog(catalog_dir) as catalog:
         resumed = resume(made.start["uid"], catalog, patience_s=1.0)
         with LivePtycho(SETTINGS, catalog=catalog) as live:
