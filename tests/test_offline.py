@@ -208,6 +208,7 @@ def reoriented(source: Path, path: Path, change: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_measured_data_tell_the_orientation(real_file, tmp_path):
     source = real_file("cnm235_first20.cxi")
     residual = {}

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from benchmarks import live_figure
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_runs_tiny(tmp_path, capsys):
     path = tmp_path / "figures.json"
     live_figure.main(["--side", "3", "--scans", "1", "--frame-rate", "100", "--json", str(path)])

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import photon_threshold
 
 
+@pytest.mark.slow
 def test_figures_and_a_drawing_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(photon_threshold, "FIXED", (0.8,))
     photon_threshold.main(

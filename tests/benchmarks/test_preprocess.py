@@ -15,6 +15,7 @@ def few_darks(monkeypatch):
     monkeypatch.setattr(preprocess_scene, "N_DARKS", 3)
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_runs_small(tmp_path, capsys):
     path = tmp_path / "figures.json"
     options = "--frames 2 --repeats 1 --threads 1 --seconds 0.1 --rate 50 --truth-frames 2"

@@ -102,6 +102,7 @@ def test_demo(directory):
         assert result["entry_1/image_1/data"].shape == truth["object"].shape
 
 
+@pytest.mark.slow
 def test_replay_and_runs(blocks, directory):
     run_shell(command(blocks, "bluesky-ptycho replay"), directory)
     listed = run_shell(command(blocks, "bluesky-ptycho runs"), directory)

@@ -155,6 +155,7 @@ def test_an_analysis_that_dies_again_at_the_same_place_fails_with_the_reason(sca
     assert list((tmp_path / "checkpoints").glob("*.lock")), "it can still be resumed"
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "30",
     "the GPU, or the process that waits for it, hangs without an error",

@@ -98,7 +98,10 @@ def test_a_display_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
             6,
             2400,
             id="quick",
-            marks=pytest.mark.fault("22a", "soak, quick", bound="memory < 5 % after warm-up; p99 < 1 ms a document"),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.fault("22a", "soak, quick", bound="memory < 5 % after warm-up; p99 < 1 ms a document"),
+            ],
         ),
         pytest.param(
             20,

@@ -190,6 +190,7 @@ def test_slow_and_silent_clients_hold_nobody(page):
         assert ask(page, "/state")[0] == 200
 
 
+@pytest.mark.slow
 def test_more_clients_than_there_is_room_for_are_sent_away_and_later_answered():
     with serving() as server:
         crowd = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(MOST_CLIENTS)]
