@@ -21,6 +21,9 @@ WORSE = 1.2
 NEGLIGIBLE = 1e-4
 """A residual below this is far under any measurement's noise and may rise."""
 
+MOSTLY_NEW = 0.5
+"""Share of frames that are new from which the residual before says nothing of the one after."""
+
 RECOVERY = 1.05
 """Factor by which the step grows back after each pass that went well."""
 
@@ -41,7 +44,7 @@ class Guard:
 
     The running residual of a pass is that of the state it started from, so a rise is the fault of
     the pass before. Frames that are new raise it rightly: each may cost four times the worst mean
-    residual seen so far.
+    residual seen so far, and where most are new the residual is not judged.
 
     Parameters
     ----------
@@ -94,6 +97,8 @@ class Guard:
         """Judge the pass by its running `residual` over the frames of `slots`; True if `state` was set back."""
         new = len(self._newcomers.meet(state.frames, slots)) / len(slots)
         allowed = max(NEGLIGIBLE, WORSE * self._last + 4 * self._peak * new)
+        if new >= MOSTLY_NEW:  # a few frames are explained far better than those that follow can be
+            allowed = np.inf
         finite = bool(np.isfinite(residual))
         bad = not finite or residual > allowed
         self._last = residual if finite else float("inf")
