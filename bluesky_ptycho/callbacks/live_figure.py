@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PtychoError, SettingsError
 from ..figure import LiveView
@@ -14,6 +14,9 @@ from .live_views import LiveViews
 from .scan_line import Region, scan_line
 from .screens import FileScreen, NotebookScreen, PageScreen, Screen
 from .updates import Update
+
+if TYPE_CHECKING:
+    from ..web import Knobs
 
 BACKENDS = ("auto", "window", "notebook", "png", "web")
 PORT = 8470
@@ -35,18 +38,20 @@ class LivePtychoFigure:
         Scans' directories are made in it; files are ``live.png`` there.
     host, port, token
         As for :class:`~bluesky_ptycho.web.PageServer`, with "web".
+    knobs : ReconControl, optional
+        With "web": whose knobs who opens the page may turn. Without it the page is read-only.
 
     Attributes
     ----------
     backend : str
         The one that was taken.
     url : str or None
-        Address of the page.
+        Address of the page, with the token if there is one.
 
     Raises
     ------
     SettingsError
-        If the backend is not known, or a window cannot be opened.
+        If the backend is not known or has no knobs, or a window cannot be opened.
     PtychoError
         If the page cannot be served.
     """
@@ -61,6 +66,7 @@ class LivePtychoFigure:
         host: str = "127.0.0.1",
         port: int = PORT,
         token: str | None = None,
+        knobs: Knobs | None = None,
     ) -> None:
         if backend not in BACKENDS:
             raise SettingsError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
@@ -70,9 +76,11 @@ class LivePtychoFigure:
         self.url: str | None = None
         self._server: Any = None
         self.backend = fitting_backend() if backend == "auto" else backend
-        self._screen = self._open(host, port, token)
+        if knobs is not None and self.backend != "web":
+            raise SettingsError(f"knobs are given with backend {self.backend!r}; expected 'web'")
+        self._screen = self._open(host, port, token, knobs)
 
-    def _open(self, host: str, port: int, token: str | None) -> Screen:
+    def _open(self, host: str, port: int, token: str | None, knobs: Knobs | None) -> Screen:
         if self.backend == "notebook":
             return NotebookScreen()
         if self.backend == "window":
@@ -84,7 +92,7 @@ class LivePtychoFigure:
         from ..web import PageServer
 
         page = PageScreen(self.scan_line)
-        self._server = PageServer(page, host, port, token)
+        self._server = PageServer(page, host, port, token, knobs)
         self.url = self._server.url
         print(f"live figure at {self.url}", flush=True)  # noqa: T201
         return page
@@ -124,7 +132,8 @@ class LivePtychoFigure:
             self._server = None
 
     def __repr__(self) -> str:
-        where = self.url or {"png": f"{self._root}/*/{FILE}"}.get(self.backend, f"in a {self.backend}")
+        address = self.url and self.url.partition("?")[0]  # what is printed is shown and copied, the token is not
+        where = address or {"png": f"{self._root}/*/{FILE}"}.get(self.backend, f"in a {self.backend}")
         return f"<LivePtychoFigure {where}>"
 
 

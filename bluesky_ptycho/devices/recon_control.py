@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 import threading
 import typing
 from typing import Any
@@ -178,6 +179,34 @@ class ReconControl(Device):
             self._settings = settings
         return _value_of(settings, setting) if "." in setting else value
 
+    def shown(self) -> list[dict[str, Any]]:
+        """Return of each knob, in texts, ``name``, ``value``, ``choices`` (of few), what it ``takes`` and ``doc``."""
+        return [self._shown(name, getattr(self, name)) for name in self.component_names]
+
+    def _shown(self, name: str, knob: Knob) -> dict[str, Any]:
+        field, hint = _field_of(knob.setting), _hint_of(knob.setting)
+        choices = field.metadata["choices"] or ((True, False) if hint is bool else ())
+        numbers = " ".join(filter(None, (allowed(field), field.metadata["unit"])))
+        takes = " or ".join(filter(None, (numbers, "none" if type(None) in typing.get_args(hint) else "")))
+        value, texts = _text(knob.get()), [_text(choice) for choice in choices]
+        return {"name": name, "value": value, "choices": texts, "takes": takes, "doc": field.metadata["doc"]}
+
+    def put_text(self, knob: str, text: str) -> None:
+        """Turn a knob to what somebody typed: a number, "none", "true", numbers with commas between them, a name.
+
+        Raises
+        ------
+        SettingsError, NotFoundError
+            If there is no such knob, or its setting does not take the value; nothing has changed then.
+        """
+        if knob not in self.component_names:
+            raise NotFoundError(
+                f"{self.name} has no knob {reprlib.repr(knob)}; known: {', '.join(self.component_names)}"
+            )
+        turned_knob = getattr(self, knob)
+        owner = AnalysisSettings if "." in turned_knob.setting else Commands
+        turned_knob.put(owner.read_changes([f"{turned_knob.setting}={text}"])[turned_knob.setting])
+
     def _turned(self, setting: str, value: Any) -> AnalysisSettings:
         try:
             return turned(self._settings, {setting: value})
@@ -201,6 +230,13 @@ def _hint_of(setting: str) -> Any:
 def _value_of(settings: AnalysisSettings, setting: str) -> Any:
     part, _, inner = setting.partition(".")
     return getattr(getattr(settings, part), inner)
+
+
+def _text(value: Any) -> str:
+    """Return a value as somebody would type it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _plain(value: Any) -> Any:

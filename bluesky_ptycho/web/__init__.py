@@ -1,5 +1,6 @@
-"""A small read-only page that follows a reconstruction in a browser; knows nothing of what it shows."""
+"""A small page that follows a reconstruction in a browser, and may have its knobs; knows nothing of what it shows."""
 
-from .server import PageServer, Source
+from .handler import Knobs, Source
+from .server import PageServer
 
-__all__ = ["PageServer", "Source"]
+__all__ = ["Knobs", "PageServer", "Source"]

@@ -11,18 +11,25 @@ let size = [1, 1];
 
 async function follow() {
   try {
-    const answer = await fetch("state", { cache: "no-store" });
-    if (!answer.ok) throw new Error(answer.status === 401 ? "the token is missing: open the address with ?token=" : `error ${answer.status}`);
-    const state = await answer.json();
+    const state = await ask();
     document.body.classList.remove("lost");
     say(state);
-    ({ maps = [], size = size } = state); // of the picture that was drawn last
-    if (state.picture !== null && state.picture !== shown) await draw(state);
+    offer(state.knobs);
+    if (state.picture !== null && state.picture !== shown && await draw(state)) {
+      ({ maps } = await ask()); // they are known once the picture is drawn
+      document.body.classList.add("drawn");
+    }
   } catch (error) {
     document.body.classList.add("lost");
     byId("state").textContent = error instanceof TypeError ? "not connected" : error.message;
   }
   setTimeout(follow, document.hidden ? 5 * EVERY_MS : EVERY_MS);
+}
+
+async function ask() {
+  const answer = await fetch("state", { cache: "no-store" });
+  if (!answer.ok) throw new Error(answer.status === 401 ? "the token is missing: open the address with ?token=" : `error ${answer.status}`);
+  return answer.json();
 }
 
 function say(state) {
@@ -36,7 +43,8 @@ function say(state) {
 
 async function draw(state) {
   const answer = await fetch("picture", { cache: "no-store" });
-  if (!answer.ok) return;
+  if (!answer.ok) return false;
+  ({ size } = state);
   const next = URL.createObjectURL(await answer.blob());
   const image = new Image();
   image.src = next;
@@ -47,7 +55,7 @@ async function draw(state) {
   for (const part of byId("parts").children) part.style.backgroundImage = `url(${next})`;
   if (address) URL.revokeObjectURL(address);
   [address, shown] = [next, state.picture];
-  document.body.classList.add("drawn");
+  return true;
 }
 
 // One part of the picture each, cut out by the browser.
@@ -135,11 +143,60 @@ function tell({ x, y }) {
   byId("cursor").textContent = `stage y ${y.toFixed(4)} µm, x ${x.toFixed(4)} µm`;
 }
 
+// Knobs are told of only where they may be turned.
+function offer(knobs) {
+  byId("knobs").hidden = !knobs;
+  for (const knob of knobs ?? []) {
+    for (const button of document.querySelectorAll(`[data-knob="${knob.name}"]`)) {
+      button.title = knob.doc;
+      button.disabled = button.dataset.value === knob.value;
+    }
+    if (document.querySelector(`[data-knob="${knob.name}"]`)) continue;
+    const input = byId(`knob-${knob.name}`) ?? addKnob(knob);
+    if (input.value === input.shown) input.value = input.shown = knob.value; // else somebody is about to change it
+  }
+}
+
+function addKnob({ name, choices, takes, doc }) {
+  const form = element("form", "");
+  const label = element("label", name);
+  const input = element(choices.length ? "select" : "input", "");
+  input.append(...choices.map((choice) => element("option", choice)));
+  input.id = label.htmlFor = `knob-${name}`;
+  Object.assign(input, { required: true, autocomplete: "off", spellcheck: false, shown: input.value });
+  label.title = doc;
+  form.append(label, input, element("small", takes), element("button", "Apply"));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (await turn(name, input.value)) input.shown = input.value;
+  });
+  byId("settings").append(form);
+  return input;
+}
+
+async function turn(knob, value) {
+  const told = byId("answer");
+  let isTurned = false;
+  try {
+    const answer = await fetch("knobs", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ knob, value }),
+    });
+    [told.textContent, isTurned] = [await answer.text(), answer.ok];
+  } catch {
+    told.textContent = "not connected";
+  }
+  told.classList.toggle("refused", !isTurned);
+  return isTurned;
+}
+
 function element(kind, text) {
   const made = document.createElement(kind);
   made.textContent = text;
   return made;
 }
 
+for (const button of document.querySelectorAll("[data-knob]")) {
+  button.addEventListener("click", () => turn(button.dataset.knob, button.dataset.value));
+}
 watch(byId("whole"));
 follow();

@@ -17,6 +17,7 @@ import pytest
 from bluesky_ptycho import ptycho_scan
 from bluesky_ptycho.callbacks import LivePtycho, LivePtychoFigure
 from bluesky_ptycho.catalog import open_catalog
+from bluesky_ptycho.devices import ReconControl
 from bluesky_ptycho.errors import PtychoError
 from bluesky_ptycho.listener import DEFAULT_ADDRESS, Listener, from_message, to_json
 from tests.callbacks.small_data import small_scan
@@ -51,7 +52,7 @@ def test_nothing_listens_beyond_this_machine(in_child, RE, ptycho_catalog, ptych
         seen |= listening()
         with contextlib.closing(Listener(live, f"127.0.0.1:{free_port()}")):
             told = listening() - before
-        with contextlib.closing(LivePtychoFigure("web", port=0)):
+        with contextlib.closing(LivePtychoFigure("web", port=0, knobs=ReconControl())):
             page = listening() - before
     figure(f"session: {sorted(seen - before) or 'nobody'}; told: {sorted(told)}; page: {sorted(page)}")
     assert not seen - before
@@ -169,6 +170,9 @@ def test_keys_show_up_nowhere(catalog_dir, tmp_path, caplog, monkeypatch, capsys
     finally:
         process.kill()
         process.wait()
+    with contextlib.closing(LivePtychoFigure("web", port=0, token=key)) as shown:
+        capsys.readouterr()  # the address that was printed is how to get in
+        texts.append(repr(shown))
     for target in (f"http://127.0.0.1:{port}?api_key={key}", f"http://127.0.0.1:{port}/x?api_key={key}&y=1"):
         with pytest.raises(PtychoError) as refused:
             open_catalog(target)

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.image import imread
 
 from bluesky_ptycho.callbacks import LivePtychoFigure
+from bluesky_ptycho.devices import ReconControl
 from tests.live_updates import make_update
 
 pytestmark = pytest.mark.slow
@@ -116,6 +117,47 @@ def test_a_phone_gets_the_parts_one_below_the_other_and_words_to_read(open_page,
     box = boxes[0]
     page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert "stage y" in page.inner_text("#cursor")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (390, 844)])
+def test_knobs_are_turned_by_a_click_and_say_what_they_refuse(browser, tmp_path, width, height):
+    playwright, recon = pytest.importorskip("playwright.sync_api"), ReconControl()
+    with (
+        closing(LivePtychoFigure("web", port=0, knobs=recon)) as figure,
+        closing(browser.new_page(viewport={"width": width, "height": height})) as page,
+    ):
+        figure(make_update("snapshot"))
+        page.goto(figure.url)
+        page.wait_for_selector("body.drawn", timeout=120_000)
+        page.click("text=Knobs")
+        page.fill("#knob-step", "0.8")
+        page.click("form:has(#knob-step) button")
+        page.wait_for_selector("#answer:text-is('step = 0.8')")
+        assert recon.step.get() == 0.8
+
+        page.fill("#knob-beta", "8")
+        page.press("#knob-beta", "Enter")
+        page.wait_for_selector("#answer.refused:has-text('expected 0.0 <= value <= 1.0')")
+        assert recon.beta.get() is None and page.input_value("#knob-beta") == "8"  # to be mended
+
+        page.select_option("#knob-position_model", "affine")
+        page.click("form:has(#knob-position_model) button")
+        page.wait_for_selector("#answer:text-is('position_model = affine')")
+        page.click("text=Pause")
+        page.wait_for_selector("button:text-is('Pause')[disabled]")  # the page has asked how it stands
+        assert (recon.position_model.get(), recon.paused.get()) == ("affine", True)
+        page.click("text=Resume")
+        page.wait_for_selector("button:text-is('Resume')[disabled]")
+        assert recon.paused.get() is False
+
+        recon.modes.put(3)  # at the prompt
+        playwright.expect(page.locator("#knob-modes")).to_have_value("3")
+        page.screenshot(path=tmp_path / "knobs.png")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_page_without_knobs_shows_none(open_page):
+    assert not open_page(1280, 800).is_visible("#knobs")
 
 
 def test_a_page_of_another_site_gets_nothing_but_may_link_here(browser, figure):
