@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import pty
 
 import pytest
 
 from bluesky_ptycho.callbacks.progress_bar import ProgressBar
 from bluesky_ptycho.callbacks.updates import Progress
-from bluesky_ptycho.terminal import ProgressLine
+from bluesky_ptycho.terminal import ProgressLine, announce
 from tests.stored import update
 
 START = {"uid": "0123456789abcdef", "scan_id": 12, "time": 0.0}
@@ -139,3 +141,13 @@ def test_one_sink_serves_one_scan_after_the_other():
         for kind in ("start", "final"):
             bar(update(kind, {**START, "scan_id": number}, exit_status="success"))
     assert [line.split(":")[0] for line in terminal.lines()] == ["scan 1", "scan 2", ""]
+
+
+def test_a_lost_terminal_harms_nobody(monkeypatch):
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    with io.TextIOWrapper(io.FileIO(theirs, "w"), write_through=True) as lost:
+        monkeypatch.setattr("sys.stdout", lost)
+        with pytest.raises(OSError, match="Input/output error"):
+            lost.write("into the void")
+        announce("frames go to scan_*.h5")

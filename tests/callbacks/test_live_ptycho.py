@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho
+from bluesky_ptycho.callbacks.live_ptycho import KEPT_OUTCOMES
 from bluesky_ptycho.errors import NotFoundError
 from bluesky_ptycho.recon import IncrementalSolver
 
-from .live_scan import SETTINGS, Recorder, documents_in_order, make_run, play
+from .live_scan import QUICK, SETTINGS, Recorder, documents_in_order, make_run, play
 
 
 def relative_difference(a, b):
@@ -140,6 +141,17 @@ def test_frames_and_threads_of_a_finished_run_are_given_back_at_once(tmp_path, s
             assert not set(threading.enumerate()) - before[1]
     finally:
         gc.enable()
+
+
+def test_a_session_remembers_the_newest_outcomes_only(tmp_path, scan):
+    uids = []
+    with LivePtycho(QUICK) as live:
+        for _ in range(KEPT_OUTCOMES + 2):
+            run = make_run(tmp_path, scan)
+            play(live, documents_in_order(run, scan, n=4))
+            live.wait(120)
+            uids.append(run.start["uid"])
+        assert [live.outcome(uid) is not None for uid in uids] == [False] * 2 + [True] * KEPT_OUTCOMES
 
 
 def test_waiting_for_a_run_that_has_just_ended_waits_for_its_memory(tmp_path, scan, monkeypatch):

@@ -10,21 +10,26 @@ from contextlib import closing
 
 import matplotlib.pyplot as plt
 import pytest
-from matplotlib.backend_bases import MouseEvent
+from matplotlib.backend_bases import CloseEvent, MouseEvent
 
 from bluesky_ptycho.callbacks import LivePtychoFigure
+from bluesky_ptycho.figure import LivePicture
 from tests.live_updates import make_update
 
 
-@pytest.fixture(scope="module")
-def window():
-    """A window on a canvas without one, drawn by the thread that shows, as ipympl's are."""
+def open_window():
+    """Return a figure in a window on a canvas without one, drawn by the thread that shows, as ipympl's are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.get_backend", lambda: "module://ipympl.backend_nbagg")
         patch.setattr(plt, "show", lambda block: None)
         figure = LivePtychoFigure()
     assert figure.backend == "window"
-    with closing(figure):
+    return closing(figure)
+
+
+@pytest.fixture(scope="module")
+def window():
+    with open_window() as figure:
         figure(make_update("final", exit_status="success"))
         yield plt.figure("Live ptychography")
     plt.close("all")
@@ -72,6 +77,17 @@ def test_a_click_is_no_rectangle(window, capsys):
 
 def test_the_cursor_reads_the_stage(window):
     assert window.axes[0].format_coord(5.25, -1.5) == "stage y -1.5000 µm, x 5.2500 µm"
+
+
+def test_a_window_that_was_closed_is_not_drawn_into(monkeypatch):
+    states, show = [], LivePicture.show
+    monkeypatch.setattr(LivePicture, "show", lambda self, view: (states.append(view.state), show(self, view)))
+    with open_window() as figure:
+        figure(make_update("progress"))
+        canvas = plt.figure("Live ptychography").canvas
+        canvas.callbacks.process("close_event", CloseEvent("close_event", canvas))
+        figure(make_update("final", exit_status="success"))
+    assert states == ["live"]
 
 
 QT_SESSION = """
