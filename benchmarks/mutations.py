@@ -3,7 +3,9 @@
 ``python -m benchmarks.mutations`` works through ``benchmarks/mutations.toml``: each entry names a piece of source, what
 is put in its place and the test that must notice. The working tree is never touched. The exit status is 1 if a piece is
 not found exactly once, a test fails without any mutation, or passes in spite of one. ``--only NAME`` takes some of
-them; ``--markdown FILE`` writes the table into a page, between the lines that mark its place.
+them; ``--markdown FILE`` writes the table into a page, between the lines that mark its place. ``--from FILE`` tries
+nothing and takes the verdicts that earlier runs have written with ``--json``: together they must tell of every entry
+as it stands in the table now.
 """
 
 from __future__ import annotations
@@ -60,14 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Try the mutations, write and print what came of them; exit with 1 unless each was noticed."""
     options = parse(arguments)
     mutations = chosen(read(options.table), options.only)
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Copy(Path(directory))
-        copy.require_it_is_imported()
-        copy.require_passing({mutation.test for mutation in mutations})
-        verdicts = []
-        for mutation in mutations:
-            verdicts.append(copy.try_out(mutation))
-            print(line(verdicts[-1]), flush=True)
+    verdicts = gathered(options.given, mutations) if options.given else tried(mutations)
     if options.json:
         options.json.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1) + "\n")
     if problems := [verdict for verdict in verdicts if verdict.problem]:
@@ -76,11 +71,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         put_between_marks(options.markdown, TABLE, markdown(verdicts))
 
 
+def tried(mutations: Sequence[Mutation]) -> list[Verdict]:
+    """Try mutations in a copy of the sources, and print what comes of each."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Copy(Path(directory))
+        copy.require_it_is_imported()
+        copy.require_passing({mutation.test for mutation in mutations})
+        verdicts = []
+        for mutation in mutations:
+            verdicts.append(copy.try_out(mutation))
+            print(line(verdicts[-1]), flush=True)
+    return verdicts
+
+
+def gathered(files: Iterable[Path], mutations: Sequence[Mutation]) -> list[Verdict]:
+    """Return the verdicts of earlier runs on `mutations`, the last one of each; end the program if one is missing."""
+    found = {}
+    for file in files:
+        for fields in json.loads(file.read_text(encoding="utf-8")):
+            mutation = Mutation(**fields.pop("mutation"))
+            found[mutation] = Verdict(mutation, **fields)
+    if absent := [mutation.name for mutation in mutations if mutation not in found]:
+        sys.exit(f"no verdict on {', '.join(absent)}, as the table has it now; try with --only")
+    return [found[mutation] for mutation in mutations]
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="mutations to try (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write verdicts with messages")
+    parser.add_argument("--from", dest="given", nargs="+", type=Path, metavar="FILE", help="verdicts to take instead")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="page with a place for the table")
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".toml"), metavar="FILE")
     options = parser.parse_args(arguments)

@@ -80,6 +80,32 @@ def test_tests_that_fail_anyway_prove_nothing(tried):
     assert status.startswith("tests fail without any mutation") and not found
 
 
+def test_verdicts_of_earlier_runs_make_a_table_if_they_tell_of_all_entries_as_they_are(tmp_path):
+    table, page, first, second = (tmp_path / name for name in ("table.toml", "page.md", "1.json", "2.json"))
+    fields = {"source": "a < b", "replacement": "a > b", "test": "test_least"}
+    table.write_text("".join(ENTRY.format(name=f"entry_{row}", row=row, **fields) for row in (2, 10)))
+    page.write_text("\n".join(marks(mutations.TABLE)))
+    two, ten = (
+        {"mutation": vars(entry), "problem": "", "message": "", "seconds": 1.0} for entry in mutations.read(table)
+    )
+    arguments = ["--table", str(table), "--markdown", str(page), "--from", str(first), str(second)]
+
+    def written(*earlier):
+        first.write_text(json.dumps(earlier))
+        second.write_text(json.dumps([two]))
+        mutations.main(arguments)
+        return [line.split(" | ")[0] for line in page.read_text().splitlines()[3:-1]]
+
+    stale = ten | {"mutation": ten["mutation"] | {"test": "tests/test_ordering.py::test_other"}}
+    for earlier in ([], [stale]):
+        with pytest.raises(SystemExit, match="no verdict on entry_10, as the table"):
+            written(*earlier)
+    with pytest.raises(SystemExit, match="1 of 2 were not noticed"):
+        written(ten | {"problem": "it did not fail"})
+    assert "ordering" not in page.read_text()
+    assert written(ten, two | {"problem": "it did not fail"}) == ["| 2", "| 10"], "the last verdict of each counts"
+
+
 def test_each_guard_of_the_table_is_there_and_its_test_too():
     for mutation in mutations.read(mutations.Path(mutations.__file__).with_suffix(".toml")):
         source = (mutations.REPOSITORY / mutation.file).read_text()

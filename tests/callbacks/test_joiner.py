@@ -47,6 +47,8 @@ def test_last_event_of_a_sequence_number_wins_before_and_after_it_was_taken():
     joiner = Joiner()
     joiner.add_point(point(6, row=5), 0.0)
     joiner.add_point(point(6, row=6), 0.0)
+    joiner.add_stored(6)
+    assert drain(joiner) == []
     joiner.add_stored(7)
     assert drain(joiner) == [(6, 6)]
     joiner.add_point(point(6, row=7), 0.0)

@@ -9,7 +9,7 @@ from bluesky_ptycho.callbacks import LivePtycho
 from bluesky_ptycho.errors import PtychoError
 from bluesky_ptycho.output import await_outcome
 
-from .live_scan import SETTINGS, Recorder, documents_in_order, make_run, play
+from .live_scan import SETTINGS, Recorder, documents_in_order, make_run, play, until
 
 
 class Bomb:
@@ -92,6 +92,19 @@ def test_position_that_is_not_a_number_is_rejected_with_its_reason(tmp_path, sca
     assert list(outcome.update.rejected) == [6]
     assert "nan" in outcome.update.rejected[6]
     assert outcome.progress.used == 63
+
+
+def test_frames_of_a_dim_start_leave_the_image_when_better_ones_come(tmp_path, scan):
+    frames = scan[1].copy()
+    frames[:4] //= 60
+    documents = list(documents_in_order(make_run(tmp_path, scan, frames=frames), scan))
+    with LivePtycho(SETTINGS) as live:
+        play(live, documents[: 3 + 2 * 4])
+        until(live, lambda progress: progress.used == 4 and progress.iteration > 0)
+        play(live, documents[3 + 2 * 4 :])
+        outcome = live.wait(120)
+    assert sorted(outcome.update.rejected) == [1, 2, 3, 4]
+    assert outcome.snapshot.seq_nums.tolist() == list(range(5, 65))
 
 
 def test_other_runs_and_broken_documents_are_borne(tmp_path, scan):

@@ -12,7 +12,7 @@ from bluesky_ptycho.callbacks.live_ptycho import KEPT_OUTCOMES
 from bluesky_ptycho.errors import NotFoundError
 from bluesky_ptycho.recon import IncrementalSolver
 
-from .live_scan import QUICK, SETTINGS, Recorder, documents_in_order, make_run, play
+from .live_scan import QUICK, SETTINGS, Recorder, documents_in_order, make_run, play, until
 
 
 def relative_difference(a, b):
@@ -88,6 +88,17 @@ def test_event_sent_again_after_a_rewind_replaces_the_first(tmp_path, scan):
         snapshot = live.wait(120).snapshot
     assert snapshot.seq_nums.tolist() == list(range(1, 65))
     assert np.allclose(snapshot.positions_m, positions, atol=1e-12)
+
+
+def test_frames_that_come_late_get_as_many_passes(tmp_path, scan):
+    """As in a replay, where all come at once: of 8 x 64 visits, not 9 x 32 have been made when the rest comes."""
+    documents = list(documents_in_order(make_run(tmp_path, scan), scan))
+    with LivePtycho(QUICK.with_changes(**{"solver.tail_passes": 0})) as live:
+        play(live, documents[: 3 + 2 * 32])
+        until(live, lambda progress: progress.used == 32 and progress.iteration >= QUICK.passes)
+        play(live, documents[3 + 2 * 32 :])
+        outcome = live.wait(120)
+    assert outcome.snapshot.iteration >= QUICK.passes + 4
 
 
 def test_updates_cannot_be_changed_by_a_sink(tmp_path, scan):
