@@ -150,6 +150,17 @@ def test_colours_stay_while_a_scan_grows_and_begin_anew_with_another():
     assert picture.axes["amplitude"].images[0].get_clim()[0] > before[1]
 
 
+@pytest.mark.parametrize(
+    ("resolutions", "text"),
+    [([], "not known yet"), ([np.nan], "not resolved"), ([2e-8], "20 nm"), ([np.nan, 2e-8, np.nan], "not resolved")],
+)
+def test_the_resolution_is_the_newest_as_in_the_strip(resolutions, text):
+    reached = np.array(list(enumerate(resolutions, start=1))).reshape(-1, 2)
+    picture = LivePicture()
+    picture.show(make_view(resolutions=reached))
+    assert picture.axes["resolution"].texts[-1].get_text() == text
+
+
 def test_a_zoom_is_kept():
     picture = LivePicture()
     picture.show(make_view())

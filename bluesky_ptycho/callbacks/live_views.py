@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..figure.display import length_text
+from ..figure.display import half_pitch_text, length_text
 from ..figure.live_view import LiveView, duration_text
 from .updates import Progress, Update
 
@@ -104,8 +104,7 @@ class LiveViews:
     def _resolution(self) -> str:
         if not self._resolutions:
             return "–"
-        half_pitch_m = self._resolutions[-1][1]
-        return length_text(half_pitch_m) if math.isfinite(half_pitch_m) else "not resolved"
+        return half_pitch_text(self._resolutions[-1][1])
 
 
 def failed_view(view: LiveView, message: str) -> LiveView:

@@ -201,6 +201,11 @@ def length_text(metres: float) -> str:
     return f"{metres / 1e-9:.3g} nm"
 
 
+def half_pitch_text(half_pitch_m: float) -> str:
+    """Return the resolution that was reached, in words; NaN is "not resolved"."""
+    return length_text(half_pitch_m) if math.isfinite(half_pitch_m) else "not resolved"
+
+
 def round_length(metres: float) -> float:
     """Return the largest 1, 2 or 5 times a power of ten that is not longer than `metres`."""
     power = 10.0 ** math.floor(math.log10(metres))

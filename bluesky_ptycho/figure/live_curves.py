@@ -63,7 +63,7 @@ class ResolutionCurve:
         points, half_pitch = view.resolutions.T
         known = np.isfinite(half_pitch)
         self._line.set_data(points[known], 1e9 * half_pitch[known])
-        self._value.set_text(display.length_text(half_pitch[known][-1]) if known.any() else "not known yet")
+        self._value.set_text(display.half_pitch_text(half_pitch[-1]) if len(half_pitch) else "not known yet")
         self._axes.set_xlim(0, max(1.0, 1.02 * view.planned))
         self._axes.yaxis.set_visible(bool(known.any()))
         limit_m = None if view.snapshot is None else view.snapshot.frc_limit_m

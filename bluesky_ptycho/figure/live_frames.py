@@ -41,7 +41,8 @@ class RawFrame:
     def show(self, view: LiveView) -> None:
         """Show the frame of `view`."""
         name_panel(self._axes, "Raw frame" if view.newest_point is None else f"Raw frame, point {view.newest_point}")
-        self._colours.set_visible(view.newest_raw is not None)
+        for part in (self._colours, self._image):
+            part.set_visible(view.newest_raw is not None)
         self._absent.set_visible(view.newest_raw is None)
         if view.newest_raw is None:
             return

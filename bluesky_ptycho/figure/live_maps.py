@@ -66,16 +66,8 @@ class ObjectMaps:
         self.phase = StageMap(phase, "Object phase", "rad", cmap="twilight_shifted")
         self.amplitude = StageMap(amplitude, "Object amplitude", "", cmap="gray")
         self._reach, self._limits = SteadyPhase(), SteadyLimits()
-        phase.text(
-            1.0,
-            -0.078,
-            "╌╌ planned   ── scanned",
-            transform=phase.transAxes,
-            ha="right",
-            va="center",
-            color=INK,
-            fontsize=11,
-        )
+        for edge, side, words in ((0.0, "left", "╌╌ planned"), (1.0, "right", "── scanned")):
+            phase.text(edge, -0.078, words, transform=phase.transAxes, ha=side, va="center", color=INK, fontsize=11)
 
     def show(self, view: LiveView, box: Box) -> None:
         """Show the snapshot of `view`."""
