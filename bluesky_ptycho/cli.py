@@ -144,6 +144,7 @@ def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add("--sample", default="goldballs", help="goldballs, siemens, or an image file (default: %(default)s)")
     add("--fly", action="store_true", help="scan on the fly: the stage moves on while frames are taken")
+    add_settings(demo)
     add_output(demo, "ptycho_demo", "catalog, truth.h5")
     add("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
     demo.set_defaults(command=_demo)
@@ -207,7 +208,8 @@ def _demo(options: argparse.Namespace) -> int:
     from .demo import DemoOptions, run_demo
 
     names = ("frame_rate", "photons", "step", "trajectory", "sample", "fly", "output", "seed")
-    return run_demo(DemoOptions(shape=tuple(options.shape), **{name: getattr(options, name) for name in names}))
+    values = {name: getattr(options, name) for name in names}
+    return run_demo(DemoOptions(shape=tuple(options.shape), settings=settings_of(options), **values))
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .callbacks import LivePtycho, Outcome
+from .callbacks import LivePtycho, LiveSettings, Outcome
 from .callbacks.progress_bar import ProgressBar
 from .catalog import open_catalog, remember_catalog
 from .errors import PreflightError, PtychoError, SettingsError
@@ -43,6 +43,7 @@ class DemoOptions:
     fly: bool = False
     output: Path = Path("ptycho_demo")
     seed: int = 0
+    settings: LiveSettings | None = None
 
     def __post_init__(self) -> None:
         if self.frame_rate > 200:
@@ -126,7 +127,7 @@ def run_demo(options: DemoOptions) -> int:
             exposure_s=SHARE_EXPOSED / options.frame_rate,
             seed=options.seed,
         )
-        with beamline, LivePtycho(catalog=catalog, sinks=[ProgressBar()]) as live:
+        with beamline, LivePtycho(options.settings, catalog=catalog, sinks=[ProgressBar()]) as live:
             run_engine.subscribe(catalog.raw_writer())
             run_engine.subscribe(live)
             run_engine.subscribe(clock)

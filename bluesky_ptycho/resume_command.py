@@ -6,6 +6,7 @@ import argparse
 import time
 
 from .arguments import LineParser, add_catalog, add_output, positive
+from .settings_file import add_settings, settings_of
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -14,9 +15,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "resume",
         help="go on with a reconstruction whose session has died",
         description="Go on with the reconstruction of a scan from its last checkpoint, while the scan still runs or "
-        "after it. Without UID: list what can be gone on with.",
+        "after it; with its settings, unless --settings names others. Without UID: list what can be gone on with.",
     )
     resume.add_argument("uid", nargs="?", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
+    add_settings(resume)
     add_catalog(resume)
     add_output(resume, "ptycho_resume")
     resume.add_argument(
@@ -48,10 +50,12 @@ def _resume(options: argparse.Namespace) -> int:
         if options.uid is None:
             print(_listed(catalog))
             return 0
+        settings = settings_of(options)
         make_directory(options.output)
         outcome = resume(
             options.uid,
             catalog,
+            settings=settings,
             sinks=[ProgressBar()],
             process=options.process,
             patience_s=options.wait,

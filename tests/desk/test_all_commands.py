@@ -7,9 +7,11 @@ import json
 import h5py
 import pytest
 
+from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.cli import _parser, main
+from tests.stored import store_scan
 
-from .commands import run
+from .commands import error_of, run
 
 COMMANDS = next(a for a in _parser()._actions if isinstance(a.choices, dict)).choices
 
@@ -45,3 +47,36 @@ def test_settings_of_a_file_count_and_single_ones_go_before_them(desk, workplace
         with h5py.File(name) as file:
             assert file["entry_1/data_1/data"].shape[1:] == (side, side)
             assert json.loads(file["entry_1/process_1/settings"][()])["min_relative_flux"] == 0.0
+
+
+@pytest.fixture
+def stored(catalog):
+    """A catalog of its own with one scan."""
+    store_scan(catalog)
+    return catalog
+
+
+@pytest.mark.parametrize("command", ["replay", "resume"])
+def test_what_is_reconstructed_again_takes_the_settings_of_a_file(stored, workplace, command):
+    (workplace / "s.toml").write_text("passes = 3\n[solver]\nmodes = 2\n")
+    main([command, "-1", "--catalog", str(stored.name), "--output", "out", "--settings", "s.toml"])
+    made = stored.processed[-1].start["settings"]
+    assert (made["passes"], made["solver"]["modes"]) == (3, 2)
+
+
+@pytest.mark.slow
+def test_the_demo_takes_the_settings_of_a_file(workplace):
+    (workplace / "s.json").write_text('{"passes": 2, "frc": false, "solver": {"modes": 2}}')
+    assert main(["demo", "--shape", "3", "3", "--frame-rate", "100", "--settings", "s.json"]) == 0
+    with open_catalog(workplace / "ptycho_demo" / "catalog", create=False) as catalog:
+        made = catalog.processed[-1].start["settings"]
+    assert (made["passes"], made["frc"], made["solver"]["modes"]) == (2, False, 2)
+
+
+@pytest.mark.parametrize("command", [["demo"], ["resume", "1"]])
+def test_a_settings_file_that_is_wrong_is_one_line(desk, workplace, capsys, command):
+    (workplace / "s.toml").write_text("[solver]\nmode = 2\n")
+    where = [] if command == ["demo"] else ["--catalog", str(desk.name)]
+    told = error_of(capsys, *command, *where, "--settings", "s.toml")
+    assert "settings file s.toml: SolverSettings has no setting 'mode'; known: algorithm, modes" in told
+    assert not (workplace / "ptycho_demo").exists() and not (workplace / "ptycho_resume").exists()
