@@ -70,6 +70,8 @@ class OwnKeys:
         object.__setattr__(self, "position_keys", tuple(keys))
         if not isinstance(self.frames_key, str) or not self.frames_key:
             raise SettingsError(f"LivePtycho: frames_key is {self.frames_key!r}; expected the data key of the frames")
+        if not isinstance(self.dark_stream, str) or not self.dark_stream:
+            raise SettingsError(f"LivePtycho: dark_stream is {self.dark_stream!r}; expected the name of a stream")
         for name in ("energy", "distance", "pixel", "exposure", "adu_per_ev"):
             value = getattr(self, name)
             if not isinstance(value, str) and not (isinstance(value, (int, float)) and 0 < value < math.inf):
@@ -167,7 +169,11 @@ class _Facts:
 def _units(descriptor: Mapping[str, Any], key: str) -> str:
     if key not in descriptor["data_keys"]:
         known = ", ".join(sorted(descriptor["data_keys"]))
-        raise MetadataError(f"stream {descriptor['name']!r} has no data key {key!r}; it has {known}")
+        stream = descriptor["name"]
+        raise MetadataError(
+            f"stream {stream!r} has no data key {key!r}; it has {known}; "
+            f"expected the stage's readings beside the frames, or dark_stream={stream!r} if they are darks"
+        )
     units = str(descriptor["data_keys"][key].get("units") or "")
     metres_per_unit(units, key)
     return units

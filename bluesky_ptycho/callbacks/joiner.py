@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from .document_keys import Point
 
+NO_ROW = -1
+"""Row of a point whose frame has not been told of yet: it is waited for."""
+
 
 @dataclass
 class Joiner:
@@ -48,7 +51,8 @@ class Joiner:
         self._points[point.seq_num] = point
         self._waiting.pop(point.seq_num, None)  # re-entered at the end: the dict stays sorted by time
         self._waiting[point.seq_num] = now
-        heapq.heappush(self._by_row, (point.row, point.seq_num))
+        if point.row != NO_ROW:
+            heapq.heappush(self._by_row, (point.row, point.seq_num))
 
     def add_stored(self, n_events: int) -> None:
         """Note that the first `n_events` events' frames are on disk."""

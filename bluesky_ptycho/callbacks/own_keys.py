@@ -15,6 +15,7 @@ from ..errors import MetadataError, SettingsError
 from ..scan_plan import START_KEY, ScanPlan
 from .document_keys import is_ours
 from .found_plan import INDEX_KEY, OwnKeys, frames_per_event, plan_of
+from .joiner import NO_ROW
 
 Document = tuple[str, Mapping[str, Any]]
 
@@ -127,11 +128,12 @@ class _Translator:
             yield name, doc
 
     def _complete(self, run: _Run, descriptor: str, seq_num: int) -> Iterator[Document]:
-        """Yield an event as soon as both it and its row are known, and again if a rewind has changed either."""
+        """Yield an event that has come, without a row as long as none is known, and again with what has changed."""
         event, row = run.points.get((descriptor, seq_num)), run.rows.get((descriptor, seq_num))
-        if event is None or row is None:
+        if event is None:
             return
-        index = row * frames_per_event(run.streams[descriptor], self._keys.frames_key)
+        n_frames = frames_per_event(run.streams[descriptor], self._keys.frames_key)
+        index = NO_ROW if row is None else row * n_frames
         data = {**event["data"], INDEX_KEY: index}
         yield "event", {**event, "data": data, "timestamps": {**event["timestamps"], INDEX_KEY: event["time"]}}
 

@@ -71,3 +71,16 @@ class Recorder:
     def __call__(self, update):
         self.updates.append(update)
         self.threads.add(threading.current_thread().name)
+
+
+class Frames:
+    """A sink that keeps the newest amplitudes of each frame."""
+
+    wants_frames = True
+
+    def __init__(self):
+        self.newest = {}
+
+    def __call__(self, update):
+        if update.frames is not None:
+            self.newest |= dict(zip(update.frames.seq_nums.tolist(), update.frames.amplitude, strict=True))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bluesky_ptycho.callbacks.document_keys import Point
-from bluesky_ptycho.callbacks.joiner import Joiner
+from bluesky_ptycho.callbacks.joiner import NO_ROW, Joiner
 
 
 def point(seq_num, row=None):
@@ -90,3 +90,13 @@ def test_many_points_that_wait_for_their_stream_documents_cost_little():
     joiner.add_stored(20_000)
     rows = np.array([row for _, row in drain(joiner, limit=20_000)])
     assert np.array_equal(rows, np.arange(20_000))
+
+
+def test_a_point_without_a_row_waits_until_it_has_one():
+    joiner = Joiner()
+    joiner.add_point(point(1, row=NO_ROW), 0.0)
+    joiner.add_stored(5)
+    assert (drain(joiner), joiner.n_points, joiner.n_waiting) == ([], 1, 1)
+    joiner.add_point(point(1, row=3), 1.0)
+    joiner.add_point(point(1, row=NO_ROW), 2.0)
+    assert drain(joiner) == [(1, 3)] and joiner.n_waiting == 0

@@ -4,76 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from functools import partial
 
-import h5py
 import numpy as np
 import pytest
 from event_model import compose_run
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
+from bluesky_ptycho.callbacks.found_plan import INDEX_KEY
+from bluesky_ptycho.callbacks.own_keys import translator
 from bluesky_ptycho.errors import SettingsError
 from bluesky_ptycho.recon.comparing import compare
 from bluesky_ptycho.replay import replay
 
 from .compose import ComposedRun, small_plan
 from .live_scan import documents_in_order, make_run, play
+from .own_run import FACTS, KEYS, NO_ZONE_PLATE, OwnRun
 
 SETTINGS = LiveSettings(frc=False, passes=12)
-KEYS = {"frames_key": "eiger_image", "position_keys": ("sy_readback", "sx_readback")}
-FACTS = {"energy": "mono_energy", "distance": "eiger_z", "pixel": 120e-6}
-NO_ZONE_PLATE = partial(pytest.warns, UserWarning, match="no zone plate")
-
-
-class OwnRun:
-    """A run as bluesky's grid_scan with an area detector emits it: millimetres, no plan of ours, no frame index."""
-
-    def __init__(self, path, scan, *, units="mm", told=True, **start):
-        self.positions, self.frames = scan[0], scan[1]
-        with h5py.File(path, "w", libver="latest") as file:
-            file.create_dataset("/entry/data/data", data=self.frames, chunks=(1, *self.frames.shape[1:]))
-        low, high = 1e3 * self.positions.min(axis=0), 1e3 * self.positions.max(axis=0)
-        extents = {"motors": ["sy", "sx"], "extents": [[low[0], high[0]], [low[1], high[1]]], "plan_name": "grid_scan"}
-        told = {**extents, "num_points": len(self.positions)} if told else {"plan_name": "scan"}
-        self.bundle = compose_run(metadata={"scan_id": 5, **told, **start})
-        self.path, self.units = path, units
-
-    def documents(self, *, late=False):
-        """Yield the documents; `late`: each frame is told of after its event."""
-        key = {"source": "sim", "shape": []}
-        number = {**key, "dtype": "number"}
-        descriptor = self.bundle.compose_descriptor(
-            name="primary",
-            data_keys={
-                "eiger_image": {**key, "dtype": "array", "dtype_numpy": "<u2", "external": "STREAM:",
-                    "shape": [1, *self.frames.shape[1:]]},
-                **{k: {**number, "units": self.units} for k in KEYS["position_keys"]},
-                "mono_energy": {**number, "units": "keV"},
-            },
-            object_keys={"eiger": ["eiger_image"], "sy": ["sy_readback"], "sx": ["sx_readback"]},
-            configuration={"eiger": {"data": {"eiger_z": 121.0}, "timestamps": {"eiger_z": 0.0},
-                "data_keys": {"eiger_z": {**number, "units": "mm"}}}},
-        )  # fmt: skip
-        other = self.bundle.compose_descriptor(name="baseline", data_keys={"ring": number})
-        resource = self.bundle.compose_stream_resource(
-            mimetype="application/x-hdf5", uri=f"file://localhost{self.path}", data_key="eiger_image",
-            parameters={"dataset": "/entry/data/data", "chunk_shape": [1, *self.frames.shape[1:]]},
-        )  # fmt: skip
-        yield "start", self.bundle.start_doc
-        yield "descriptor", other.descriptor_doc
-        yield "event", other.compose_event(data={"ring": 500.0}, timestamps={"ring": 0.0})
-        yield "descriptor", descriptor.descriptor_doc
-        yield "stream_resource", resource.stream_resource_doc
-        for i, (y, x) in enumerate(self.positions * 1e3):
-            data = {"sy_readback": float(y), "sx_readback": float(x), "mono_energy": 0.8}
-            event = descriptor.compose_event(data=data, timestamps=dict.fromkeys(data, 0.0), seq_num=i + 1, filled={})
-            datum = resource.compose_stream_datum(
-                indices={"start": i, "stop": i + 1}, seq_nums={"start": i + 1, "stop": i + 2},
-                descriptor=descriptor.descriptor_doc,
-            )  # fmt: skip
-            pair = [("stream_datum", datum), ("event", event)]
-            yield from reversed(pair) if late else pair
-        yield "stop", self.bundle.compose_stop()
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +50,24 @@ def test_the_same_object_as_with_a_plan_of_ours(tmp_path, scan, as_ours, late, t
     assert compare(as_ours, outcome.snapshot).difference < 0.02
 
 
+def test_a_point_whose_frame_is_never_told_of_is_listed(tmp_path, scan):
+    run = OwnRun(tmp_path / "eiger.h5", scan)
+    documents = [d for d in run.documents() if not (d[0] == "stream_datum" and d[1]["indices"]["start"] == 63)]
+    with LivePtycho(SETTINGS.with_changes(passes=2, patience_s=0.1), **KEYS, **FACTS) as live, NO_ZONE_PLATE():
+        play(live, documents)
+        outcome = live.wait(240)
+    assert (outcome.progress.taken, outcome.progress.used, outcome.update.missing) == (64, 63, (64,))
+
+
+@pytest.mark.slow
+def test_in_a_process_of_its_own_it_is_the_same(tmp_path, scan, as_ours):
+    with LivePtycho(SETTINGS, **KEYS, **FACTS, process=True, strict=True) as live:
+        play(live, OwnRun(tmp_path / "eiger.h5", scan).documents())
+        outcome = live.wait(240)
+    assert outcome.progress.used == outcome.progress.planned == 64
+    assert compare(as_ours, outcome.snapshot).difference < 0.02
+
+
 def test_a_stored_run_replays_by_its_keys(tmp_path, scan, catalog):
     catalog.frames_dir.mkdir(parents=True, exist_ok=True)
     run, writer = OwnRun(catalog.frames_dir / "eiger.h5", scan), catalog.raw_writer()
@@ -117,9 +82,6 @@ def test_a_stored_run_replays_by_its_keys(tmp_path, scan, catalog):
 
 
 def test_a_frame_taken_again_takes_the_place_of_the_first(tmp_path, scan):
-    from bluesky_ptycho.callbacks.found_plan import INDEX_KEY
-    from bluesky_ptycho.callbacks.own_keys import translator
-
     documents = list(OwnRun(tmp_path / "eiger.h5", scan).documents())
     datum, event = next((a, b) for a, b in itertools.pairwise(documents) if (a[0], b[0]) == ("stream_datum", "event"))
     again = {**datum[1], "uid": "again", "indices": {"start": 7, "stop": 8}}
@@ -178,6 +140,8 @@ def test_positions_without_a_unit_are_refused(tmp_path, scan):
         ({**KEYS, "frame_key": "a"}, "LivePtycho has no argument 'frame_key'; of keys and facts it knows frames_key, "),
         ({"colour": 1}, "one of frames_key and position_keys is missing"),
         ({**KEYS, "position_keys": "xy"}, r"position_keys is 'xy'; expected two data keys, \(y, x\)"),
+        ({**KEYS, "dark_stream": None}, "dark_stream is None; expected the name of a stream"),
+        ({"dark_stream": "background"}, "one of frames_key and position_keys is missing"),
         ({**KEYS, "energy": -1}, "energy is -1; expected a positive number or a key"),
     ],
 )

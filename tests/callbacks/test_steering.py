@@ -12,7 +12,7 @@ from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.devices import ReconControl
 from bluesky_ptycho.errors import SettingsError
 
-from .live_scan import QUICK, Recorder, documents_in_order, make_run, play, steer, until
+from .live_scan import QUICK, Frames, Recorder, documents_in_order, make_run, play, steer, until
 
 
 class Documents(list):
@@ -151,19 +151,6 @@ def test_rejected_frames_come_back_with_another_threshold(tmp_path, scan):
         until(live, lambda progress: (progress.used, progress.rejected) == (64, 0))
         live(*documents[-1])
         assert live.wait(120).progress.used == 64
-
-
-class Frames:
-    """A sink that keeps the newest amplitudes of each frame."""
-
-    wants_frames = True
-
-    def __init__(self):
-        self.newest = {}
-
-    def __call__(self, update):
-        if update.frames is not None:
-            self.newest |= dict(zip(update.frames.seq_nums.tolist(), update.frames.amplitude, strict=True))
 
 
 @pytest.mark.slow
