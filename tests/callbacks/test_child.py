@@ -1,6 +1,8 @@
 """What parent and child say to each other, and when silence is too long."""
 
 import json
+import os
+import signal
 import socket
 import struct
 import threading
@@ -8,8 +10,9 @@ import threading
 import numpy as np
 import pytest
 
+from bluesky_ptycho.callbacks.child import life
 from bluesky_ptycho.callbacks.child.channel import Channel, encode
-from bluesky_ptycho.callbacks.child.life import Outbox, Silence
+from bluesky_ptycho.callbacks.child.life import Life, Outbox, Silence
 from bluesky_ptycho.callbacks.child.messages import pack_darks, pack_update, unpack_darks, unpack_update
 from bluesky_ptycho.errors import MetadataError
 from bluesky_ptycho.preprocess import DarkModel
@@ -116,3 +119,14 @@ def test_silence_is_counted_in_ticks_and_long_passes_are_patiently_borne():
     silence.heard(2)  # a pass of 3 s: 15 s are no reason to worry
     ticks = next(n for n in range(1, 100) if silence.tick(1.0))
     assert ticks == 16
+
+
+def test_a_process_that_gives_no_sign_of_life_is_killed(monkeypatch):
+    monkeypatch.setattr(life, "STARTING_S", 0.0)
+    silent = Life({}, Outbox(), patience_s=0.0)
+    try:
+        os.kill(silent.process.pid, signal.SIGSTOP)
+        assert silent.process.wait(30) == -signal.SIGKILL
+        assert silent.hung
+    finally:
+        silent.end(patience_s=0.0)

@@ -148,6 +148,7 @@ def test_frames_that_another_process_writes_after_they_were_announced(scan, time
 
 
 @ROW
+@pytest.mark.timeout(60)
 def test_a_pipe_in_the_place_of_the_file_is_not_waited_for_without_end(scan, timed):
     scan.path.unlink()
     os.mkfifo(scan.path)

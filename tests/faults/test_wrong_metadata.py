@@ -139,7 +139,7 @@ def test_told_at_the_first_document_that_shows_it(case, tmp_path, caplog, figure
     assert told_in_time, caplog.text
 
 
-def wait_for(condition, timeout_s=240.0):
+def wait_for(condition, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
