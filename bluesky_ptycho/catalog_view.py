@@ -56,7 +56,7 @@ class CatalogUpdates:
         if plan is None:
             return None
         stop = None if scan.result is None else scan.result.metadata.get("stop")
-        rows = 0 if scan.result is None or "progress" not in scan.result else len(scan.result["progress"]["time"])
+        rows = _stored_rows(scan)
         checkpoint = self._checkpoint(start["uid"]) if stop is None else None
         saved_at = None if checkpoint is None else checkpoint.saved_at
         result_uid = None if scan.result is None else scan.result.metadata["start"]["uid"]
@@ -108,8 +108,9 @@ def _progress(scan: StoredScan, plan: ScanPlan, snapshot: Snapshot | None) -> Pr
     known = 0 if snapshot is None else len(snapshot.seq_nums)
     passes = 0 if snapshot is None else snapshot.iteration
     least = Progress(plan.n_points, taken=known, used=known, iteration=passes, phase=_phase(scan))
-    if scan.result is None or "progress" not in scan.result:
+    if not _stored_rows(scan):
         return least
+    assert scan.result is not None
     row = scan.result["progress"].read()
     last = {name: row[name].values[-1].item() for name in row.data_vars if row[name].ndim == 1 and row[name].size}
     if not last:
@@ -118,6 +119,14 @@ def _progress(scan: StoredScan, plan: ScanPlan, snapshot: Snapshot | None) -> Pr
     values = {f.name: last[names.get(f.name, f.name)] for f in fields(Progress) if names.get(f.name, f.name) in last}
     kinds = {kind: int(last[f"rejected_{kind}"]) for kind in KINDS if last.get(f"rejected_{kind}")}
     return Progress(**{**values, "kinds": kinds, "phase": _phase(scan)})
+
+
+def _stored_rows(scan: StoredScan) -> int:
+    """Return how many counters are stored; none are while the first wait to be written together."""
+    if scan.result is None or "progress" not in scan.result:
+        return 0
+    stream = scan.result["progress"]
+    return len(stream["time"]) if "time" in stream else 0
 
 
 def _phase(scan: StoredScan) -> Any:

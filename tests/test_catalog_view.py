@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho, LivePtychoFigure
+from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.callbacks.screens import PageScreen
 from bluesky_ptycho.catalog_view import CatalogUpdates
 from bluesky_ptycho.errors import NotFoundError, PtychoError
 from bluesky_ptycho.view_command import follow
 from tests.callbacks.live_scan import SETTINGS, documents_in_order, make_run
 from tests.callbacks.small_data import small_scan
-from tests.stored import small_snapshot, store_result, store_scan
+from tests.stored import small_snapshot, store_result, store_scan, update
 
 
 @pytest.fixture
@@ -77,6 +78,16 @@ def test_a_scan_without_a_reconstruction_says_what_it_knows(catalog):
     update = CatalogUpdates(catalog).newest()
     assert (update.kind, update.snapshot, update.start["uid"]) == ("progress", None, start["uid"])
     assert (update.progress.planned, update.progress.phase) == (6, "live")
+
+
+def test_a_reconstruction_whose_counters_wait_to_be_written_is_followed(catalog):
+    start = store_scan(catalog)
+    sink = ResultRun(catalog.result_writer(), catalog.results_dir)
+    sink(update("start", start))
+    seen = CatalogUpdates(catalog).newest()
+    assert (seen.kind, seen.start["uid"], seen.progress.taken) == ("progress", start["uid"], 0)
+    with pytest.raises(KeyError):
+        catalog.processed[-1]["progress"]["time"]
 
 
 def test_the_last_scan_is_followed_unless_one_is_named(catalog):
