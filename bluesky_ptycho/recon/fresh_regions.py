@@ -14,6 +14,13 @@ from .state import ReconState, offset_px
 LIT = 0.01
 """Share of the brightest pixel's light from which a pixel counts as lit."""
 
+NEWS = 0.3
+"""Share of a frame's light that newly lit what it shows, from which the frame needs visits of its own.
+
+A frame that falls between others brings little but its noise: rows and spirals measure 0.35 to 0.5, a point among
+those of a random or interlaced scan 0.1 to 0.3 once a third has been measured.
+"""
+
 REACH = 1 / 16
 """Standard deviation, as a share of the window, of the Gaussian that carries known values over."""
 
@@ -27,9 +34,9 @@ class FreshRegions:
         self._newcomers = Newcomers()
 
     def fill(self, state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Continue the object of `state` into what frames have lit that are new; return which of `slots` are.
+        """Continue the object of `state` into what frames of `slots` have newly lit; return those with much news.
 
-        The first frames of all count as old: there is nothing to continue.
+        The first frames of all have none: there is nothing to continue.
         """
         new = self._newcomers.meet(state.frames, slots)
         if not len(new):
@@ -37,7 +44,7 @@ class FreshRegions:
         started = self._canvas is not None
         self._follow(state)
         before = self._light.copy() if started else self._light
-        power = np.sum(np.abs(state.backend.to_host(state.probe)) ** 2, axis=0, dtype=np.float32)
+        power = np.asarray(np.sum(np.abs(state.backend.to_host(state.probe)) ** 2, axis=0, dtype=np.float32))
         ny, nx = power.shape
         corners = state.frames.corners[new]
         for r, c in corners.tolist():
@@ -50,7 +57,8 @@ class FreshRegions:
             known = np.where(before[box] > floor, before[box], np.float32(0))
             for layer in state.slices:
                 self._continue(state, layer, box, fresh, known)
-        return new if started else new[:0]
+            return new[self._news(corners, power, before) >= NEWS]
+        return new[:0]
 
     def to_array(self, state: ReconState) -> NDArray[np.float32]:
         """Return the light ``(rows, cols)`` on the canvas of `state`, for a checkpoint."""
@@ -77,6 +85,15 @@ class FreshRegions:
             rows, cols = self._light.shape
             light[r : r + rows, c : c + cols] = self._light
         self._light, self._canvas = light, canvas
+
+    def _news(
+        self, corners: NDArray[np.int64], power: NDArray[np.float32], before: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Return for frames at `corners` the share of their light that was not there `before`, weighted by itself."""
+        ny, nx = power.shape
+        windows = [(slice(r, r + ny), slice(c, c + nx)) for r, c in corners.tolist()]
+        known = [np.sum(power * before[w] / np.maximum(self._light[w], np.float32(1e-30))) for w in windows]
+        return 1 - np.array(known, np.float64) / float(power.sum())
 
     def _continue(
         self,

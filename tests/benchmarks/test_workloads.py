@@ -5,7 +5,15 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.workloads import OBJECT_PIXEL_M, OUTER_ZONE_M, known_object, make_workload, zone_plate_probe
+from benchmarks.workloads import (
+    OBJECT_PIXEL_M,
+    OUTER_ZONE_M,
+    far_field,
+    known_object,
+    make_workload,
+    twice_as_fine,
+    zone_plate_probe,
+)
 
 
 def test_workload_equals_the_shared_generator(shared_bench, tmp_path, capsys):
@@ -54,3 +62,19 @@ def test_missing_pictures_are_an_error(monkeypatch):
 def test_unknown_workload_is_an_error():
     with pytest.raises(KeyError, match="huge"):
         make_workload("huge")
+
+
+def test_light_beyond_the_detector_is_folded_back_or_lost():
+    """A beam and a grating that only together reach beyond the edge; each alone is the same on either grid."""
+    n, corner = 32, np.array([4, 6])
+    column = np.arange(2 * n)
+    grating = np.exp(2j * np.pi * column * 12 / n)[None, :] * np.ones((2 * n, 1))
+    beam = np.exp(2j * np.pi * np.arange(n) * 3 / n)[None, :] * np.ones((n, 1))
+    folded = abs(far_field(beam * np.exp(2j * np.pi * np.arange(n) * 4 / n), grating, corner, n)) ** 2
+    lost = (twice_as_fine(beam * np.exp(2j * np.pi * np.arange(n) * 4 / n)), twice_as_fine(grating))
+    assert folded[n // 2, n // 2 + 19 - n] == pytest.approx(n**2)
+    assert abs(far_field(*lost, corner, n)).max() < 1e-3
+    within = (twice_as_fine(beam), twice_as_fine(grating))
+    np.testing.assert_allclose(
+        abs(far_field(*within, corner, n)), abs(far_field(beam, grating, corner, n)), atol=n * 1e-5
+    )

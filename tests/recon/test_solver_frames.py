@@ -55,6 +55,25 @@ def test_last_rows_of_a_raster_scan_do_not_lag_behind(monkeypatch):
     assert errors[0] < 0.8 * errors[1]
 
 
+def test_only_frames_that_show_something_new_get_visits_of_their_own(noisy, monkeypatch):
+    introduced = []
+    monkeypatch.setattr(
+        "bluesky_ptycho.recon.solver.introduce", lambda state, engine, slots, settings: introduced.append(len(slots))
+    )
+    n = len(noisy.corners)
+    side = round(n**0.5)
+    rows = np.arange(n).reshape(side, side)
+    for first, then, expected in (
+        (rows[: side // 2], rows[side // 2 : side // 2 + 1], side),  # the next row
+        (np.delete(rows, n // 2), rows[side // 2, side // 2], 0),  # a point between others
+    ):
+        stream = noisy.solver()
+        for part in (first, then):
+            stream.add(noisy.batch(np.ravel(part)))
+            stream.step()
+        assert introduced[-2:] == [0, expected]
+
+
 def test_removed_frame_leaves_no_trace_and_replaced_one_counts_once(noisy):
     without, removed = noisy.solver(), noisy.solver()
     n = len(noisy.corners)
