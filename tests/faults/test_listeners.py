@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import pickle
+import socketserver
 import subprocess
 import sys
 import threading
@@ -181,3 +182,19 @@ def test_keys_show_up_nowhere(catalog_dir, tmp_path, caplog, monkeypatch, capsys
     found = sum(key in text for text in texts)
     figure(places_with_the_key=found, places_searched=len(texts))
     assert found == 0
+
+
+class Parrot(socketserver.BaseRequestHandler):
+    """Says again what it is asked, which stands in the error then."""
+
+    def handle(self):
+        self.request.sendall(self.request.recv(1 << 16))
+
+
+def test_a_server_that_repeats_what_it_is_asked_makes_no_key_show_up():
+    with socketserver.TCPServer(("127.0.0.1", 0), Parrot) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(PtychoError, match=r"cannot be opened: .*\?api_key=\*\*\*"):
+            open_catalog(f"http://127.0.0.1:{server.server_address[1]}?api_key=5ec7e7c0ffee")
+        thread.join()
