@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -111,7 +111,27 @@ def blank_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     open_catalog(directory).close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backup, "PATIENCE_S", 600.0)  # a busy machine is no catalog that hangs
+        _make_routes_once(patch)
         yield directory
+
+
+def _make_routes_once(patch: pytest.MonkeyPatch) -> None:
+    """Let all servers of this process share their routes, which know of no catalog: making them is half of an opening."""
+    from tiled.server import app
+
+    made: dict[str, tuple[list[Any], Any]] = {}
+
+    def once(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+        def get(*arguments: object) -> Any:
+            content = [getattr(argument, "__dict__", argument) for argument in arguments]  # registries are copied
+            if name not in made or made[name][0] != content:
+                made[name] = content, make(*arguments)
+            return made[name][1]
+
+        return get
+
+    for name in ("get_router", "get_zarr_router_v2", "get_zarr_router_v3"):
+        patch.setattr(app, name, once(name, getattr(app, name)))
 
 
 @pytest.fixture
