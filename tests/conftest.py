@@ -116,7 +116,7 @@ def blank_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _make_routes_once(patch: pytest.MonkeyPatch) -> None:
-    """Let all servers of this process share their routes, which know of no catalog: making them is half of an opening."""
+    """Let servers share their routes, which know of no catalog: to make them is half of the opening of one."""
     from tiled.server import app
 
     made: dict[str, tuple[list[Any], Any]] = {}
