@@ -18,7 +18,7 @@ from .foreign import Foreign, open_foreign
 from .scan_plan import START_KEY, ScanPlan
 from .terminal import ProgressLine
 from .versions import software_versions
-from .whole_file import require_room
+from .whole_file import name_aside, require_room
 
 DATASET = "/entry/data/data"
 POINTS_AT_ONCE = 16
@@ -101,7 +101,7 @@ def _copy(foreign: Foreign, stream: str, path: Path, progress: bool) -> None:
     shape, k = plan.detector.shape, plan.frames_per_point
     path.parent.mkdir(parents=True, exist_ok=True)
     require_room(path, n * k * int(np.prod(shape)) * foreign.dtype.itemsize)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = name_aside(path)
     try:
         with (
             h5py.File(aside, "w", libver="latest") as file,

@@ -13,7 +13,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import h5py
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 MARGIN_BYTES = 2**26
 """Free space that stays beyond what is about to be written, for what HDF5 holds back."""
+
+
+def name_aside(path: Path) -> Path:
+    """Return where the file at `path` is made before it takes its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def require_room(path: Path, n_bytes: int) -> None:
@@ -48,7 +54,7 @@ def write_whole(path: Path | str, content: bytes | memoryview) -> None:
         If it cannot be written; what was there stays, and no partial file is left.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = name_aside(path)
     try:
         with aside.open("wb") as file:
             file.write(content)
@@ -75,6 +81,57 @@ def whole_hdf5(path: Path | str) -> Iterator[h5py.File]:
     with h5py.File(image, "w") as file:
         yield file
     write_whole(path, image.getbuffer())
+
+
+class GrowingHdf5:
+    """Base of what writes a large HDF5 file in pieces; it appears whole when the ``with`` block ends, or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is to appear.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        import h5py
+
+        self._path = Path(path)
+        self._aside = name_aside(self._path)
+        self._file = h5py.File(self._aside, "w")
+
+    @contextlib.contextmanager
+    def _discarded_on_error(self) -> Iterator[h5py.File]:
+        try:
+            yield self._file
+        except BaseException:
+            self.discard()
+            raise
+
+    def _finish(self) -> None:
+        """Write what comes after the last piece."""
+
+    def close(self) -> None:
+        """Finish the file and put it in its place."""
+        with self._discarded_on_error():
+            self._finish()
+            self._file.close()
+            os.replace(self._aside, self._path)
+
+    def discard(self) -> None:
+        """Close and delete what is not in its place."""
+        self._file.close()
+        self._aside.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.discard()
 
 
 def whole_figure(path: Path | str, figure: Any, dpi: float) -> None:

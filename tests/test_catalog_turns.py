@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from bluesky_ptycho import file_lock
 from bluesky_ptycho.catalog import turns
 from tests.conftest import REPOSITORY
 from tests.stored import store_scan
@@ -88,7 +89,7 @@ def test_a_reader_elsewhere_does_not_keep_a_scan_out(catalog_dir, catalog):
     assert not list(catalog_dir.glob("unwritten/*"))
 
 
-@pytest.mark.skipif(turns.fcntl is None, reason="the system has no locks between processes")
+@pytest.mark.skipif(file_lock.fcntl is None, reason="the system has no locks between processes")
 def test_processes_take_turns(tmp_path):
     with turns.Turns(tmp_path).taken():
         other = start(WAIT, tmp_path)
@@ -97,7 +98,7 @@ def test_processes_take_turns(tmp_path):
     assert finish(other) == 0
 
 
-@pytest.mark.skipif(turns.fcntl is None, reason="the system has no locks between processes")
+@pytest.mark.skipif(file_lock.fcntl is None, reason="the system has no locks between processes")
 def test_a_process_that_holds_its_turn_for_ever_is_passed(tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr(turns, "PATIENCE_S", 0.05)

@@ -8,13 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from ..file_lock import take_lock
 from ..io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ..versions import software_versions
-
-try:
-    import fcntl
-except ImportError:  # Windows: nobody is kept out
-    fcntl = None  # type: ignore[assignment]
 
 DIRECTORY = "checkpoints"
 """Beside the results."""
@@ -48,7 +44,7 @@ class RunLock:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("ab")
-        if _locked(file):
+        if take_lock(file):
             self._file = file
             return True
         file.close()
@@ -78,18 +74,6 @@ class RunLock:
             self.path.unlink(missing_ok=True)
         self._file.close()
         self._file = None
-
-
-def _locked(file: IO[bytes]) -> bool:
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
 
 
 def left_behind(directory: Path) -> list[RunLock]:

@@ -19,13 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import PtychoError
+from ..file_lock import take_lock
 from ..paths import sanitise
 from .remote import without_keys
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing tells whether a run is still being written
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("bluesky_ptycho")
 
@@ -57,7 +53,7 @@ class RunFile:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self.close = weakref.finalize(self, os.close, self._file)
         self.close.atexit = False  # a thread that still writes would write into whatever gets its number next
-        lock(self._file)
+        take_lock(self._file)
         self._size = 0
 
     def add(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -76,19 +72,6 @@ class RunFile:
             os.ftruncate(self._file, self._size)
             raise
         self._size = os.lseek(self._file, 0, os.SEEK_CUR)
-
-
-def lock(file: int) -> bool:
-    """Take the lock of a run's file; False if somebody else has it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
 
 
 def _plain(value: Any) -> Any:

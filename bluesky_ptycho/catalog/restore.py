@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NotFoundError, PtychoError
-from .backup import SUFFIX, lock
+from ..file_lock import take_lock
+from .backup import SUFFIX
 from .tree import plain
 
 DONE = ".restored"
@@ -58,7 +59,7 @@ def restore(files: Iterable[Path], catalog: Any) -> Iterator[Restored]:
         uid = ""
         try:
             with path.open("rb") as file:
-                if not lock(file.fileno()):
+                if not take_lock(file):
                     raise PtychoError("its run is still being written")
                 documents = list(_documents(file.read(), path))
                 uid = documents[0][1]["uid"]

@@ -14,10 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # Windows: turns are taken within the process only
-    fcntl = None  # type: ignore[assignment]
+from ..file_lock import take_lock
 
 FILE = "writing.lock"
 """File in a catalog's directory that its writer has locked; the system frees it if the process dies."""
@@ -57,7 +54,7 @@ class Turns:
                     file.close()
 
     def _open(self) -> IO[bytes] | None:
-        if self._file is None or fcntl is None:
+        if self._file is None:
             return None
         with suppress(OSError):  # a directory that cannot be written has no writers
             return self._file.open("ab")
@@ -67,14 +64,8 @@ class Turns:
 def _lock(file: IO[bytes], patience_s: float) -> bool:
     """Wait for the lock; tell whether the wait is over because the turn came, or because nobody can have it."""
     deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL_S)
-        except OSError:  # a file system without locks
-            return True
-        else:
-            return True
+    while not take_lock(file):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Geometry
 from ..scan_plan import Illumination
-from ..whole_file import require_room
+from ..whole_file import GrowingHdf5, require_room
 from .cxi import CXI_VERSION, FRAME_MASK, TRANSLATION, text
 from .cxi_geometry import DETECTOR, SOURCE, write_geometry
 from .zone_plate import write_zone_plate
@@ -25,7 +23,7 @@ MOVED_AT_ONCE = 64
 """Frames that are moved at a time when others are dropped; bounds the memory."""
 
 
-class CleanCxiWriter:
+class CleanCxiWriter(GrowingHdf5):
     """A CXI file of clean frames; it appears whole when the ``with`` block ends, or not at all.
 
     Beside CXI's own mask of pixels that are bad in at least half of the frames there is one for each frame
@@ -43,18 +41,13 @@ class CleanCxiWriter:
     """
 
     def __init__(self, path: Path | str, geometry: Geometry, *, title: str = "", raw_uid: str = "") -> None:
-        self._path = Path(path)
-        self._aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        super().__init__(path)
         self._geometry = geometry
         self._valid, self._total = np.zeros(geometry.shape, dtype=np.int64), np.zeros(geometry.shape)
         self._rows: dict[int, int] = {}
-        self._file = h5py.File(self._aside, "w")
-        try:
+        with self._discarded_on_error():
             self._write_measurement(title, raw_uid)
             self._make_arrays()
-        except BaseException:
-            self.discard()
-            raise
 
     @property
     def n_frames(self) -> int:
@@ -209,8 +202,9 @@ class CleanCxiWriter:
     def close(self) -> None:
         """Finish the file and put it in its place; without a single frame there is none."""
         if self.n_frames:
-            self._finish()
-        self.discard()
+            super().close()
+        else:
+            self.discard()
 
     def _finish(self) -> None:
         n = self.n_frames
@@ -220,25 +214,6 @@ class CleanCxiWriter:
         if bool(np.isin(self._valid, (0, n)).all()):
             del self._file[FRAME_MASK]  # it says what the mask says
         self._describe(self._file)
-        self._file.close()
-        os.replace(self._aside, self._path)
 
     def _describe(self, file: h5py.File) -> None:
         """Add what another format wants to be told, when all else is written."""
-
-    def discard(self) -> None:
-        """Close and delete what is not in its place."""
-        self._file.close()
-        self._aside.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self.close()
-        finally:
-            self.discard()

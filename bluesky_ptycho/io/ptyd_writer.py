@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import h5py
 import numpy as np
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..geometry import Geometry
 from ..scan_plan import Illumination
-from ..whole_file import require_room, whole_hdf5
+from ..whole_file import GrowingHdf5, require_room, whole_hdf5
 from .ptyd import CHUNKS, META
 from .zone_plate import write_zone_plate
 
@@ -66,7 +63,7 @@ def write_chunk(
         group[name].attrs["type"] = "array"
 
 
-class PtydWriter:
+class PtydWriter(GrowingHdf5):
     """A ``.ptyd`` file in one piece; it appears whole when the ``with`` block ends, or not at all.
 
     Parameters
@@ -89,16 +86,11 @@ class PtydWriter:
         label: str = "",
         light: Illumination | None = None,
     ) -> None:
-        self._path = Path(path)
-        self._aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        super().__init__(path)
         self._n_chunks = self._n_frames = 0
-        self._file = h5py.File(self._aside, "w")
-        try:
-            write_meta(self._file, geometry, n_frames, label)
-            write_zone_plate(self._file, light)
-        except BaseException:
-            self._discard()
-            raise
+        with self._discarded_on_error() as file:
+            write_meta(file, geometry, n_frames, label)
+            write_zone_plate(file, light)
 
     def append(self, photons: NDArray[np.float32], mask: NDArray[np.bool_], positions_m: NDArray[np.float64]) -> None:
         """Add a chunk of frames ``(n, ny, nx)``, masks (True where valid) and positions ``(n, 2)`` ``(y, x)`` in m.
@@ -112,23 +104,6 @@ class PtydWriter:
         group = self._file.create_group(f"{CHUNKS}/{self._n_chunks}")
         write_chunk(group, photons, mask, positions_m, self._n_frames)
         self._n_chunks, self._n_frames = self._n_chunks + 1, self._n_frames + len(photons)
-
-    def _discard(self) -> None:
-        self._file.close()
-        self._aside.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._file.close()
-                os.replace(self._aside, self._path)
-        finally:
-            self._discard()
 
 
 class GrowingPtyd:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..geometry import Geometry
 from ..scan_plan import DetectorInfo, ScanPlan
-from ..whole_file import require_room
+from ..whole_file import GrowingHdf5, require_room
 from . import hdf5, nxs
 from .cxi import CXI_VERSION, TRANSLATION, text
 from .cxi_geometry import DETECTOR, write_geometry
@@ -25,7 +23,7 @@ MOST_LETTERS = 64
 MOST_EXPOSURES = 64
 
 
-class RawCxiWriter:
+class RawCxiWriter(GrowingHdf5):
     """A CXI file of raw frames; it appears whole when the ``with`` block ends, or not at all.
 
     Attributes of the frames' data set tell what CXI has no words for: ``layout``, ``adu_per_ev``, ``exposures_s`` (the
@@ -48,13 +46,10 @@ class RawCxiWriter:
         self, path: Path | str, plan: ScanPlan, dtype: Any, *, title: str = "", raw_uid: str = "", nexus: bool = False
     ) -> None:
         assert plan.detector is not None
-        self._path = Path(path)
-        self._aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        super().__init__(path)
         self._geometry = Geometry(plan.energy_ev, plan.distance_m, plan.detector.pixel_m, plan.detector.shape)
         self._nexus = nexus
-        self._file = h5py.File(self._aside, "w")
-        try:
-            file = self._file
+        with self._discarded_on_error() as file:
             file["cxi_version"], file["number_of_entries"] = CXI_VERSION, 1
             file["entry_1/title"] = file["entry_1/sample_1/name"] = text(title)
             file["entry_1/experiment_identifier"] = text(raw_uid)
@@ -67,9 +62,6 @@ class RawCxiWriter:
             file["entry_1/data_1/data"] = h5py.SoftLink(f"/{DETECTOR}/data")
             for place in ("entry_1/data_1", DETECTOR):
                 file[f"{place}/translation"] = h5py.SoftLink(f"/{TRANSLATION}")
-        except BaseException:
-            self._discard()
-            raise
 
     def _growing(self, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
         return self._file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape))
@@ -98,24 +90,9 @@ class RawCxiWriter:
         dataset.resize(first + len(rows), axis=0)
         dataset[first:] = rows
 
-    def _discard(self) -> None:
-        self._file.close()
-        self._aside.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                if self._nexus:
-                    nxs.describe(self._file, self._geometry)
-                self._file.close()
-                os.replace(self._aside, self._path)
-        finally:
-            self._discard()
+    def _finish(self) -> None:
+        if self._nexus:
+            nxs.describe(self._file, self._geometry)
 
 
 def _told(plan: ScanPlan, detector: DetectorInfo) -> dict[str, Any]:
