@@ -16,7 +16,7 @@ from matplotlib.widgets import RectangleSelector
 
 from ..errors import PtychoError, SettingsError
 from ..figure import LivePicture, LiveView
-from ..figure.layout import DPI, SIZE_INCHES
+from ..figure.sheet import DPI, SIZE_INCHES
 from .screens import Pace, ScanLine, Screen
 
 logger = logging.getLogger("bluesky_ptycho")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -18,9 +17,7 @@ from ..terminal import printable
 from ..whole_file import whole_figure
 from . import display, panels
 from .panels import INK, PALE, colour_bar, draw_scale_bar, name_panel
-
-SIZE_INCHES = (19.2, 10.8)
-DPI = 100
+from .sheet import DPI, new_figure
 
 
 def comparison_figure(
@@ -44,8 +41,7 @@ def comparison_figure(
         `figure`, or a new one with an Agg canvas.
     """
     if figure is None:
-        figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
-        FigureCanvasAgg(figure)
+        figure = new_figure()
     for place, (mark, name) in enumerate(zip("AB", names, strict=True)):
         words = f"{mark}: {printable(name, 100)}"
         figure.text(0.038, 0.972 - 0.034 * place, words, parse_math=False, fontsize=16, color=INK, va="center")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import AsinhNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -20,8 +19,8 @@ from ..geometry import DISPLAY_ORIGIN
 from ..whole_file import whole_figure
 from .display import averaged, blocks, side_by_side
 from .panels import INK, PALE
+from .sheet import DPI, new_figure
 
-DPI = 100
 PANEL_INCHES = (4.3, 4.35)
 COLUMNS = 5
 SHOWN_PX = 420
@@ -51,8 +50,7 @@ def explanation_figure(explanation: Explanation, title: str = "") -> Figure:
     columns = min(COLUMNS, n)
     rows = math.ceil(n / columns)
     width, height = columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 1.1
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure((width, height))
     figure.text(0.35 / width, 1 - 0.32 / height, title or "Preprocessing", fontsize=19, color=INK, va="center")
     exposures = " | ".join(f"{t:g} s" for t in explanation.exposures_s)
     facts = f"preset {explanation.preset}, exposures {exposures}: {explanation.verdict}"

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
@@ -22,9 +21,8 @@ from ..terminal import printable
 from ..whole_file import whole_figure
 from . import display
 from .panels import ACCENT, INK, PALE, SECOND, colour_bar, curve_style, name_panel, show_absent, stage_axes
+from .sheet import DPI, new_figure
 
-SIZE_INCHES = (19.2, 10.8)
-DPI = 100
 ROWS, COLUMNS = 3, 4
 ON_A_SHEET = ROWS * COLUMNS
 SHOWN_PX = 260
@@ -110,8 +108,7 @@ def frame_sheet(roll: FrameRoll, points: Sequence[int], sums: Sums, figure: Figu
         `figure`, or a new one with an Agg canvas: no display is needed and pyplot knows nothing of it.
     """
     if figure is None:
-        figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
-        FigureCanvasAgg(figure)
+        figure = new_figure()
     frames = dict(zip(points, roll.read(points), strict=True))
     read = {point: frame for point, frame in frames.items() if frame is not None}
     figure.text(0.03, 0.962, printable(roll.title, 90), parse_math=False, fontsize=19, color=INK, va="center")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -14,9 +13,7 @@ from ..frames import Snapshot
 from ..terminal import printable
 from ..whole_file import whole_figure
 from . import display, panels
-
-SIZE_INCHES = (19.2, 10.8)
-DPI = 100
+from .sheet import DPI, new_figure
 
 
 def reconstruction_figure(
@@ -48,8 +45,7 @@ def reconstruction_figure(
         `figure`, or a new one with an Agg canvas: no display is needed and pyplot knows nothing of it.
     """
     if figure is None:
-        figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
-        FigureCanvasAgg(figure)
+        figure = new_figure()
     canvas, box, inner = snapshot.canvas, display.shown_box(snapshot), display.scanned_box(snapshot)
     large = figure.add_gridspec(1, 2, left=0.038, right=0.628, top=0.9, bottom=0.385, wspace=0.24)
     small = figure.add_gridspec(2, 2, left=0.712, right=0.97, top=0.9, bottom=0.385, wspace=0.6, hspace=0.36)

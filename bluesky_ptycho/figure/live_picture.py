@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from . import display
-from .layout import DPI, SIZE_INCHES
 from .live_curves import ResidualCurve, ResolutionCurve
 from .live_frames import CleanFrame, ProbeModes, RawFrame
 from .live_maps import CoverageMap, ObjectMaps, StxmMap
 from .live_view import LiveView
 from .live_words import Box, Header, Messages, Strip
+from .sheet import DPI, new_figure
 
 WIDTH, HEIGHT = 1920, 1080
 """In px; all boxes are ``(left, top, width, height)`` in them."""
@@ -63,7 +62,7 @@ class LivePicture:
     Parameters
     ----------
     figure : Figure, optional
-        What to draw in, of :data:`~bluesky_ptycho.figure.layout.SIZE_INCHES`; a new one with an Agg canvas without it:
+        What to draw in, of :data:`~bluesky_ptycho.figure.sheet.SIZE_INCHES`; a new one with an Agg canvas without it:
         no display is needed then, and pyplot knows nothing of it.
 
     Attributes
@@ -74,8 +73,7 @@ class LivePicture:
 
     def __init__(self, figure: Figure | None = None) -> None:
         if figure is None:
-            figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
-            FigureCanvasAgg(figure)
+            figure = new_figure()
         self.figure = figure
         self._scan: str | None = None
         self._build()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -15,8 +14,8 @@ from ..terminal import printable
 from ..whole_file import whole_figure
 from . import display
 from .panels import INK, PALE
+from .sheet import DPI, new_figure
 
-DPI = 100
 WIDTH_INCHES = 9.0
 BAD = (0.0, 0.75, 0.85)
 
@@ -31,8 +30,7 @@ def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title:
     """
     rows, columns = mean.shape
     height = WIDTH_INCHES * 0.78 * rows / columns + 1.4
-    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure((WIDTH_INCHES, height))
     axes = figure.add_axes((0.1, 0.7 / height, 0.78, 1 - 1.4 / height))
     norm = display.camera_norm(mean[good & np.isfinite(mean)])
     image = axes.imshow(mean, cmap="gray", norm=norm, extent=(0, columns, rows, 0), interpolation="nearest")

@@ -13,8 +13,9 @@ from ..errors import SettingsError
 from ..frames import Comparison, Snapshot
 from .comparison import comparison_figure
 from .frame_sheet import ON_A_SHEET, FrameRoll, frame_sheet, sum_up
-from .layout import DPI, SIZE_INCHES, reconstruction_figure
+from .layout import reconstruction_figure
 from .panels import PALE
+from .sheet import DPI, SIZE_INCHES
 
 WINDOWLESS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..figure import display, panels
+from ..figure.sheet import new_figure
 from .contents import ReportedScan
 
-DPI = 100
 MOST_MODES = 5
 """Probe modes that are drawn; the others hold next to nothing."""
 
@@ -66,7 +65,6 @@ def quality_figure(scan: ReportedScan) -> Figure | None:
 
 
 def _figure(columns: int, height: float) -> tuple[Figure, list[panels.Axes]]:
-    figure = Figure(figsize=(13.0, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure((13.0, height))
     grid = figure.add_gridspec(1, columns, left=0.06, right=0.95, top=0.9, bottom=0.14, wspace=0.3)
     return figure, [figure.add_subplot(grid[i]) for i in range(columns)]
