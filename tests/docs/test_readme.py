@@ -7,7 +7,9 @@ runs as it stands among the slow tests; the test command itself is what ``.ci/ru
 from __future__ import annotations
 
 import json
+import logging
 import re
+import shlex
 import shutil
 import subprocess
 from configparser import ConfigParser
@@ -16,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
+from bluesky_ptycho.cli import main
 from tests.conftest import REPOSITORY
 
 from .blocks import read_blocks
@@ -41,8 +44,24 @@ def blocks():
 def directory(tmp_path_factory):
     """Where the README's commands run one after the other; the demo has run there."""
     place = tmp_path_factory.mktemp("readme")
-    run_shell(SHORTENED["bluesky-ptycho demo"], place)
+    run_shell("bluesky-ptycho --help", place)
+    run_here(SHORTENED["bluesky-ptycho demo"], place)
     return place
+
+
+def run_here(line, directory):
+    """Run a line in this process, which has loaded what it needs and plans its transforms briefly."""
+    program, *arguments = shlex.split(line)
+    assert program == "bluesky-ptycho", line
+    bluesky = logging.getLogger("bluesky")
+    level = bluesky.level
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        patch.setenv("XDG_STATE_HOME", str(directory / "state"))  # as `run_shell` has it
+        try:
+            assert main(arguments) == 0, line
+        finally:
+            bluesky.setLevel(level)
 
 
 def command(blocks, beginning):
@@ -116,7 +135,7 @@ def test_replay_and_runs(blocks, directory):
 
 def test_reconstruct(blocks, directory, real_file):
     shutil.copy(real_file("siemens_aps.cxi"), directory)
-    run_shell(command(blocks, "bluesky-ptycho reconstruct siemens"), directory)
+    run_here(command(blocks, "bluesky-ptycho reconstruct siemens"), directory)
     summary = json.loads((directory / "ptycho_reconstruction" / "summary.json").read_text())
     assert summary["iterations"] == 2
     assert summary["n_frames"] == 516
