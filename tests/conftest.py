@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,8 @@ def _make_routes_once(patch: pytest.MonkeyPatch) -> None:
 
     def once(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
         def get(*arguments: object) -> Any:
-            content = [getattr(argument, "__dict__", argument) for argument in arguments]  # registries are copied
+            # Each server has copies of the registries, and what it looks up in them adds to their defaults.
+            content = deepcopy([getattr(argument, "__dict__", argument) for argument in arguments])
             if name not in made or made[name][0] != content:
                 made[name] = content, make(*arguments)
             return made[name][1]
