@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .callbacks.checkpoints import DIRECTORY
+from .callbacks.frame_reader import FrameReader
 from .callbacks.frame_verdicts import KINDS
 from .callbacks.results import SUMMARY_KEY
 from .callbacks.updates import Progress, Update
@@ -19,6 +21,7 @@ from .frames import Snapshot
 from .geometry import Canvas, Geometry
 from .io.checkpoint import Checkpoint, read_checkpoint
 from .preprocess import output_geometry
+from .raw_scan import read_intake
 from .scan_plan import ScanPlan
 from .stored_scan import StoredScan, find_scan
 
@@ -29,7 +32,7 @@ class CatalogUpdates:
     """Tells what is new about a scan in a catalog, as a live run would tell its sinks.
 
     While a reconstruction runs, its picture is that of its last checkpoint and its counters those of the result run,
-    each some seconds old; then the stored result. Newest frames are not in a catalog's results.
+    each some seconds old; then the stored result, with the last raw frame that was used. Clean frames are not stored.
 
     Parameters
     ----------
@@ -64,7 +67,23 @@ class CatalogUpdates:
         if seen == self._seen:
             return None
         self._seen = seen
-        return _update(scan, plan, dict(stop or {}), checkpoint)
+        update = _update(scan, plan, dict(stop or {}), checkpoint)
+        return replace(update, **self._last_frame(update)) if update.kind == "final" else update
+
+    def _last_frame(self, update: Update) -> dict[str, Any]:
+        """Return the last frame that was used as it was measured; nothing where it cannot be read."""
+        if update.snapshot is None:
+            return {}
+        last = int(update.snapshot.seq_nums.max())
+        try:
+            intake = read_intake(update.start["uid"], self._catalog)
+            (row,) = (point.row for point in intake.take_points(sys.maxsize) if point.seq_num == last)
+            with FrameReader(intake.source(dark=False), patience_s=0.0) as reader:
+                frames = reader.read(np.array([row], dtype=np.intp), update.plan.frames_per_point)
+        except Exception as error:  # the result is worth being shown without
+            logger.debug("frame %d of %s cannot be read: %s", last, update.start["uid"], error)
+            return {}
+        return {"newest_point": last, "newest_raw": frames[0]}
 
     def _checkpoint(self, raw_uid: str) -> Checkpoint | None:
         try:

@@ -17,7 +17,7 @@ from bluesky_ptycho.errors import NotFoundError, PtychoError
 from bluesky_ptycho.view_command import follow
 from tests.callbacks.live_scan import SETTINGS, documents_in_order, make_run
 from tests.callbacks.small_data import small_scan
-from tests.stored import small_snapshot, store_result, store_scan, update
+from tests.stored import numbered_frames, small_snapshot, store_result, store_scan, update
 
 
 @pytest.fixture
@@ -98,6 +98,19 @@ def test_the_last_scan_is_followed_unless_one_is_named(catalog):
     assert following.newest().start["uid"] == second["uid"] and staying.newest() is None
     store_result(catalog, first, small_snapshot())
     assert staying.newest().kind == "final" and following.newest() is None
+
+
+def test_the_last_raw_frame_of_a_stored_scan_is_shown_if_it_can_be_read(catalog):
+    start, snapshot = store_scan(catalog), small_snapshot()
+    store_result(catalog, start, snapshot)
+    seen = CatalogUpdates(catalog).newest()
+    assert seen.newest_point == snapshot.seq_nums.max() == 5
+    np.testing.assert_array_equal(seen.newest_raw, numbered_frames(6, seed=2)[4:5])
+    (frames,) = catalog.frames_dir.rglob("*_primary.h5")
+    frames.unlink()
+    seen = CatalogUpdates(catalog).newest()
+    assert (seen.kind, seen.newest_point, seen.newest_raw) == ("final", None, None)
+    np.testing.assert_array_equal(seen.snapshot.object, snapshot.object)
 
 
 def test_the_command_shows_what_is_new_and_bears_a_catalog_that_fails_for_once(catalog, seen, caplog):

@@ -120,6 +120,26 @@ def test_the_mask_is_shown_and_counted():
     assert (shown == -1).sum() == 8
 
 
+@pytest.mark.parametrize(
+    ("snapshot", "said"), [(None, "no frame yet"), (make_snapshot(), "not shown\nfor a stored scan")]
+)
+def test_why_there_is_no_frame_is_said(snapshot, said):
+    picture = LivePicture()
+    picture.show(make_view(snapshot=snapshot, newest_point=None, newest_raw=None, newest_clean=None))
+    for panel in ("raw", "clean"):
+        assert [text.get_text() for text in picture.axes[panel].texts if text.get_visible()][-1] == said
+    picture.show(make_view())
+    for panel in ("raw", "clean"):
+        assert said not in [text.get_text() for text in picture.axes[panel].texts if text.get_visible()]
+
+
+@pytest.mark.parametrize(("passes", "end"), [(3, 10), (13, 14), (79, 80), (233, 240), (1000, 1000)])
+def test_the_axis_of_the_residual_ends_near_the_last_pass(passes, end):
+    picture = LivePicture()
+    picture.show(make_view(snapshot=make_snapshot(residuals=np.geomspace(1, 0.1, passes))))
+    assert picture.axes["residual"].get_xlim() == (0.5, end)
+
+
 def test_limits_do_not_jump_with_noise_and_follow_a_change():
     rng = np.random.default_rng(0)
     limits = SteadyLimits()

@@ -86,7 +86,7 @@ def _corner_text(axes: Axes) -> Any:
     )
 
 
-def _room(n: int) -> float:
-    """Return a round number of passes that holds `n`, so that the axis does not move with every one."""
-    power = 10.0 ** math.floor(math.log10(max(n, 10)))
-    return next(f * power for f in (1, 1.5, 2, 3, 5, 7.5, 10) if f * power >= n)
+def _room(n: int) -> int:
+    """Return a round number of passes that holds `n`, near it, so that the axis does not move with every one."""
+    step = 10 ** len(str(max(n, 10))) // 50
+    return max(10, math.ceil(n / step) * step)

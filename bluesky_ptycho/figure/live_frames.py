@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from ..geometry import DISPLAY_ORIGIN
 from . import display
@@ -36,14 +38,14 @@ class RawFrame:
         self._colours = colour_bar(axes, self._image, "raw")
         self._colours.yaxis.set_major_locator(MaxNLocator(4))  # exposures side by side make the bar short
         self._limits = SteadyLimits()
-        self._absent = _absence(axes, "no frame yet")
+        self._absent = _absence(axes, "")
 
     def show(self, view: LiveView) -> None:
         """Show the frame of `view`."""
         name_panel(self._axes, "Raw frame" if view.newest_point is None else f"Raw frame, point {view.newest_point}")
         for part in (self._colours, self._image):
             part.set_visible(view.newest_raw is not None)
-        self._absent.set_visible(view.newest_raw is None)
+        _say_absent(self._absent, view, view.newest_raw)
         if view.newest_raw is None:
             return
         values = display.side_by_side(view.newest_raw)
@@ -68,13 +70,13 @@ class CleanFrame:
         self._colours = colour_bar(axes, self._image, "photons")
         self._legend = axes.text(0.0, -0.03, "", color=MASKED, fontsize=11, transform=axes.transAxes, va="top")
         self._limits = SteadyLimits()
-        self._absent = _absence(axes, "no frame yet")
+        self._absent = _absence(axes, "")
 
     def show(self, view: LiveView) -> None:
         """Show the frame of `view`."""
         for part in (self._colours, self._image):
             part.set_visible(view.newest_clean is not None)
-        self._absent.set_visible(view.newest_clean is None)
+        _say_absent(self._absent, view, view.newest_clean)
         if view.newest_clean is None:
             return
         clean = view.newest_clean
@@ -138,6 +140,12 @@ def _separate(axes: Axes, columns: int, rows: int, width: float, height: float) 
 
 def _absence(axes: Axes, text: str) -> Text:
     return axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=PALE, fontsize=13)
+
+
+def _say_absent(text: Text, view: LiveView, frame: NDArray[Any] | None) -> None:
+    """Say why there is no frame: a live run gives one with each snapshot, what is stored need not."""
+    text.set_text("no frame yet" if view.snapshot is None else "not shown\nfor a stored scan")
+    text.set_visible(frame is None)
 
 
 def _bare(axes: Axes, name: str) -> None:
