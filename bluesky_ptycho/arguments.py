@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+
+from .terminal import say
 
 USER_ERROR = 2
 """Exit status after an error that the user can mend."""
@@ -29,6 +32,12 @@ def add_catalog(parser: LineParser) -> None:
     )
 
 
+def tell_default_catalog(options: argparse.Namespace, name: str) -> None:
+    """Say on standard error which catalog is taken, where none was given."""
+    if options.catalog is None:
+        say(f"catalog {name} (no --catalog was given)", file=sys.stderr)
+
+
 def positive(text: str) -> float:
     """Return a finite number above 0."""
     try:
@@ -43,6 +52,15 @@ def positive(text: str) -> float:
 def positive_whole(text: str) -> int:
     """Return a whole number above 0."""
     return _whole(text, 1, "a whole number, 1 or more")
+
+
+def port(text: str) -> int:
+    """Return the number of a port, 0 for any free one."""
+    expected = "a port, 1 to 65535, or 0 for any free one"
+    value = _whole(text, 0, expected)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
+    return value
 
 
 def seed(text: str) -> int:

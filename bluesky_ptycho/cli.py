@@ -27,7 +27,16 @@ from . import (
     show_command,
     view_command,
 )
-from .arguments import USER_ERROR, LineParser, add_catalog, add_output, positive, positive_whole, seed
+from .arguments import (
+    USER_ERROR,
+    LineParser,
+    add_catalog,
+    add_output,
+    positive,
+    positive_whole,
+    seed,
+    tell_default_catalog,
+)
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
 from .settings_file import add_settings, settings_of
@@ -222,6 +231,7 @@ def _replay(options: argparse.Namespace) -> int:
     settings, script = settings_of(options), tuple[Any, ...]()
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
+        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         start = catalog[options.uid].start  # one that is not there leaves no directory
         uid = start.get("raw_uid", start["uid"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -89,14 +90,33 @@ class ScanClock:
 
     def __init__(self) -> None:
         self.seconds: float | None = None
-        self._started = 0.0
+        self._started: float | None = None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether there was a run."""
+        return self._started is not None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         """Take a document."""
         if name == "start":
             self._started = doc["time"]
-        elif name == "stop":
+        elif name == "stop" and self._started is not None:
             self.seconds = doc["time"] - self._started
+
+
+@contextmanager
+def discarded_without_a_run(directory: Path, clock: ScanClock) -> Iterator[None]:
+    """Remove a new directory, and those made for it, if `clock` has seen no run at the end of the block."""
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        if new and not clock.has_started:
+            shutil.rmtree(directory, ignore_errors=True)
+            with suppress(OSError):  # somebody else has put something there, or it was never made
+                for parent in new[1:]:
+                    parent.rmdir()
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -109,19 +129,20 @@ def run_demo(options: DemoOptions) -> int:
     from bluesky.utils import RunEngineInterrupted
 
     from .sim import make_beamline
+    from .sim.samples import make_sample
 
     directory = options.output / "catalog"
+    sample = make_sample(options.sample, options.seed)  # one that is not there leaves no directory
     # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)
     run_engine = RunEngine(context_managers=[PauseAtOnce])
     clock = ScanClock()
-    with open_catalog(directory) as catalog:
-        remember_catalog(directory)
+    with discarded_without_a_run(directory, clock), open_catalog(directory) as catalog:
         run_engine.md["scan_id"] = catalog.last_scan_id()
         beamline = make_beamline(
             catalog.frames_dir,
             md=run_engine.md,
-            sample=options.sample,
+            sample=sample,
             photons=options.photons,
             frame_rate=options.frame_rate,
             exposure_s=SHARE_EXPOSED / options.frame_rate,
@@ -131,6 +152,7 @@ def run_demo(options: DemoOptions) -> int:
             run_engine.subscribe(catalog.raw_writer())
             run_engine.subscribe(live)
             run_engine.subscribe(clock)
+            run_engine.subscribe(lambda name, doc: remember_catalog(directory), "start")
             interrupted = False
             try:
                 run_engine(_scan(beamline, options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog
+from .arguments import LineParser, add_catalog, tell_default_catalog
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -25,10 +25,15 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Store the run and tell its number; return the exit status."""
+    from .io import hdf5
+
+    with hdf5.open_for_reading(options.file):
+        pass  # what is no HDF5 is refused before all that a catalog needs is loaded, and one is made
     from .catalog import open_catalog, remember_catalog
     from .ingesting import ingest
 
     with open_catalog(options.catalog) as catalog:
+        tell_default_catalog(options, catalog.name)
         uid = ingest(options.file, catalog, sample_name=options.sample)
         remember_catalog(catalog.name)
         start = catalog[uid].start

@@ -94,7 +94,7 @@ class ProgressLine:
         seconds = time.monotonic() - self._begun
         parts = [f"{self._label}: {n}/{self._total}", f"{seconds:.0f} s"]
         if not ended and 0 < n < self._total and seconds >= LEAST_SECONDS_OF_A_RATE:
-            parts += [f"{n / seconds:.3g} {self._unit}/s", f"{seconds / n * (self._total - n):.0f} s left"]
+            parts += [f"{n / seconds:.3g} {self._unit}/s", f"{max(1.0, seconds / n * (self._total - n)):.0f} s left"]
         print(", ".join([*parts, text] if text else parts), file=self._file, flush=True)
         self._written = (n, text)
 
@@ -135,11 +135,15 @@ def quietly(really: bool = True) -> Iterator[None]:
             _quiet.clear()
 
 
-def say(text: str) -> None:
-    """Print a line to standard output, above the bars that are there; not a word of it where all is quiet."""
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a line to `file`, above the bars that are there; not a word of it where all is quiet.
+
+    Standard output is the default.
+    """
     if not _quiet.is_set():
-        tqdm.write(text)
-        sys.stdout.flush()
+        file = sys.stdout if file is None else file
+        tqdm.write(text, file=file)
+        file.flush()
 
 
 class _AboveBar(logging.Filter):

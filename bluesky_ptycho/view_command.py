@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from typing import Any
 
-from .arguments import LineParser, add_catalog, positive_whole
+from .arguments import LineParser, add_catalog, port, tell_default_catalog
 from .errors import NotFoundError, PtychoError
 
 logger = logging.getLogger("bluesky_ptycho")
@@ -32,7 +32,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     add_catalog(view)
     view.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    view.add_argument("--port", type=positive_whole, default=8470, help="port, or a free one if taken (default: 8470)")
+    view.add_argument(
+        "--port",
+        type=port,
+        metavar="N",
+        help="port, 0 for any free one (default: 8470, or a free one where that is in use)",
+    )
     view.add_argument("--token", help="what who opens the page must have (default: made up where one is needed)")
     view.set_defaults(command=_view)
 
@@ -43,6 +48,7 @@ def _view(options: argparse.Namespace) -> int:
     from .catalog_view import CatalogUpdates
 
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         if options.uid != "-1":
             _ = catalog[options.uid]  # a wrong one is told of at once

@@ -1,9 +1,11 @@
 """What a user did wrong is told in one line, exit status 2."""
 
 import dataclasses
+import socket
 
 import pytest
 
+from bluesky_ptycho.catalog import remember_catalog
 from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions
 from bluesky_ptycho.plans.trajectories import trajectories
@@ -82,6 +84,42 @@ def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalo
     assert not (workplace / "ptycho_replay").exists()
 
 
+def test_a_demo_that_cannot_be_leaves_nothing_and_is_no_default(workplace, capsys):
+    for wrong in (["--sample", "absent.png"], ["--step", "1"]):
+        error_line(capsys, "demo", *wrong, "--output", "made/here")
+        assert not (workplace / "made").exists() and not (workplace / "state").exists()
+    (workplace / "made").mkdir()
+    error_line(capsys, "demo", "--step", "1", "--output", "made/here")
+    assert (workplace / "made").exists() and not (workplace / "made" / "here").exists()
+
+
+def test_the_catalog_that_was_not_given_is_told(workplace, capsys, ptycho_catalog):
+    remember_catalog(ptycho_catalog.name)
+    says = f"catalog {ptycho_catalog.name} (no --catalog was given)"
+    write_small_cxi(workplace / "star.cxi")
+    for arguments in (["replay", "beef"], ["view", "beef"]):
+        for more, told in (([], [says]), (["--quiet"], []), (["--catalog", ptycho_catalog.name], [])):
+            assert main([*arguments, *more]) == 2
+            *before, _ = capsys.readouterr().err.splitlines()
+            assert before == told
+    assert main(["ingest", "star.cxi"]) == 0
+    assert says in capsys.readouterr().err
+
+
+def test_what_is_no_hdf5_makes_no_catalog(workplace, capsys):
+    (workplace / "README.md").write_text("# no frames\n")
+    assert "README.md is not an HDF5 file" in error_line(capsys, "ingest", "README.md", "--catalog", "new")
+    assert "absent.cxi does not exist" in error_line(capsys, "ingest", "absent.cxi", "--catalog", "new")
+    assert not (workplace / "new").exists()
+
+
+def test_a_port_that_is_taken_is_told(workplace, capsys, ptycho_catalog):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = error_line(capsys, "view", "--catalog", ptycho_catalog.name, "--port", str(port))
+    assert line == f"port {port} is in use; expected a free one, or leave --port out"
+
+
 def test_to_list_runs_does_not_make_a_catalog_the_default(workplace, capsys, ptycho_catalog):
     assert main(["runs", "--catalog", ptycho_catalog.name]) == 0
     assert "no catalog was named" in error_line(capsys, "runs")
@@ -111,6 +149,8 @@ WHOLE = "expected a whole number, 1 or more"
             ["reconstruct", "a.cxi", "--algorithm", "ml", "--schedule", "mpie:3"],
             "argument --schedule: not allowed with argument --algorithm",
         ),
+        (["view", "--port", "99999"], "argument --port: value is '99999'; expected a port, 1 to 65535, or 0 for any"),
+        (["view", "--port", "-1"], "argument --port: value is '-1'; expected a port"),
         (["demo", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
         (["replay", "-1", "--output", " "], "argument --output: value is ' '; expected the name of a directory"),
         (["reconstruct", "a.cxi", "--output", ""], "argument --output: value is ''; expected the name of a directory"),

@@ -77,12 +77,14 @@ def test_lines_tell_the_rate_and_the_time_left(monkeypatch):
     monkeypatch.setattr("bluesky_ptycho.terminal.time.monotonic", lambda: clock[-1])
     file = io.StringIO()
     with ProgressLine(60, "reconstructing", "pass", file=file, interval_s=3.0) as line:
-        for seconds, n, text in ((0.5, 1, "too early for a line"), (4.0, 6, "R 0.1"), (5.0, 20, "R 0.02")):
+        shown = (0.5, 1, "too early for a line"), (4.0, 6, "R 0.1"), (7.0, 59, "nearly"), (8.0, 20, "R 0.02")
+        for seconds, n, text in shown:
             clock.append(seconds)
             line.show(n, text)
     assert file.getvalue().splitlines() == [
         "reconstructing: 6/60, 4 s, 1.5 pass/s, 36 s left, R 0.1",
-        "reconstructing: 20/60, 5 s, R 0.02",
+        "reconstructing: 59/60, 7 s, 8.43 pass/s, 1 s left, nearly",
+        "reconstructing: 20/60, 8 s, R 0.02",
     ]
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..web import Knobs
 
 BACKENDS = ("auto", "window", "notebook", "png", "web")
-PORT = 8470
 FILE = "live.png"
 
 
@@ -64,7 +63,7 @@ class LivePtychoFigure:
         *,
         directory: str | Path = DIRECTORY,
         host: str = "127.0.0.1",
-        port: int = PORT,
+        port: int | None = None,
         token: str | None = None,
         knobs: Knobs | None = None,
     ) -> None:
@@ -80,7 +79,7 @@ class LivePtychoFigure:
             raise SettingsError(f"knobs are given with backend {self.backend!r}; expected 'web'")
         self._screen = self._open(host, port, token, knobs)
 
-    def _open(self, host: str, port: int, token: str | None, knobs: Knobs | None) -> Screen:
+    def _open(self, host: str, port: int | None, token: str | None, knobs: Knobs | None) -> Screen:
         if self.backend == "notebook":
             return NotebookScreen()
         if self.backend == "window":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import secrets
@@ -18,6 +19,8 @@ from .handler import Knobs, PageHandler, Source
 
 logger = logging.getLogger("bluesky_ptycho")
 
+PORT = 8470
+"""Taken where none is asked for."""
 MOST_CLIENTS = 64
 """Connections at a time; each has a thread."""
 
@@ -33,8 +36,8 @@ class PageServer:
     source : Source
     host : str
         Address to listen on. Beyond the loopback addresses, and with knobs, a token is required.
-    port : int
-        0 takes a free one; another is taken too where `port` is in use.
+    port : int, optional
+        0 takes a free one. :data:`PORT` by default, or where that is in use a free one, which is said.
     token : str, optional
         Who opens the page must have it; made up where one is required and none is given.
     knobs : Knobs, optional
@@ -48,21 +51,23 @@ class PageServer:
     Raises
     ------
     PtychoError
-        If the address cannot be listened on.
+        If the address cannot be listened on; the `port` that is given may be in use.
     SettingsError
-        If the token is too short to protect anything.
+        If there can be no such port, or the token is too short to protect anything.
     """
 
     def __init__(
         self,
         source: Source,
         host: str = "127.0.0.1",
-        port: int = 0,
+        port: int | None = None,
         token: str | None = None,
         knobs: Knobs | None = None,
     ) -> None:
         if token is not None and len(token) < 12:
             raise SettingsError(f"token has {len(token)} characters; expected 12 or more")
+        if port is not None and not 0 <= port <= 65535:
+            raise SettingsError(f"port is {port}; expected 1 to 65535, or 0 for any free one")
         is_open = is_loopback(host) and knobs is None
         self.token = token or (None if is_open else secrets.token_urlsafe(18))
         handler = partial(PageHandler, source, self.token, host, knobs)
@@ -105,15 +110,19 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-def _listen(host: str, port: int, handler: Callable[..., BaseHTTPRequestHandler]) -> _Server:
+def _listen(host: str, port: int | None, handler: Callable[..., BaseHTTPRequestHandler]) -> _Server:
     server = _Server6 if ":" in host else _Server
-    failure: OSError | None = None
-    for candidate in dict.fromkeys((port, 0)):
-        try:
-            return server((host, candidate), handler)
-        except (OSError, OverflowError) as error:
-            failure = error if isinstance(error, OSError) else OSError(str(error))
-    raise PtychoError(f"the page cannot be served on {host} port {port}: {failure}") from failure
+    wanted = PORT if port is None else port
+    try:
+        return server((host, wanted), handler)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise PtychoError(f"the page cannot be served on {host} port {wanted}: {error}") from error
+        if port is not None:
+            raise PtychoError(f"port {port} is in use; expected a free one, or leave --port out") from error
+    found = _listen(host, 0, handler)
+    logger.warning("port %d is in use: the page is served on port %d", wanted, found.server_address[1])
+    return found
 
 
 def is_loopback(host: str) -> bool:

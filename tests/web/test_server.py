@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.errors import PtychoError, SettingsError
 from bluesky_ptycho.web import PageServer
 from bluesky_ptycho.web.server import MOST_CLIENTS, is_loopback
 
@@ -38,7 +38,7 @@ class Source:
 
 @contextmanager
 def serving(**options):
-    with closing(PageServer(Source(), **options)) as server:
+    with closing(PageServer(Source(), **{"port": 0, **options})) as server:
         yield server
 
 
@@ -173,9 +173,18 @@ def test_a_short_token_is_refused():
         PageServer(Source(), token="guess")
 
 
-def test_a_port_in_use_is_replaced_by_a_free_one(page):
-    with serving(port=page.port) as other:
+def test_a_usual_port_in_use_is_replaced_by_a_free_one_and_told(page, monkeypatch, caplog):
+    monkeypatch.setattr("bluesky_ptycho.web.server.PORT", page.port)
+    with serving(port=None) as other:
         assert other.port != page.port and ask(other)[0] == 200
+    assert f"port {page.port} is in use: the page is served on port {other.port}" in caplog.text
+
+
+def test_a_port_that_is_asked_for_is_taken_or_refused(page):
+    with pytest.raises(PtychoError, match=f"port {page.port} is in use; expected a free one"):
+        PageServer(Source(), port=page.port)
+    with pytest.raises(SettingsError, match="port is 99999; expected 1 to 65535, or 0"):
+        PageServer(Source(), port=99999)
 
 
 def test_the_address_says_nothing_of_python(page):
