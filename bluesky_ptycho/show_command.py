@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from .arguments import LineParser, add_catalog
 from .errors import NotFoundError, PtychoError, SettingsError
 from .terminal import say
+
+SUFFIXES = (".cxi", ".nxs", ".ptyd", ".h5", ".hdf5")
+"""What has one of them is a file, and no run."""
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -37,6 +41,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw; return the exit status."""
+    for name in filter(None, (options.what, options.compare)):
+        _require_file(name)
     output = _output(options.output)
     if options.compare is not None and (options.frames or options.points):
         raise SettingsError("--compare is given with frames; expected two reconstructions")
@@ -45,6 +51,13 @@ def run(options: argparse.Namespace) -> int:
         told = draw(options, output, _opener(options.catalog, opened))
     say(told if output is None else f"{told}; {output} shows it")
     return 0
+
+
+def _require_file(name: str) -> None:
+    """Refuse at once the name of a file that is not there; what may be a run's is looked for in the catalog."""
+    path = Path(name)
+    if (path.suffix.lower() in SUFFIXES or os.sep in name) and not path.is_file():
+        raise NotFoundError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
 
 
 def _output(wanted: Path | None) -> Path | None:
