@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import io
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,13 +75,15 @@ def run(options: argparse.Namespace) -> int:
         darks = scan.darks.darks if scan.darks.fitting else None
         mean = mean_frame(_some_frames(scan, options.frames), scan.plan, settings, darks)
         title = f"{scan.title}, run {scan.uid[:8]}"
-    mask = _composed(mean, options)
+        unit = "photons" if scan.plan.detector is not None and scan.plan.detector.layout == "plain" else "ADU"
+    parts = list(_parts(mean, options))
+    mask = functools.reduce(operator.and_, (part for _, part in parts))
     content = io.BytesIO()
     np.save(content, mask.good)
     write_whole(output, content.getbuffer())
     picture = output.with_suffix(".png")
-    save_mask_png(picture, mean, mask.good, title)
-    say(f"{mask!r}; {output} holds it, {picture} shows it")
+    save_mask_png(picture, mean, mask.good, title, unit)
+    say(f"{_told(mask, parts)}; {output} holds them, {picture} shows them")
     return 0
 
 
@@ -90,20 +94,36 @@ def _some_frames(scan: RawScan, most: int) -> Iterator[NDArray[Any]]:
         yield scan.read([point])[0]
 
 
-def _composed(mean: NDArray[Any], options: argparse.Namespace) -> Mask:
+def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[str, Mask]]:
+    """Yield what the mask is composed of, each with its name."""
     import numpy as np
 
     from .preprocess import Mask
 
-    shape = mean.shape
-    parts = [Mask(np.isfinite(mean)), *map(Mask.from_file, options.file)]
-    parts += [Mask.rectangle(shape, *edges) for edges in options.rectangle]
-    parts += [Mask.circle(shape, *circle) for circle in options.circle]
+    shape, measured = mean.shape, np.isfinite(mean)
+    yield "without a mean", Mask(measured)
+    for file in options.file:
+        yield file, Mask.from_file(file)
+    for edges in options.rectangle:
+        yield "rectangle", Mask.rectangle(shape, *edges)
+    for circle in options.circle:
+        yield "circle", Mask.circle(shape, *circle)
     if options.keep_circle is not None:
-        parts.append(~Mask.circle(shape, *options.keep_circle))
-    if options.above is not None or options.below is not None:
-        parts.append(Mask.threshold(mean, options.below, options.above))
-    mask = parts[0]
-    for part in parts[1:]:
-        mask &= part
-    return mask
+        yield "outside the kept circle", ~Mask.circle(shape, *options.keep_circle)
+    low, high = options.below, options.above
+    if low is not None or high is not None:
+        Mask.threshold(mean, low, high)  # refuses bounds that are reversed
+    if high is not None:
+        yield "above", Mask.threshold(np.where(measured, mean, high), None, high)
+    if low is not None:
+        yield "below", Mask.threshold(np.where(measured, mean, low), low, None)
+
+
+def _told(mask: Mask, parts: list[tuple[str, Mask]]) -> str:
+    """Return how many pixels are bad, and how many each part has caught; they may overlap."""
+    rows, columns = mask.good.shape
+    bad = int((~mask.good).sum())
+    told = f"{bad} of {rows} × {columns} pixels are bad ({100 * bad / mask.good.size:.3g} %)"
+    (always, unknown), *asked_for = [(name, int((~part.good).sum())) for name, part in parts]
+    caught = [*asked_for, *([(always, unknown)] if unknown else [])]
+    return told + (f": {', '.join(f'{name} {n}' for name, n in caught)}" if caught else "")

@@ -121,6 +121,22 @@ def camera_norm(values: NDArray[np.floating[Any]]) -> AsinhNorm:
     return AsinhNorm(linear_width=3 * noise, vmin=low, vmax=max(high, low + noise))
 
 
+def round_ticks(norm: AsinhNorm, least: float = 0.06) -> list[float]:
+    """Return round numbers to label the grey values of `norm` with, `least` of the scale or more apart."""
+    low, high = (float(value) for value in norm.inverse(np.array([0.0, 1.0])))
+    largest = max(abs(low), abs(high))
+    powers = 10.0 ** np.arange(math.floor(math.log10(largest)), math.floor(math.log10(norm.linear_width)) - 2, -1)
+    candidates = [0.0, *(sign * factor * power for factor in (1, 5, 2) for power in powers for sign in (1, -1))]
+    places: dict[float, float] = {}
+    for value in candidates:
+        place = float(norm(value))
+        if low <= value <= high and all(abs(place - other) >= least for other in places.values()):
+            places[value] = place
+    if len(places) < 4:  # a narrow range far from 0 has no round ones
+        return [float(value) for value in norm.inverse(np.linspace(0, 1, 6))]
+    return sorted(places)
+
+
 def phase_arc(image: Complex) -> tuple[float, float]:
     """Return where on the circle the phases of an image begin and how far they reach, in radian, without weak pixels.
 

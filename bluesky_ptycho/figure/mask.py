@@ -17,11 +17,14 @@ from .panels import INK, PALE
 from .sheet import DPI, new_figure
 
 WIDTH_INCHES = 9.0
+LEFT, RIGHT, BOTTOM, TOP = 0.75, 1.15, 0.6, 0.5
+"""Inches around the image; the colour bar and its numbers stand in the right ones."""
+BAR, BAR_GAP = 0.2, 0.12
 BAD = (0.0, 0.75, 0.85)
 
 
-def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title: str = "") -> Figure:
-    """Draw a mean frame ``(rows, columns)`` with rows downwards, as masks count them, and bad pixels coloured.
+def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title: str = "", unit: str = "ADU") -> Figure:
+    """Draw a mean frame ``(rows, columns)`` in `unit`, rows downwards, as masks count them, and bad pixels coloured.
 
     Returns
     -------
@@ -29,9 +32,15 @@ def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title:
         With an Agg canvas; no display is needed and pyplot knows nothing of it.
     """
     rows, columns = mean.shape
-    height = WIDTH_INCHES * 0.78 * rows / columns + 1.4
+    image_width = WIDTH_INCHES - LEFT - RIGHT
+    image_height = image_width * rows / columns
+    height = BOTTOM + image_height + TOP
     figure = new_figure((WIDTH_INCHES, height))
-    axes = figure.add_axes((0.1, 0.7 / height, 0.78, 1 - 1.4 / height))
+
+    def place(left: float, width: float) -> tuple[float, float, float, float]:
+        return left / WIDTH_INCHES, BOTTOM / height, width / WIDTH_INCHES, image_height / height
+
+    axes = figure.add_axes(place(LEFT, image_width))
     norm = display.camera_norm(mean[good & np.isfinite(mean)])
     image = axes.imshow(mean, cmap="gray", norm=norm, extent=(0, columns, rows, 0), interpolation="nearest")
     painted = np.zeros((rows, columns, 4))
@@ -42,11 +51,16 @@ def mask_figure(mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title:
     axes.set_title(printable(title), parse_math=False, fontsize=12, color=INK, loc="left")
     share = 100 * np.count_nonzero(~good) / good.size
     axes.legend(handles=[Patch(color=BAD, label=f"bad, {share:.3g} %")], loc="upper right", fontsize=10)
-    figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+    bar_axes = figure.add_axes(place(LEFT + image_width + BAR_GAP, BAR))
+    bar = figure.colorbar(image, cax=bar_axes, ticks=display.round_ticks(norm), format="{x:.4g}")
+    bar.ax.minorticks_off()
+    bar.set_label(f"mean, {unit}", color=PALE)
     return figure
 
 
-def save_mask_png(path: Path | str, mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title: str = "") -> None:
+def save_mask_png(
+    path: Path | str, mean: NDArray[np.floating[Any]], good: NDArray[np.bool_], title: str = "", unit: str = "ADU"
+) -> None:
     """Write :func:`mask_figure` as PNG.
 
     Raises
@@ -54,4 +68,4 @@ def save_mask_png(path: Path | str, mean: NDArray[np.floating[Any]], good: NDArr
     OSError
         If it cannot be written.
     """
-    whole_figure(path, mask_figure(mean, good, title), DPI)
+    whole_figure(path, mask_figure(mean, good, title, unit), DPI)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from bluesky_ptycho.figure.mask import mask_figure
 from tests.stored import numbered_frames
 
 from .commands import error_of, run
@@ -14,6 +17,7 @@ from .commands import error_of, run
 def test_a_mask_is_composed_and_drawn(desk, workplace, capsys):
     np.save("first.npy", np.eye(16) == 0)
     arguments = ["--rectangle", "0,2,0,16", "--circle", "8,8,2", "--file", "first.npy", "--above", "45000"]
+    arguments += ["--below=-1e6"]
     status, out, _ = run(capsys, "mask", "1", "--catalog", str(desk.name), *arguments)
     assert status == 0
     good = np.load("mask.npy")
@@ -23,8 +27,27 @@ def test_a_mask_is_composed_and_drawn(desk, workplace, capsys):
     rest[:2], rest[5:12, 5:12] = False, False
     np.fill_diagonal(rest, False)
     np.testing.assert_array_equal(good[rest], (mean <= 45000)[rest])
-    assert f"{np.count_nonzero(~good)} of 16 × 16 pixels bad" in out and out.endswith("mask.png shows it\n")
+    bad = np.count_nonzero(~good)
+    caught = f"first.npy 16, rectangle 32, circle 12, above {np.count_nonzero(mean > 45000)}, below 0"
+    told = f"{bad} of 16 × 16 pixels are bad ({bad / 2.56:.3g} %): {caught}; mask.npy holds them, mask.png shows them\n"
+    assert out == told
     assert imread("mask.png").shape[1] == 900
+
+
+@pytest.mark.parametrize(
+    ("offset", "noise", "light"), [(0, 1.5, 3000), (0, 0.3, 0), (0, 50, 60000), (1000, 4, 200), (-20, 3, 1e5)]
+)
+def test_numbers_of_the_colour_bar_do_not_overlap(offset, noise, light):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:120j, -1:1:120j]
+    mean = offset + noise * rng.standard_normal((120, 120)) + light * np.exp(-20 * (y**2 + x**2))
+    figure = mask_figure(mean, np.ones((120, 120), dtype=bool), "a scan")
+    image, bar = figure.axes
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in bar.get_yticklabels()]
+    assert len(boxes) >= 4 and all(low.y1 <= high.y0 for low, high in itertools.pairwise(boxes))
+    assert bar.get_ylabel() == "mean, ADU" and bar.yaxis.label.get_window_extent().x1 <= figure.bbox.x1
+    assert image.get_window_extent().width > 0.75 * figure.bbox.width
 
 
 @pytest.mark.parametrize(
@@ -33,6 +56,10 @@ def test_a_mask_is_composed_and_drawn(desk, workplace, capsys):
         (["1", "--output", "m.png"], "--output is m.png; expected the name of a .npy file"),
         (["1", "--circle", "1,2"], "argument --circle: value is '1,2'; expected row, column and radius"),
         (["1", "--file", "no.npy"], "no.npy"),
+        (
+            ["1", "--above", "1", "--below", "2"],
+            "mask: thresholds are 2.0 and 1.0; expected one, or two with",
+        ),
         (["99"], "99"),
     ],
 )
