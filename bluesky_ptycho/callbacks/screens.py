@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ..figure import LivePicture, LiveView
 from ..figure.live_picture import HEIGHT, PARTS, WIDTH
+from ..figure.live_words import state_colour
 from ..whole_file import write_whole
 from .file_sinks import SHARE
 from .scan_line import Region
@@ -135,12 +136,13 @@ class PageScreen:
             number = self._number if self._pace.is_due else self._drawn_number
         if view is None:
             return {
-                "title": "Waiting for a scan", "state": "", "taken": 0, "planned": 0, "facts": [], "messages": [],
-                "picture": None,
+                "title": "Waiting for a scan", "state": "", "colour": "", "taken": 0, "planned": 0, "facts": [],
+                "messages": [], "picture": None,
             }  # fmt: skip
         return {
             "title": view.title,
             "state": view.state,
+            "colour": state_colour(view.state),
             "taken": view.taken,
             "planned": view.planned,
             "facts": [list(fact) for fact in view.facts],

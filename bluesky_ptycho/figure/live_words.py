@@ -42,7 +42,7 @@ class Header:
         """Show title, state and points of `view`."""
         self._title.set_text(_short(view.title, 70))
         self._state.set_text(_short(view.state, 70))
-        self._state.set_color(STATE_COLOURS.get(view.state, SECOND))
+        self._state.set_color(state_colour(view.state))
         self._done.set_width(self._whole * min(1.0, view.taken / max(1, view.planned)))  # type: ignore[attr-defined]
 
 
@@ -84,6 +84,11 @@ class Messages:
         """Show the messages of `view`."""
         lines = [textwrap.shorten(m, LINE_CHARACTERS, placeholder=" …") for m in view.messages[-LINES:]]
         self._text.set_text("\n".join(lines))
+
+
+def state_colour(state: str) -> str:
+    """Return the colour in which a state is written."""
+    return STATE_COLOURS.get(state, SECOND)
 
 
 def _short(text: str, most: int) -> str:

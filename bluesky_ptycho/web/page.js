@@ -21,6 +21,7 @@ async function follow() {
     }
   } catch (error) {
     document.body.classList.add("lost");
+    byId("state").style.color = "";
     byId("state").textContent = error instanceof TypeError ? "not connected" : error.message;
   }
   setTimeout(follow, document.hidden ? 5 * EVERY_MS : EVERY_MS);
@@ -36,6 +37,7 @@ function say(state) {
   document.title = state.title;
   byId("title").textContent = state.title;
   byId("state").textContent = state.state;
+  byId("state").style.color = state.colour;
   byId("taken").value = state.planned ? state.taken / state.planned : 0;
   byId("facts").replaceChildren(...state.facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   byId("messages").replaceChildren(...state.messages.slice(-5).map((text) => element("li", text)));
@@ -140,6 +142,7 @@ function watch(target) {
 }
 
 function tell({ x, y }) {
+  byId("cursor").classList.remove("hint");
   byId("cursor").textContent = `stage y ${y.toFixed(4)} µm, x ${x.toFixed(4)} µm`;
 }
 

@@ -13,10 +13,12 @@ from matplotlib.image import imread
 
 from bluesky_ptycho.callbacks import LivePtychoFigure
 from bluesky_ptycho.devices import ReconControl
+from bluesky_ptycho.figure.live_words import STATE_COLOURS
 from tests.live_updates import make_update
 
 pytestmark = pytest.mark.slow
 
+COLOUR_OF_STATE = "getComputedStyle(document.querySelector('#state')).color.match(/\\d+/g).map(Number)"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -101,6 +103,11 @@ def test_it_follows(open_page, figure):
     figure(make_update("final", exit_status="success"))
     page.wait_for_selector("#state:text-is('done')", state="attached", timeout=60_000)
     page.wait_for_selector(f"#whole img:not([src='{before}'])", timeout=120_000)
+    page.set_viewport_size({"width": 390, "height": 844})  # where the page itself says how the scan stands
+    assert "#{:02x}{:02x}{:02x}".format(*page.evaluate(COLOUR_OF_STATE)) == STATE_COLOURS["done"]
+    assert not page.is_visible("footer")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert page.is_visible("text=Point at a map")
 
 
 def test_a_phone_gets_the_parts_one_below_the_other_and_words_to_read(open_page, tmp_path):
@@ -114,9 +121,14 @@ def test_a_phone_gets_the_parts_one_below_the_other_and_words_to_read(open_page,
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert "16" in page.inner_text("#facts") and page.inner_text("#title") == "scan 12 <b>gold</b>"
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
+    assert not page.is_visible("footer")  # no mouse is spoken of
     box = boxes[0]
     page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert "stage y" in page.inner_text("#cursor")
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    last, footer = page.locator("#facts dd").last.bounding_box(), page.locator("footer").bounding_box()
+    assert last["y"] + last["height"] <= footer["y"]
+    assert footer["y"] + footer["height"] == pytest.approx(844, abs=1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (390, 844)])
