@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from .arguments import LineParser, add_catalog, positive_whole
-from .errors import PtychoError
+from .errors import PtychoError, SettingsError
 from .settings_file import add_settings, settings_of
 from .terminal import ProgressLine, say
 
@@ -42,7 +44,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another setting, as often as needed: --set solver.modes=3 --set preprocess.binning=2 --set passes=80",
+        help="another setting, as often as needed: --set solver.modes=3 --set preprocess.binning=2 --set passes=80; "
+        "recon.NAME is the setting that the knob NAME turns, as recon.modes",
     )
     add_settings(reprocess)
     add(
@@ -70,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     from .catalog import open_catalog, remember_catalog
     from .reprocess import ReconQueue, State
 
-    settings, changes = settings_of(options), LiveSettings.read_changes(options.set)
+    settings, changes = settings_of(options), live_changes(options.set)
     if options.mask is not None:
         from .preprocess.mask import Mask
 
@@ -89,6 +92,48 @@ def run(options: argparse.Namespace) -> int:
     if interrupted:
         raise KeyboardInterrupt
     return 0 if states == {State.DONE} else 1
+
+
+def live_changes(texts: Iterable[str]) -> dict[str, Any]:
+    """Return names and values of ``--set NAME=VALUE``, where ``recon.NAME`` is what that knob turns.
+
+    Raises
+    ------
+    SettingsError
+        On a text without a name or a value, or an unknown name, with names like it.
+    """
+    from .callbacks import LiveSettings
+    from .devices.recon_control import knob_settings
+
+    settings = LiveSettings.names()
+    knobs = {f"recon.{knob}": setting for knob, setting in knob_settings().items()}
+    known = {name: name for name in settings} | knobs
+    named = []
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if name and equals and name not in known:
+            raise SettingsError(f"--set {name} is no setting; {_meant(name, list(known))}")
+        named.append(f"{known.get(name, name)}{equals}{value}")
+    return LiveSettings.read_changes(named)
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """Return which names a wrong one is like, by their last parts; else those that it stands among."""
+    group, _, last = name.rpartition(".")
+    ends = {each.rpartition(".")[2] for each in known}
+    like = difflib.get_close_matches(last, ends, 2, 0.7)
+    close = [each for end in like for each in known if each.rpartition(".")[2] == end]
+    among = [each for each in known if "." in each and each.rpartition(".")[0] == group]
+    if among and last not in ends:  # a likeness in another group is none
+        close = [each for each in close if each in among]
+    beside = [each for each in close if each in among]
+    settings = [each for each in close if not each.startswith("recon.")]
+    if meant := beside or settings or close:
+        return f"did you mean {' or '.join(meant[:2])}?"
+    if among:
+        return f"expected {', '.join(among)}"
+    plain = [each for each in known if "." not in each]
+    return f"expected {', '.join(plain)}, preprocess.NAME, solver.NAME or recon.NAME"
 
 
 def _connected(address: str) -> Any:

@@ -102,6 +102,17 @@ class Settings:
             found[name] = _from_text(value, hints[name])
         return found
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of all settings, with dots those of settings within."""
+        hints = typing.get_type_hints(cls)
+        found: list[str] = []
+        for field in dataclasses.fields(cls):
+            hint = hints[field.name]
+            inner = hint.names() if isinstance(hint, type) and issubclass(hint, Settings) else None
+            found += [field.name] if inner is None else [f"{field.name}.{name}" for name in inner]
+        return found
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with `changes`, validated like a new object."""
         return type(self).from_mapping({**self._fields(), **changes})

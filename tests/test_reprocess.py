@@ -17,6 +17,7 @@ from bluesky_ptycho.reprocess import ReconQueue, State
 from bluesky_ptycho.reprocess import queue as queue_module
 from bluesky_ptycho.reprocess.requests import differences
 from bluesky_ptycho.reprocess.work import Done
+from bluesky_ptycho.reprocess_command import live_changes
 from bluesky_ptycho.scan_plan import Illumination
 from tests.stored import scan_documents, store_scan
 
@@ -175,13 +176,47 @@ def test_the_command_tells_what_became_of_each_run(stored, capsys, tmp_path, mon
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     file = tmp_path / "settings.toml"
     file.write_text("passes = 2\nfrc = false\n[solver]\ntail_passes = 0\n")
-    arguments = ["--settings", str(file), "--set", "solver.modes=2", "--catalog", stored.name]
+    arguments = ["--settings", str(file), "--set", "recon.modes=2", "--catalog", stored.name]
     assert main(["reprocess", "1", *arguments]) == 0
+    assert stored.processed[-1].start["settings"]["solver"]["modes"] == 2
     out, err = capsys.readouterr()
     assert "scan 1 gold" in out and "done, resolution unknown, 6/6 frames used" in out
     assert "reprocessing: 2/2, " in err
     assert main(["reprocess", "1", "2", *arguments]) == 2
     assert "--across-proposals" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("recon.modes=3", {"solver.modes": 3}),
+        ("recon.beta = 0.8", {"solver.relaxation": 0.8}),
+        ("recon.centre=none", {"preprocess.optical_centre": None}),
+        ("solver.modes=2", {"solver.modes": 2}),
+        ("passes=4", {"passes": 4}),
+    ],
+)
+def test_settings_are_named_as_they_are_or_as_the_knobs(text, changes):
+    assert live_changes([text]) == changes
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("solver.mode=2", "--set solver.mode is no setting; did you mean solver.modes?"),
+        ("modes=2", "--set modes is no setting; did you mean solver.modes?"),
+        ("recon.mode=2", "--set recon.mode is no setting; did you mean recon.modes?"),
+        ("solver.beta=1", "--set solver.beta is no setting; did you mean recon.beta?"),
+        ("recon.paused=true", "--set recon.paused is no setting; expected recon.algorithm, recon.beta, recon.step, "),
+        ("xyzzy=1", "--set xyzzy is no setting; expected backend, "),
+        ("solver.modes", "setting is 'solver.modes'; expected NAME=VALUE"),
+        ("=2", "setting is '=2'; expected NAME=VALUE"),
+    ],
+)
+def test_a_name_that_is_none_is_met_with_those_like_it(capsys, text, says):
+    assert main(["reprocess", "1", "--set", text]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.removeprefix("bluesky-ptycho: error: ").startswith(says)
 
 
 def test_ctrl_c_ends_the_command_cleanly(stored, idle, capsys, tmp_path, monkeypatch):

@@ -221,6 +221,12 @@ class ReconControl(Device):
                 knob.show(_value_of(settings, knob.setting))
 
 
+def knob_settings() -> dict[str, str]:
+    """Return the dotted names of the settings that knobs turn, by the knobs' names."""
+    found = {name: getattr(ReconControl, name).kwargs["setting"] for name in ReconControl.component_names}
+    return {name: setting for name, setting in found.items() if "." in setting}
+
+
 def _hint_of(setting: str) -> Any:
     part, _, inner = setting.rpartition(".")
     owner = typing.get_type_hints(AnalysisSettings)[part] if part else Commands
