@@ -99,9 +99,10 @@ def _parts(
     raw: Any, results: list[Any], catalog: Any, hide: Discretion, logs: list[Path | str], n_frames: int
 ) -> Iterator[Part]:
     raw_uid = raw.metadata["start"]["uid"]
+    n_results = f"{len(results)} reconstruction{'' if len(results) == 1 else 's'}"
     for name, meaning, make in (
         ("scan.jsonl", "documents of the scan", lambda: _documents([raw], hide)),
-        ("results.jsonl", f"documents of its {len(results)} reconstructions", lambda: _documents(results, hide)),
+        ("results.jsonl", f"documents of its {n_results}", lambda: _documents(results, hide)),
         ("settings.json", "settings of each reconstruction", lambda: _settings(results, hide)),
         ("messages.txt", "what each reconstruction told", lambda: _messages(results, hide)),
         ("versions.json", "software and system", _versions),

@@ -132,7 +132,8 @@ def _write_result(found: StoredScan, to: str, output: Path) -> str:
         write_result_cxi(
             output, snapshot, sample_name=sample, raw_uid=start["uid"], versions=versions, stxm=found.transmission
         )
-        return f"object of {rows} × {columns} pixels and {len(snapshot.probe)} probe modes"
+        modes = len(snapshot.probe)
+        return f"object of {rows} × {columns} pixels and {modes} probe mode{'' if modes == 1 else 's'}"
     flat = without_phase_ramp(snapshot.object, scanned_box(snapshot))
     told = {
         "raw_uid": start["uid"],

@@ -105,7 +105,7 @@ def test_a_client_whose_runs_lie_at_the_root_is_a_catalog(tmp_path):
 def test_a_file_a_missing_catalog_and_a_dead_server_are_one_clear_line(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(PtychoError, match="is a file; expected a directory"):
+    with pytest.raises(PtychoError, match="is a file; expected a catalog's directory"):
         open_catalog(file)
     with pytest.raises(NotFoundError, match="neither a directory with a catalog, an http address nor a profile"):
         open_catalog(tmp_path / "typo", create=False)

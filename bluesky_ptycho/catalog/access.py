@@ -61,10 +61,10 @@ def open_catalog(
     directory = Path(text).expanduser().resolve()
     if not isinstance(target, Path) and not directory.is_dir() and "/" not in text and is_profile(text):
         return Catalog.wrap(connect(text, uri=False), results_dir=results, name=text)
+    if directory.exists() and not directory.is_dir():
+        raise PtychoError(f"catalog {text!r} is a file; expected a catalog's directory, an http address or a profile")
     if not (create and target is not None) and not embedded.is_catalog(directory):
         raise NotFoundError(f"catalog {text!r} is neither a directory with a catalog, an http address nor a profile")
-    if directory.exists() and not directory.is_dir():
-        raise PtychoError(f"catalog {text!r} is a file; expected a directory, an http address or a profile")
     return _open_directory(directory, frames, results)
 
 

@@ -54,7 +54,10 @@ def _check_catalog(target: Catalog | str | Path | None, uid: int | str | None) -
             yield bad("catalog", str(error), "see that the name is right; bluesky-ptycho demo makes one")
         return
     except PtychoError as error:
-        yield bad("catalog", str(error), "see that the server runs, and that the key in the profile is yours")
+        remedy = "see that the server runs, and that the key in the profile is yours"
+        if target is not None and Path(target).is_file():
+            remedy = "name the directory that the catalog is in"
+        yield bad("catalog", str(error), remedy)
         return
     with catalog:
         yield from _check_open_catalog(catalog, uid)

@@ -27,6 +27,7 @@ def test_a_bug_report_holds_what_is_needed_and_tells_of_nobody(desk, workplace, 
         with archive.open("frames.h5") as content, h5py.File(content) as file:
             np.testing.assert_array_equal(file["frames"][:, 0], numbered_frames(6, seed=2)[::2])
             assert file["points"][()].tolist() == [1, 3, 5]
+    assert b"results.jsonl: documents of its 1 reconstruction\n" in parts["README.txt"]
     assert set(parts) == {
         "README.txt", "scan.jsonl", "results.jsonl", "settings.json", "messages.txt", "versions.json", "doctor.txt",
         "frames.h5", "log-1.txt",

@@ -36,6 +36,10 @@ def test_what_is_broken_is_named_with_its_remedy(desk, workplace, capsys, tmp_pa
     status, out, _ = run(capsys, "doctor", "--catalog", str(tmp_path / "nowhere"))
     assert status == 1
     assert "✗ catalog" in out and "→ see that the name is right" in out and out.endswith("1 thing to mend\n")
+    (tmp_path / "README.md").write_text("")
+    status, out, _ = run(capsys, "doctor", "--catalog", str(tmp_path / "README.md"))
+    assert status == 1
+    assert "is a file; expected a catalog's directory" in out and "→ name the directory that the catalog is in" in out
 
 
 def test_plug_ins_are_tried(tmp_path):
