@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "--explain",
         type=int,
         metavar="POINT",
-        help="draw what each step makes of a scan point, counted from 0, to a PNG beside the output",
+        help="draw what each step makes of a scan point, counted from 1, to a PNG beside the output",
     )
     add_settings(preprocess, "preprocess")
     add_catalog(preprocess)

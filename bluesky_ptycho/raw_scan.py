@@ -178,7 +178,7 @@ def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
     plan = _plan_of(path, facts, options)
     assert plan.positions_m is not None
     points = tuple(
-        Point(i, i * plan.frames_per_point, (float(y), float(x)), 0.0) for i, (y, x) in enumerate(plan.positions_m)
+        Point(i + 1, i * plan.frames_per_point, (float(y), float(x)), 0.0) for i, (y, x) in enumerate(plan.positions_m)
     )
     darks = _darks_of(path, facts, options, plan)
     with open_frames(path, facts.dataset) as frames:

@@ -13,6 +13,7 @@ from .callbacks.dark_choice import refuse_unfit
 from .callbacks.document_keys import Point
 from .callbacks.frame_verdicts import FrameVerdicts, count_kinds, wrong_in_themselves
 from .callbacks.position_checks import PositionChecks
+from .callbacks.updates import in_ranges
 from .errors import MetadataError, PtychoError, SettingsError
 from .figure import save_explanation_png
 from .frames import CleanFrames
@@ -80,7 +81,7 @@ def write_clean_cxi(
         CXI file; one that is there is replaced.
     settings : PreprocessSettings, optional
     explain : int, optional
-        Scan point, counted from 0, whose steps are drawn to :func:`picture_beside` `output`.
+        Scan point (its `seq_num`, from 1), whose steps are drawn to :func:`picture_beside` `output`.
     progress : bool
         Show a progress bar.
     writer : type
@@ -94,14 +95,13 @@ def write_clean_cxi(
         If the frames cannot be cleaned, or none of them can be used.
     """
     settings = settings or PreprocessSettings()
-    if explain is not None and not 0 <= explain < len(scan.points):
-        raise SettingsError(f"--explain is {explain}; expected a scan point from 0 to {len(scan.points) - 1}")
+    explained = _point(scan, explain)
     if settings.strict_darks:
         refuse_unfit(scan.darks)
     settings, centre_note = _centred(scan, settings)
     with make_pipeline(scan.plan, settings) as pipeline:
-        if explain is not None:
-            _draw_steps(scan, pipeline, explain, output)
+        if explained is not None:
+            _draw_steps(scan, pipeline, explained, output)
         with writer(output, pipeline.geometry, title=scan.title, raw_uid=scan.uid) as file:
             verdicts, dark_corrected = _clean(scan, pipeline, file, progress)
             file.drop(verdicts.rejected)
@@ -138,13 +138,22 @@ def _centred(scan: RawScan, settings: PreprocessSettings) -> tuple[PreprocessSet
         return settings, f"{error}: the optical centre stays the array's"
 
 
-def _draw_steps(scan: RawScan, pipeline: Pipeline, point: int, output: Path) -> None:
+def _point(scan: RawScan, seq_num: int | None) -> Point | None:
+    """Return the scan point of a number, None where none is given."""
+    points = {point.seq_num: point for point in scan.points}
+    if seq_num is not None and seq_num not in points:
+        raise SettingsError(f"--explain is {seq_num}; expected one of the scan points {in_ranges(sorted(points))}")
+    return None if seq_num is None else points[seq_num]
+
+
+def _draw_steps(scan: RawScan, pipeline: Pipeline, point: Point, output: Path) -> None:
     """Draw what each step makes of a scan point beside the output."""
-    frames, problems = scan.read(scan.points[point : point + 1])
+    n = point.seq_num
+    frames, problems = scan.read([point])
     if problems:
-        raise MetadataError(f"--explain is {point}; this scan point is {problems[0]}")
+        raise MetadataError(f"--explain is {n}; this scan point is {problems[0]}")
     told = pipeline.explain(frames[0], scan.darks.darks)
-    save_explanation_png(picture_beside(output, point), told, title=f"{scan.title or output.stem}, point {point}")
+    save_explanation_png(picture_beside(output, n), told, title=f"{scan.title or output.stem}, point {n}")
 
 
 def picture_beside(output: Path, point: int) -> Path:

@@ -19,6 +19,7 @@ from bluesky_ptycho import ptycho_scan
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.cli import main
 from bluesky_ptycho.io import read_cxi, read_result_cxi
+from bluesky_ptycho.io.raw_file import read_facts
 from bluesky_ptycho.preprocess import Pipeline
 from bluesky_ptycho.recon.metrics import object_nrmse, scanned_box
 from bluesky_ptycho.sim import make_beamline
@@ -108,12 +109,22 @@ def test_the_same_frames_from_their_file_give_the_same(scan, clean, workplace, c
     assert again.geometry.pixel_m == pytest.approx(ours.geometry.pixel_m)
 
 
-def test_settings_and_an_explanation(scan, workplace, capsys):
+def test_settings_and_an_explanation(scan, workplace, monkeypatch, capsys):
+    explained, explain = [], Pipeline.explain
+
+    def noted(self, frame, darks):
+        explained.append(frame)
+        return explain(self, frame, darks)
+
+    monkeypatch.setattr(Pipeline, "explain", noted)
     arguments = ["--catalog", str(scan[0]), "--preset", "nanosurveyor", "--set", "pattern_px=128", "--explain", "7"]
     assert main(["preprocess", "1", *arguments]) == 0
     out = capsys.readouterr().out
     assert out.endswith("clean.cxi holds them, the steps of point 7 clean.point7.png\n")
     assert imread("clean.point7.png").shape[1] > 1500
+    path = next(scan[0].glob("frames/**/*primary*.h5"))
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(explained[0][0], file[read_facts(path).dataset][6])  # points count from 1
     with h5py.File("clean.cxi") as file:
         assert file[f"{DETECTOR}/data"].shape == (36, 128, 128)
         settings = json.loads(file["entry_1/process_1/settings"][()])
@@ -168,8 +179,8 @@ def test_bad_frames_stay_out_and_damage_of_one_frame_stays_its_own(workplace, ca
     assert "10 patterns of 32 × 32 from 12 scan points, 2 rejected (saturated 1, dark 1)" in capsys.readouterr().out
     with h5py.File("clean.cxi") as file:
         process = file["entry_1/process_1"]
-        assert process["seq_nums"][()].tolist() == [0, 1, 2, 4, 6, 7, 8, 9, 10, 11]
-        assert sorted(json.loads(process["rejected"][()])) == ["3", "5"]
+        assert process["seq_nums"][()].tolist() == [1, 2, 3, 5, 7, 8, 9, 10, 11, 12]
+        assert sorted(json.loads(process["rejected"][()])) == ["4", "6"]
     data = read_cxi("clean.cxi")
     assert np.argwhere(~data.mask).tolist() == [[5, 2, 4]]
     np.testing.assert_array_equal(data.photons[4], frames[6])
@@ -201,7 +212,7 @@ def test_exposures_are_merged(workplace):
         ([*FRAMES, "--darks", "raw.h5::darks"], "darks raw.h5: darks has 2 frames of (4, 4); expected frames of (32"),
         ([*FRAMES, "--layout", "magic"], "detector 'magic' is not known; known: fccd-"),
         ([*FRAMES, "--layout", "fccd-wire"], "frames of layout 'fccd-wire' have shape"),
-        ([*FRAMES, "--explain", "6"], "--explain is 6; expected a scan point from 0 to 5"),
+        ([*FRAMES, "--explain", "0"], "--explain is 0; expected one of the scan points 1-6"),
         ([*FRAMES, "--output", "raw.h5"], "--output is raw.h5, the raw frames themselves"),
         ([*FRAMES, "--output", "."], "--output is .; expected the name of a file"),
         ([*FRAMES, "--output", "no/clean.cxi"], "directory no does not exist"),
