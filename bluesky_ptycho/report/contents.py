@@ -7,11 +7,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..callbacks.results import SUMMARY_KEY
+from ..callbacks.results import LOG_KEY, SUMMARY_KEY
 from ..catalog import Catalog, frames_uri, open_catalog
 from ..catalog.embedded import directory_of
 from ..errors import NotFoundError
@@ -39,9 +40,10 @@ class ReportedScan:
     changes : tuple of Change
         Versions of the settings after the first: what was changed while it ran.
     catalog : str
-        Name of the catalog.
-    frames_file : str
-        Address of the raw frames; empty where it is not known.
+        Address of the catalog, of one on disk the name of its directory: where that lies tells of a machine.
+    frames_file, log_file : str
+        Files of the raw frames and of the reconstruction's log, seen from the catalog's directory, or else their names;
+        empty where they are not known.
     """
 
     start: Mapping[str, Any]
@@ -53,6 +55,7 @@ class ReportedScan:
     changes: tuple[Change, ...]
     catalog: str
     frames_file: str
+    log_file: str
 
     @property
     def summary(self) -> Mapping[str, Any]:
@@ -89,6 +92,7 @@ def read_scan(uid: int | str = -1, catalog: Catalog | str | Path | None = None) 
     opened = nullcontext(catalog) if isinstance(catalog, Catalog) else open_catalog(catalog, create=False)
     with opened as found:
         stored, result = find_reconstruction(uid, found)
+        directory = directory_of(found.raw)
         try:
             snapshot, stxm = stored.snapshot(), stored.transmission
         except NotFoundError:
@@ -101,8 +105,9 @@ def read_scan(uid: int | str = -1, catalog: Catalog | str | Path | None = None) 
             snapshot=snapshot,
             stxm=stxm,
             changes=recorded_changes(result),
-            catalog=address_of(found),
-            frames_file=_frames_file(stored.raw),
+            catalog=found.name if directory is None else directory.name,
+            frames_file=_frames_file(stored.raw, directory),
+            log_file=_seen_from(directory, result.metadata["start"].get(LOG_KEY) or ""),
         )
 
 
@@ -125,8 +130,16 @@ def find_reconstruction(uid: int | str, catalog: Catalog) -> tuple[StoredScan, A
     return stored, stored.result
 
 
-def _frames_file(raw: Any) -> str:
+def _frames_file(raw: Any, directory: Path | None) -> str:
     try:
-        return frames_uri(raw).uri
+        return _seen_from(directory, unquote(urlsplit(frames_uri(raw).uri).path))
     except Exception:  # a scan without frames, or of another make, has none to name
         return ""
+
+
+def _seen_from(directory: Path | None, file: str) -> str:
+    """Return the path of a file below a directory, of another its name."""
+    path = Path(file)
+    if directory is not None and path.is_relative_to(directory):
+        return str(path.relative_to(directory))
+    return path.name

@@ -47,7 +47,8 @@ def probe_figure(scan: ReportedScan) -> Figure | None:
     figure, axes = _figure(shown + 1, height=3.9 if shown < 3 else 2.9)
     for i in range(shown):
         panels.draw_probe(axes[i], replace(snapshot, probe=snapshot.probe[i : i + 1]))
-        panels.name_panel(axes[i], f"Mode {i + 1}: {100 * power[i] / power.sum():.3g} %" if shown > 1 else "Probe")
+        if shown > 1:
+            panels.name_panel(axes[i], f"Mode {i + 1}: {100 * power[i] / power.sum():.3g} %")
     panels.draw_pupil(axes[-1], snapshot)
     if shown > 1:
         panels.name_panel(axes[-1], "Spectrum")

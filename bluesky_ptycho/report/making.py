@@ -116,6 +116,8 @@ def _run(source: Path, parameters: dict[str, Any], title: str) -> Any:
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
+    from .kernel import PoliteKernelManager
+
     try:
         executed = papermill.execute_notebook(
             source,
@@ -126,6 +128,7 @@ def _run(source: Path, parameters: dict[str, Any], title: str) -> Any:
             config=Config(KernelManager={"transport": "ipc"}),  # no port that others on the machine could reach
             start_timeout=PATIENCE_S,
             execution_timeout=PATIENCE_S,
+            kernel_manager_class=PoliteKernelManager,
         )
     except PapermillExecutionError as error:
         cause = " ".join(f"{error.ename}: {error.evalue}".split())

@@ -13,7 +13,6 @@ from typing import Any
 
 from .. import __version__
 from ..callbacks import LiveSettings
-from ..callbacks.results import LOG_KEY
 from ..callbacks.updates import in_ranges
 from ..figure import panels
 from ..logbook.entries import fluence_per_um2
@@ -117,8 +116,8 @@ def provenance(scan: ReportedScan) -> Html:
         *((name.replace("_", " "), start[name]) for name in ("proposal", "cycle", "data_session") if start.get(name)),
         ("catalog", scan.catalog),
         ("raw frames", scan.frames_file),
-        ("log of the reconstruction", result.get(LOG_KEY)),
-        ("settings version", scan.summary.get("settings_version", 0)),
+        ("log of the reconstruction", scan.log_file),
+        ("changes of settings while it ran", scan.summary.get("settings_version") or None),
         ("reconstructed", f"{datetime.fromtimestamp(float(result['time'])):%Y-%m-%d %H:%M:%S}"),
         ("reconstructed with", _arguments(result.get("versions", {}), " ")),
         ("measured with", _arguments(start.get("versions", {}), " ")),

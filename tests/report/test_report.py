@@ -9,9 +9,11 @@ import importlib
 import io
 import re
 import shutil
+import signal
 
 import nbformat
 import pytest
+from jupyter_client.provisioning import LocalProvisioner
 from matplotlib.image import imread
 
 from bluesky_ptycho.callbacks.results import ResultRun
@@ -72,7 +74,7 @@ def stored(tmp_path_factory, blank_catalog):
             catalog,
             start,
             dataclasses.replace(small_snapshot(), probe=small_snapshot().probe * 30),
-            progress=Progress(planned=6, taken=6, used=3, rejected=3),
+            progress=Progress(planned=6, taken=6, used=3, rejected=3, settings_version=1),
             rejected=REJECTED,
             missing=(5,),
             messages=("a warning with <i>mark-up</i>",),
@@ -118,11 +120,20 @@ def test_its_words_tell_counts_reasons_settings_and_provenance(page, stored):
     assert re.search(r"2, 4\s*saturated: 3 % of the pixels", words)
     assert re.search(r"1\s*solver.step=0.5\s*4\s*2\b", words)
     assert re.search(r"never came\s*5\b", words)
+    assert re.search(r"changes of settings while it ran\s*1\b", words)
+
+
+def test_it_can_be_sent_without_telling_where_things_lie_on_the_machine(stored, page):
+    catalog_dir, raw_uid, _, made = stored
+    assert str(catalog_dir.parent) not in made.read_text(encoding="utf-8")
+    assert re.search(r"catalog\s*catalog\b", page.words)
+    assert re.search(rf"raw frames\s*frames/{raw_uid}_primary.h5\b", page.words)
 
 
 def test_code_is_folded_away(page):
     assert page.tags.count("details") == page.tags.count("pre") + 1  # and one for all settings
     assert ("details", "open", None) not in page.attributes
+    assert page.tags[page.tags.index("body") + 1] == "h1"  # cells that set up, or show nothing, leave no trace
 
 
 def test_the_catalog_knows_where_it_lies(stored):
@@ -134,7 +145,7 @@ def test_the_catalog_knows_where_it_lies(stored):
 
 
 @pytest.mark.slow
-def test_the_notebook_that_was_kept_can_be_edited_and_run_again(stored, tmp_path, capsys):
+def test_the_notebook_that_was_kept_can_be_edited_and_run_again(stored, tmp_path, capfd):
     catalog_dir, raw_uid, _, made = stored
     notebook = nbformat.read(made.parent / "kept.ipynb", as_version=4)
     nbformat.validate(notebook)
@@ -143,17 +154,27 @@ def test_the_notebook_that_was_kept_can_be_edited_and_run_again(stored, tmp_path
     output = tmp_path / "again.html"
     arguments = ["report", raw_uid[:8], "--catalog", str(catalog_dir), "--output", str(output)]
     assert main([*arguments, "--template", str(tmp_path / "mine.ipynb")]) == 0
-    assert capsys.readouterr().out == f"{output} holds the report\n"
+    said = capfd.readouterr()
+    assert said.out == f"{output} holds the report\n"
+    assert said.err == ""  # nor does the kernel say anything when it ends
     assert "edited (40, 50)" in Page(output.read_text()).words
 
 
-def test_a_cell_that_fails_is_named_and_leaves_no_page(stored, tmp_path):
+def test_a_cell_that_fails_is_named_and_leaves_no_page_and_the_kernel_ends_in_silence(stored, tmp_path, monkeypatch):
+    sent, send = [], LocalProvisioner.send_signal
+
+    def noted(self, number):
+        sent.append(number)
+        return send(self, number)
+
+    monkeypatch.setattr(LocalProvisioner, "send_signal", noted)
     notebook = nbformat.read(TEMPLATE, as_version=4)
     notebook.cells = [notebook.cells[0], nbformat.v4.new_code_cell("1 / 0")]
     nbformat.write(notebook, tmp_path / "mine.ipynb")
     with pytest.raises(PtychoError, match=r"^cell 3 of mine.ipynb failed: ZeroDivisionError: division by zero$"):
         report(-1, stored[0], tmp_path / "none.html", template=tmp_path / "mine.ipynb")
     assert not (tmp_path / "none.html").exists()
+    assert signal.SIGINT not in sent  # "KeyboardInterrupt caught in kernel" on stderr, if it comes at a bad moment
 
 
 def test_a_scan_without_an_image_has_a_report_that_says_so(catalog):
@@ -167,6 +188,15 @@ def test_a_scan_without_an_image_has_a_report_that_says_so(catalog):
     assert "no frame could be used" in shown.words
     assert "no frame was used: there is no image" in shown.words
     assert [figure(scan) for figure in FIGURES] == [None] * N_FIGURES
+    assert "changes of settings" not in shown.words
+
+
+def test_a_single_mode_is_named_as_in_other_pictures(stored):
+    scan = read_scan(stored[2], stored[0])
+    one = dataclasses.replace(scan, snapshot=dataclasses.replace(scan.snapshot, probe=scan.snapshot.probe[:1]))
+    names = [[axes.get_title(loc="left") for axes in figures.probe_figure(s).axes] for s in (one, scan)]
+    assert names[0] == ["Probe at the sample", "Probe at the detector"]
+    assert [name.partition(":")[0] for name in names[1]] == ["Mode 1", "Mode 2", "Spectrum"]
 
 
 def test_a_scan_without_a_reconstruction_is_refused(catalog, tmp_path):
