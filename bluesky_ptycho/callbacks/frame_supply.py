@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,11 +169,12 @@ class FrameSupply:
         return tuple(n for n in self._intake.expected() if n not in self._totals and n not in self.verdicts.rejected)
 
     def close(self) -> None:
-        """Close the files and end the threads of the preprocessing."""
-        for reader in self._readers.values():
-            reader.close()
-        if self._pipeline is not None:
-            self._pipeline.close()
+        """Close the files and end the threads of the preprocessing, each whatever becomes of the others."""
+        with ExitStack() as closing:
+            if self._pipeline is not None:
+                closing.callback(self._pipeline.close)
+            for reader in self._readers.values():
+                closing.callback(reader.close)
 
     def _read(self, points: Sequence[Point], *, dark: bool) -> tuple[list[Point], NDArray[Any], dict[int, str]]:
         """Return the points that can be read with their frames ``(n, K, H, W)``, and seq_num → reason of the others."""

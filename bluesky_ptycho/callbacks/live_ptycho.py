@@ -215,9 +215,14 @@ class LivePtycho:
             while len(self._outcomes) > KEPT_OUTCOMES:
                 self._outcomes.popitem(last=False)
             done = self._running.pop(outcome.raw_uid, None)
-            # It gives its memory back yet, for which whoever waits for it waits too.
-            self._ending = [a for a in (*self._ending, done) if a is not None and a.is_alive()]
+            if done is not None:  # it gives its memory back yet, for which whoever waits for it waits too
+                self._ending.append(done)
+        self._forget_ended()
         self._hooks(outcome)
+
+    def _forget_ended(self) -> None:
+        with self._lock:
+            self._ending = [analysis for analysis in self._ending if analysis.is_alive()]
 
     def request(self, request: Request) -> None:
         """Change the settings of the analysis that runs, and of those to come.
@@ -264,6 +269,7 @@ class LivePtycho:
             analysis.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if analysis.is_alive():
                 raise TimeoutError(f"{analysis.name} is still working after {timeout} s: {self.status()}")
+        self._forget_ended()
         outcome = self.result
         if outcome is not None and outcome.error is not None:
             raise PtychoError(f"the analysis of run {outcome.raw_uid} failed: {outcome.error}") from outcome.error
@@ -364,6 +370,7 @@ class LivePtycho:
             if isinstance(analysis, ChildAnalysis) and analysis.is_alive():
                 analysis.abandon()
                 analysis.join(timeout)
+        self._forget_ended()
         self._claims.close()
         self._hooks.wait(timeout)
         on_close, self._on_close = self._on_close, None

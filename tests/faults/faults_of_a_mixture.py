@@ -25,7 +25,7 @@ from .test_pairing import by_kind
 
 STAGES = [
     (Joiner, "add_point"), (Joiner, "take"), (FrameReader, "read_good"), (FrameSupply, "set_up"),
-    (FrameSupply, "stxm"), (FrameSupply, "close"), (Pipeline, "__call__"), (FrameVerdicts, "judge"),
+    (FrameSupply, "stxm"), (FrameReader, "close"), (Pipeline, "__call__"), (FrameVerdicts, "judge"),
     (IncrementalSolver, "__init__"), (IncrementalSolver, "warm_up"), (IncrementalSolver, "add"),
     (IncrementalSolver, "step"), (IncrementalSolver, "snapshot"), (IncrementalSolver, "state"),
     (IncrementalSolver, "close"),

@@ -54,8 +54,8 @@ class Window:
 def main(directory, what, how=""):
     place = Path(directory).parent
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # a hang-up and Ctrl-C of this terminal reach this process
-    if how == "ignored":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if what == "hangup":  # whatever this process has inherited: under nohup, say, it would be ignored
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if how == "ignored" else signal.SIG_DFL)
     window = Window() if how == "window" else None
     end = {"events": 0}
     with start_session(directory, camera="plain", shape=(32, 32), frame_rate=20.0, progress=False) as session:
