@@ -106,6 +106,16 @@ def test_phase_span_does_not_mind_the_branch_cut(centre):
     assert np.ptp(shown) == pytest.approx(np.ptp(phases), abs=1e-6)
 
 
+def test_a_few_thick_spots_stay_on_their_side_of_the_branch_cut():
+    thick = np.zeros((200, 200))
+    thick[:60] = np.linspace(0, -2.9, 60)[:, None]
+    thick[60, :5] = -3.6, -4.2, -4.7, -5.0, -5.3
+    image = np.exp(1j * thick + 0.6 * thick)
+    beginning, reach = display.phase_arc(image)
+    np.testing.assert_allclose(display.phase_from(image, beginning), thick, atol=1e-6)
+    assert reach < 1.1 * math.pi
+
+
 def test_limits_come_from_the_scanned_region_and_ignore_hot_pixels():
     snapshot = make_snapshot()
     image = snapshot.object.copy()

@@ -21,6 +21,8 @@ PROBE_POWER = 0.97
 LEAST_ABSOLUTE_STEPS = 15
 LEAST_DEVIATION = 0.02
 """Radian; smaller deviations from the phase plane weigh no more than this one."""
+LEAST_GAP = 0.25
+"""Radian that no pixel at all may take, for a branch cut in the middle."""
 
 Box = tuple[slice, slice]
 Complex = NDArray[np.complexfloating[Any, Any]]
@@ -138,21 +140,30 @@ def round_ticks(norm: AsinhNorm, least: float = 0.06) -> list[float]:
 
 
 def phase_arc(image: Complex) -> tuple[float, float]:
-    """Return where on the circle the phases of an image begin and how far they reach, in radian, without weak pixels.
+    """Return where on the circle the phases of an image begin and how far they reach, in radian.
 
     The beginning lies in the middle of the longest run of directions that no phase takes: a branch
-    cut there tears nothing apart. The reach is from 0 to 2π.
+    cut there tears nothing apart. The reach, without weak pixels, is from 0 to 2π.
     """
     strong = np.abs(image) > 0.2 * np.median(np.abs(image))
     phases = np.angle(image[strong])
     counts, _ = np.histogram(phases, bins=64, range=(-math.pi, math.pi))
-    taken = np.flatnonzero(counts > 2e-4 * phases.size)
-    if phases.size < 2 or not taken.size:
+    if phases.size < 2:
         return -math.pi, 0.0
-    gaps = np.diff(taken, append=taken[0] + 64) - 1
+    cut, gap = _widest_gap(counts > 2e-4 * phases.size)
+    # The thickest spots are few pixels, and weak: they stay with the others, unless noise fills the whole circle.
+    clean_cut, clean_gap = _widest_gap(np.histogram(np.angle(image), bins=64, range=(-math.pi, math.pi))[0] > 0)
+    return clean_cut if clean_gap > LEAST_GAP else cut, 2 * math.pi - gap
+
+
+def _widest_gap(taken: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return middle and width, in radian, of the longest run of bins from -π to π that are not taken."""
+    n = len(taken)
+    bins = np.flatnonzero(taken)
+    gaps = np.diff(bins, append=bins[0] + n) - 1
     widest = int(np.argmax(gaps))
-    cut = taken[widest] + 1 + gaps[widest] / 2
-    return float(cut / 64 * 2 * math.pi - math.pi), 2 * math.pi * (1 - float(gaps[widest]) / 64)
+    middle = bins[widest] + 1 + gaps[widest] / 2
+    return float(middle / n * 2 * math.pi - math.pi), float(gaps[widest] / n * 2 * math.pi)
 
 
 def phase_from(image: Complex, beginning: float) -> NDArray[np.float64]:
