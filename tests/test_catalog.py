@@ -184,6 +184,7 @@ def test_the_list_shows_scans_with_their_reconstructions_newest_first(filled):
 # -- other processes, profiles, servers -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_runs_by_profile_with_databroker_alone(filled, tmp_path):
     file = write_profile("demo", filled.name, tmp_path / "profiles")
     assert file == tmp_path / "profiles" / "demo.yml"

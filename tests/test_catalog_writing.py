@@ -98,6 +98,7 @@ def test_documents_that_the_server_refuses_are_kept_and_the_scan_goes_on(catalog
     np.testing.assert_array_equal(catalog[-1]["primary"]["cam_frame_index"].read(), np.arange(6))
 
 
+@pytest.mark.slow
 def test_two_threads_write_at_the_same_time(catalog):
     start = store_scan(catalog, scan_id=1)
     errors = []

@@ -68,6 +68,7 @@ def test_the_reconstruction_is_the_same(stored, tmp_path, to, stage):
     assert compare(before, after).difference < 0.01
 
 
+@pytest.mark.slow
 def test_raw_frames_and_darks_come_back_bit_by_bit(catalog, tmp_path):
     start = store_scan(catalog, exposures_s=(0.01, 0.1), n_darks=2)
     for to in ("cxi", "nxs"):

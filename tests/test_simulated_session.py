@@ -28,6 +28,7 @@ def _nothing_remembered_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
+@pytest.mark.slow
 def test_a_second_session_goes_on_where_the_first_stopped(tmp_path, catalog_dir, capsys):
     with start_session(catalog_dir, **QUICK) as session:
         with pytest.raises(NotFoundError):

@@ -83,6 +83,7 @@ def test_live_and_replay_agree(catalog, steered):
     assert difference(steered, again) < 0.5 * difference(steered, unsteered)
 
 
+@pytest.mark.slow
 def test_the_command_does_it_by_itself_unless_told_otherwise(catalog, steered, tmp_path, capsys):
     for arguments, n_changes in (([], 4), (["--no-changes"], 0)):
         output = tmp_path / f"replay_{n_changes}"

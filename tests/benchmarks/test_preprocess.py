@@ -40,6 +40,7 @@ def test_the_whole_benchmark_runs_small(tmp_path, capsys):
         assert truth["hdr"]["1e+04"] == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_straightforward_steps_do_what_the_chain_does():
     scene = simulate(diffraction(1e7), 2, lost_packets=2.0)
     settings = PreprocessSettings(photon_threshold=preprocess.THRESHOLD)

@@ -24,6 +24,7 @@ def tiny(monkeypatch):
     monkeypatch.setitem(workloads.RECIPES, "tiny", TINY)
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_runs_tiny(tmp_path, capsys):
     path = tmp_path / "figures.json"
     options = ["--size", "tiny", "--algorithms", "rpie,unheard", "--iterations", "2,15", "--repeats", "2"]

@@ -20,8 +20,8 @@ from .blocks import read_blocks
 
 HOW_TOS = REPOSITORY / "docs" / "how-to"
 TABLES = (registry.preprocessing_steps, registry.algorithms, registry.sinks)
-SLOW = {"report.md"}
-"""Pages that start other processes."""
+SLOW = {"report.md", "knobs.md", "replay.md"}
+"""Pages that take long: they scan, replay or start other processes."""
 ELSEWHERE = {"notify.md", "queueserver.md"}
 """Pages that need somebody to talk to, and have a test of their own."""
 

@@ -73,6 +73,7 @@ def test_access_tags_are_carried_to_what_writes_the_result(tmp_path, figure):
     assert start["tiled_access_tags"] == ["proposal-1"] and "tiled_access_tags" in CARRIED
 
 
+@pytest.mark.slow
 @ROW
 def test_the_probe_of_another_proposal_is_not_taken(catalog, figure):
     last = SETTINGS.replace(first_probe="last")

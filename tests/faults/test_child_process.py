@@ -106,7 +106,7 @@ class Live:
     "kill -9 of the solver process",
     bound="restarted once by itself, error <= 1.01 x baseline, p99 of a document < 5 ms, told once",
 )
-@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("fault", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 def test_a_killed_analysis_goes_on_by_itself_and_the_scan_notices_nothing(scan, baseline, tmp_path, fault, figure):
     with Live(scan, tmp_path) as run:
         run.play(100)

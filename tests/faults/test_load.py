@@ -34,6 +34,7 @@ class SlowDisplay:
             time.sleep(self.seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("14a", "analysis 10 x too slow", bound="callback p99 < 5 ms; memory bounded; 0 frames lost")
 def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
     n, interval_s = 400, 0.002
@@ -67,6 +68,7 @@ def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
     assert grown < n * 4000 + 64e6, "no pixels wait in memory but those of the chunk at work"
 
 
+@pytest.mark.slow
 @pytest.mark.fault("14b", "display 10 x too slow", bound="solver not slowed; newest shown; skips counted")
 def test_a_display_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
     """What the solver spends on handing over is measured, which a busy machine does not stretch as it does a run."""

@@ -93,7 +93,7 @@ def blocks():
         yield pytest.param(range(first, first + SCANS), id=f"seeds_{first}", marks=marks)
     # Among these each kind of fault comes at least once.
     sample = pytest.mark.fault("36d", "random mixture of the above, a sample of 20 other seeds", bound=BOUND)
-    yield pytest.param(range(5680, 5700), id="sample", marks=sample)
+    yield pytest.param(range(5680, 5700), id="sample", marks=[pytest.mark.slow, sample])
 
 
 @pytest.mark.parametrize("seeds", list(blocks()))

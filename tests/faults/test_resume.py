@@ -105,9 +105,8 @@ def results_of(catalog, uid):
     "kill -9 of the session at 25, 50 and 90 %, then resume",
     bound=f"unsaved <= 2 x the interval of {INTERVAL_S:g} s; error <= 1.01 x baseline; no open result",
 )
-@pytest.mark.parametrize(
-    "share", [pytest.param(0.25, marks=pytest.mark.slow), 0.5, pytest.param(0.9, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
 def test_a_killed_session_goes_on_while_the_scan_still_runs(scan, baseline, catalog_dir, share, figure):
     with open_catalog(catalog_dir) as catalog, scanning(catalog, scan, share * 196) as (uid, killed):
         unsaved_s = Session("follow", catalog_dir, uid).kill_at(share * 196)

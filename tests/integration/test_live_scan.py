@@ -31,7 +31,7 @@ def error_against_the_truth(beamline, snapshot):
     return object_nrmse(snapshot.object, beamline.truth(snapshot.canvas), box)
 
 
-@pytest.mark.parametrize("plan", [ptycho_scan, ptycho_fly_scan])
+@pytest.mark.parametrize("plan", [ptycho_scan, pytest.param(ptycho_fly_scan, marks=pytest.mark.slow)])
 def test_a_scan_grows_into_the_known_object_and_replays_to_the_same(plan, RE, ptycho_catalog, beamline):
     with LivePtycho(catalog=ptycho_catalog) as live:
         RE.subscribe(ptycho_catalog.raw_writer())
@@ -60,7 +60,8 @@ def test_a_scan_grows_into_the_known_object_and_replays_to_the_same(plan, RE, pt
     assert len(ptycho_catalog.processed) == 2
 
 
-@pytest.mark.parametrize("plan", [ptycho_scan, pytest.param(ptycho_fly_scan, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", [ptycho_scan, ptycho_fly_scan])
 def test_a_scan_that_was_paused_replays_to_the_same_image(plan, RE, ptycho_catalog, beamline):
     """Paused in its darks and in mid-row, a step scan takes points twice; live and stored, the last ones count."""
     take, taken = beamline.physics.expose, count(1)
