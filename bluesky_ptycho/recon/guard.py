@@ -24,6 +24,9 @@ NEGLIGIBLE = 1e-4
 MOSTLY_NEW = 0.5
 """Share of frames that are new from which the residual before says nothing of the one after."""
 
+FEW = 5
+"""Frames below which a residual is not judged: so few are explained to below their noise, and may rise from there."""
+
 RECOVERY = 1.05
 """Factor by which the step grows back after each pass that went well."""
 
@@ -44,7 +47,7 @@ class Guard:
 
     The running residual of a pass is that of the state it started from, so a rise is the fault of
     the pass before. Frames that are new raise it rightly: each may cost four times the worst mean
-    residual seen so far, and where most are new the residual is not judged.
+    residual seen so far, and where most are new, or there are but few, the residual is not judged.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ class Guard:
         """Judge the pass by its running `residual` over the frames of `slots`; True if `state` was set back."""
         new = len(self._newcomers.meet(state.frames, slots)) / len(slots)
         allowed = max(NEGLIGIBLE, WORSE * self._last + 4 * self._peak * new)
-        if new >= MOSTLY_NEW:  # a few frames are explained far better than those that follow can be
+        if new >= MOSTLY_NEW or len(slots) < FEW:  # a few frames are explained far better than those that follow can be
             allowed = np.inf
         finite = bool(np.isfinite(residual))
         bad = not finite or residual > allowed

@@ -74,6 +74,18 @@ def test_frames_in_the_place_of_others_are_not_taken_for_divergence():
     assert solver.taken_back == 0
 
 
+@pytest.mark.parametrize(("n", "taken_back"), [(1, False), (30, True)])
+def test_the_residual_of_a_few_frames_may_rise_from_below_their_noise(problem, n, taken_back):
+    solver = problem.solver()
+    solver.add(problem.batch(slice(0, n)))
+    state, guard, slots = solver._state, Guard(), solver._state.frames.slots()
+    for residual in (6e-3, 2e-3, 1e-4):
+        guard.before_pass(state)
+        assert not guard.after_pass(state, residual, slots)
+    guard.before_pass(state)
+    assert guard.after_pass(state, 3e-4, slots) is taken_back
+
+
 def test_caution_recovers(problem):
     solver = problem.solver()
     solver.add(problem.batch())
