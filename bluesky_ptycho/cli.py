@@ -232,8 +232,8 @@ def _replay(options: argparse.Namespace) -> int:
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         tell_default_catalog(options, catalog.name)
+        start = catalog[options.uid].start  # one that is not there leaves no directory, and no catalog remembered
         remember_catalog(catalog.name)
-        start = catalog[options.uid].start  # one that is not there leaves no directory
         uid = start.get("raw_uid", start["uid"])
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
             settings, script = made.settings, made.changes

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import LineParser, add_catalog
+from .set_option import read_set
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once.
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(f"settings are given for stage {stage!r}; expected 'clean', which alone is preprocessed")
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**PreprocessSettings.read_changes(options.set))
+    settings = base.replace(**read_set(options.set, PreprocessSettings))
     with open_catalog(options.catalog, create=False) as catalog:
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)
     print(f"{written}; {output} holds them")

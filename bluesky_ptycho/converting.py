@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from .callbacks.frame_reader import FrameReader
 from .catalog import Catalog
 from .errors import PtychoError, SettingsError
-from .figure.display import scanned_box, without_phase_ramp
+from .figure.display import lit_pixels, phase_arc, phase_from, scanned_box, without_phase_ramp
+from .frames import Snapshot
 from .io.clean_cxi import CleanCxiWriter
 from .io.cxi import write_result_cxi
 from .io.nxs import CleanNxsWriter
@@ -134,17 +135,27 @@ def _write_result(found: StoredScan, to: str, output: Path) -> str:
         )
         modes = len(snapshot.probe)
         return f"object of {rows} × {columns} pixels and {modes} probe mode{'' if modes == 1 else 's'}"
-    flat = without_phase_ramp(snapshot.object, scanned_box(snapshot))
+    _write_pictures(found, snapshot, output)
+    return f"phase and amplitude of {rows} × {columns} pixels"
+
+
+def _write_pictures(found: StoredScan, snapshot: Snapshot, output: Path) -> None:
+    """Write phase and amplitude as numbers; NaN where no light has been: what stands there is noise."""
+    start, inner = found.raw.metadata["start"], scanned_box(snapshot)
+    flat, lit = without_phase_ramp(snapshot.object, inner), lit_pixels(snapshot.coverage)
+    beginning, _ = phase_arc(flat[inner])
+    images = {"phase": phase_from(flat, beginning), "amplitude": np.abs(flat)}
     told = {
         "raw_uid": start["uid"],
-        "sample_name": sample,
+        "sample_name": str(start.get("sample_name", "")),
         "pixel_m": list(snapshot.canvas.pixel_m),
         "origin_m": list(snapshot.canvas.origin_m),
         "rows": "highest stage y first",
         "phase": "radian, without its ramp",
+        "NaN": "where no light has been",
     }
-    write_tiff(output, {"phase": np.angle(flat), "amplitude": np.abs(flat)}, snapshot.canvas.pixel_m, told)
-    return f"phase and amplitude of {rows} × {columns} pixels"
+    masked = {name: np.where(lit, image, np.nan) for name, image in images.items()}
+    write_tiff(output, masked, snapshot.canvas.pixel_m, told)
 
 
 def _write_raw(scan: RawScan, catalog: Catalog, output: Path, to: str, progress: bool) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .arguments import LineParser, add_catalog, positive, positive_numbers, zone_plate
 from .errors import PtychoError
+from .set_option import read_set
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: their own module loads numba.
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     changes = {} if options.preset is None else {"preset": options.preset}
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**{**changes, **PreprocessSettings.read_changes(options.set)})
+    settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings)})
     if output.is_dir() or not output.name:
         raise PtychoError(f"--output is {output}; expected the name of a file")
     if not output.parent.is_dir():

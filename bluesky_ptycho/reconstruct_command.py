@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .arguments import LineParser, add_output, positive, positive_whole
 from .errors import SettingsError
+from .set_option import read_set
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: the tables themselves load numba.
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
     given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm
     given = {name: value for name, value in given.items() if value is not None}
-    changes = SolverSettings.read_changes(options.set)
+    changes = read_set(options.set, SolverSettings)
     for name in given.keys() & changes.keys():
         raise SettingsError(f"--set {name}={changes[name]} is given with an option for it; expected one of them")
     told = settings_of(options)

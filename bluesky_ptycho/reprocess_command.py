@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser, add_catalog, positive_whole
-from .errors import PtychoError, SettingsError
+from .arguments import LineParser, add_catalog, positive_whole, tell_default_catalog
+from .errors import PtychoError
+from .set_option import read_set
 from .settings_file import add_settings, settings_of
 from .terminal import ProgressLine, say
 
@@ -81,12 +81,13 @@ def run(options: argparse.Namespace) -> int:
     (settings or LiveSettings()).with_changes(**changes)  # refused before anything is opened
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-        remember_catalog(catalog.name)
+        tell_default_catalog(options, catalog.name)
         client = None if options.scheduler is None else opened.enter_context(_connected(options.scheduler))
         queue = opened.enter_context(
             ReconQueue(catalog, workers=options.workers, client=client, across_proposals=options.across_proposals)
         )
         queue.submit_all(options.uids, changes, settings=settings, priority=options.priority)
+        remember_catalog(catalog.name)
         interrupted = _watch(queue)
         states = {job.state for job in queue.jobs}
     if interrupted:
@@ -105,35 +106,8 @@ def live_changes(texts: Iterable[str]) -> dict[str, Any]:
     from .callbacks import LiveSettings
     from .devices.recon_control import knob_settings
 
-    settings = LiveSettings.names()
     knobs = {f"recon.{knob}": setting for knob, setting in knob_settings().items()}
-    known = {name: name for name in settings} | knobs
-    named = []
-    for text in texts:
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if name and equals and name not in known:
-            raise SettingsError(f"--set {name} is no setting; {_meant(name, list(known))}")
-        named.append(f"{known.get(name, name)}{equals}{value}")
-    return LiveSettings.read_changes(named)
-
-
-def _meant(name: str, known: list[str]) -> str:
-    """Return which names a wrong one is like, by their last parts; else those that it stands among."""
-    group, _, last = name.rpartition(".")
-    ends = {each.rpartition(".")[2] for each in known}
-    like = difflib.get_close_matches(last, ends, 2, 0.7)
-    close = [each for end in like for each in known if each.rpartition(".")[2] == end]
-    among = [each for each in known if "." in each and each.rpartition(".")[0] == group]
-    if among and last not in ends:  # a likeness in another group is none
-        close = [each for each in close if each in among]
-    beside = [each for each in close if each in among]
-    settings = [each for each in close if not each.startswith("recon.")]
-    if meant := beside or settings or close:
-        return f"did you mean {' or '.join(meant[:2])}?"
-    if among:
-        return f"expected {', '.join(among)}"
-    plain = [each for each in known if "." not in each]
-    return f"expected {', '.join(plain)}, preprocess.NAME, solver.NAME or recon.NAME"
+    return read_set(texts, LiveSettings, knobs, "preprocess.NAME, solver.NAME or recon.NAME")
 
 
 def _connected(address: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from .arguments import LineParser, add_catalog, add_output, positive
+from .arguments import LineParser, add_catalog, add_output, positive, tell_default_catalog
 from .settings_file import add_settings, settings_of
 
 
@@ -46,10 +46,12 @@ def _resume(options: argparse.Namespace) -> int:
         interrupted.append(await_outcome(live)[1])  # type: ignore[arg-type]
 
     with open_catalog(options.catalog, create=False) as catalog:
-        remember_catalog(catalog.name)
+        tell_default_catalog(options, catalog.name)
         if options.uid is None:
             print(_listed(catalog))
             return 0
+        _ = catalog[options.uid]  # a wrong one is told of before there is a directory
+        remember_catalog(catalog.name)
         settings = settings_of(options)
         make_directory(options.output)
         outcome = resume(

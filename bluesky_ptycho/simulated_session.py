@@ -165,7 +165,6 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     directory = Path(catalog).expanduser()
     with ExitStack() as undone:  # what was opened is closed again if the rest fails
         opened = undone.enter_context(open_catalog(directory))
-        remember_catalog(directory)
         metadata: Any = MetadataFile(directory / METADATA_FILE)
         metadata["scan_id"] = max(int(metadata.get("scan_id") or 0), opened.last_scan_id())
         devices = undone.enter_context(make_beamline(opened.frames_dir, md=metadata, **beamline))
@@ -183,5 +182,6 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         run_engine = RunEngine(metadata)
         run_engine.subscribe(opened.raw_writer())
         run_engine.subscribe(live)
+        run_engine.subscribe(lambda name, doc: remember_catalog(directory), "start")
         undone.pop_all()
     return SimulatedSession(run_engine, opened, devices, live, recon)

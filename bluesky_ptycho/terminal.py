@@ -114,7 +114,12 @@ def printable(text: object, most: int = 60) -> str:
 
 
 def announce(text: str) -> None:
-    """Print a line for the person at the terminal, if there is one: a lost terminal must not end a scan."""
+    """Print a line for the person at the terminal, if there is one: a lost terminal must not end a scan.
+
+    Not a word of it where all is quiet.
+    """
+    if _quiet.is_set():
+        return
     with contextlib.suppress(OSError, ValueError):
         print(text, flush=True)  # noqa: T201
 

@@ -49,9 +49,9 @@ def _view(options: argparse.Namespace) -> int:
 
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)
-        remember_catalog(catalog.name)
         if options.uid != "-1":
             _ = catalog[options.uid]  # a wrong one is told of at once
+        remember_catalog(catalog.name)
         updates = CatalogUpdates(catalog, options.uid)
         with closing(LivePtychoFigure("web", host=options.host, port=options.port, token=options.token)) as figure:
             while True:

@@ -70,7 +70,9 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
     twice = error_line(capsys, "reconstruct", file, "--modes", "2", "--set", "modes=3")
     assert "--set modes=3 is given with an option for it; expected one of them" in twice
     assert "schedule is ''" in error_line(capsys, "reconstruct", file, "--algorithm", "")
-    assert "has no setting 'speed'" in error_line(capsys, "reconstruct", file, "--set", "speed=3")
+    assert "--set speed is no setting; did you mean seed?" in error_line(
+        capsys, "reconstruct", file, "--set", "speed=3"
+    )
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
     assert "modes is 100000000; expected 1 <= value" in error_line(capsys, "reconstruct", file, "--modes", "100000000")
 
@@ -97,7 +99,7 @@ def test_the_catalog_that_was_not_given_is_told(workplace, capsys, ptycho_catalo
     remember_catalog(ptycho_catalog.name)
     says = f"catalog {ptycho_catalog.name} (no --catalog was given)"
     write_small_cxi(workplace / "star.cxi")
-    for arguments in (["replay", "beef"], ["view", "beef"]):
+    for arguments in (["replay", "beef"], ["view", "beef"], ["resume", "beef"], ["reprocess", "beef"]):
         for more, told in (([], [says]), (["--quiet"], []), (["--catalog", ptycho_catalog.name], [])):
             assert main([*arguments, *more]) == 2
             *before, _ = capsys.readouterr().err.splitlines()
@@ -118,6 +120,12 @@ def test_a_port_that_is_taken_is_told(workplace, capsys, ptycho_catalog):
         port = taken.getsockname()[1]
         line = error_line(capsys, "view", "--catalog", ptycho_catalog.name, "--port", str(port))
     assert line == f"port {port} is in use; expected a free one, or leave --port out"
+
+
+@pytest.mark.parametrize("command", ["replay", "view", "resume", "reprocess"])
+def test_a_run_that_is_not_there_makes_no_catalog_the_default(command, workplace, capsys, ptycho_catalog):
+    assert "no run 'beef'" in error_line(capsys, command, "beef", "--catalog", ptycho_catalog.name)
+    assert not (workplace / "state").exists()
 
 
 def test_to_list_runs_does_not_make_a_catalog_the_default(workplace, capsys, ptycho_catalog):

@@ -209,8 +209,8 @@ def test_settings_are_named_as_they_are_or_as_the_knobs(text, changes):
         ("solver.beta=1", "--set solver.beta is no setting; did you mean recon.beta?"),
         ("recon.paused=true", "--set recon.paused is no setting; expected recon.algorithm, recon.beta, recon.step, "),
         ("xyzzy=1", "--set xyzzy is no setting; expected backend, "),
-        ("solver.modes", "setting is 'solver.modes'; expected NAME=VALUE"),
-        ("=2", "setting is '=2'; expected NAME=VALUE"),
+        ("solver.modes", "--set is 'solver.modes'; expected NAME=VALUE"),
+        ("=2", "--set is '=2'; expected NAME=VALUE"),
     ],
 )
 def test_a_name_that_is_none_is_met_with_those_like_it(capsys, text, says):

@@ -16,6 +16,8 @@ MARGIN = 0.06
 """Fraction of the scanned region that is shown around it."""
 PERCENTILES = (0.5, 99.5)
 """Of the scanned region, for the limits of grey values: a few hot pixels decide nothing."""
+DARK = 0.02
+"""Pixels with less than this part of the usual light are left empty: nothing was measured there."""
 PROBE_POWER = 0.97
 """The probe is shown where this fraction of its power lies."""
 LEAST_ABSOLUTE_STEPS = 15
@@ -71,6 +73,18 @@ def extent_um(canvas: Canvas, box: Box) -> tuple[float, float, float, float]:
     rows, cols = box
     edges = (x[cols][0] - half_x, x[cols][-1] + half_x, y[rows][0] - half_y, y[rows][-1] + half_y)
     return edges[0] * 1e6, edges[1] * 1e6, edges[2] * 1e6, edges[3] * 1e6
+
+
+def usual_light(coverage: NDArray[np.floating[Any]]) -> float:
+    """Return the median of the light on pixels that have some; 0 without light."""
+    light = np.nan_to_num(coverage)
+    lit = light[light > DARK * light.max()] if light.max() > 0 else light[:0]
+    return float(np.median(lit)) if lit.size else 0.0
+
+
+def lit_pixels(coverage: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Return where enough light has been for the object to be known."""
+    return np.asarray(np.nan_to_num(coverage) > DARK * usual_light(coverage))
 
 
 def without_phase_ramp(image: Complex, box: Box) -> NDArray[np.complex128]:

@@ -18,8 +18,6 @@ from .live_view import LiveView
 from .panels import INK, colour_bar, draw_scale_bar, name_panel, set_colour_limits, stage_axes
 from .steady import SteadyLimits, SteadyPhase
 
-DARK = 0.02
-"""Pixels with less than this part of the usual light are not shown: nothing was measured there."""
 POINTS, PLANNED = "#ff8c1a", "#c4cad1"
 
 
@@ -78,7 +76,7 @@ class ObjectMaps:
             return
         inner = display.scanned_box(snapshot)
         image = display.without_phase_ramp(snapshot.object, inner)
-        lit = lit_pixels(snapshot.coverage)
+        lit = display.lit_pixels(snapshot.coverage)
         phase = np.where(lit, np.angle(image), np.nan)
         amplitude = np.where(lit, np.abs(image), np.nan)
         low, high = display.limits(phase[inner])
@@ -113,7 +111,7 @@ class CoverageMap:
     def show(self, view: LiveView, box: Box) -> None:
         """Show light and points of `view`."""
         snapshot, coverage = view.snapshot, None
-        if snapshot is not None and (top := usual_light(snapshot.coverage)) > 0:
+        if snapshot is not None and (top := display.usual_light(snapshot.coverage)) > 0:
             coverage = snapshot.coverage / (2.5 * top)  # grey enough for the points to stand out
         self._map.show(view, box, coverage, (0.0, 1.0))
         planned = np.zeros((0, 2)) if view.plan.positions_m is None else view.plan.positions_m
@@ -122,18 +120,6 @@ class CoverageMap:
         for dots, positions in ((self._planned, planned), (self._used, used)):
             dots.set_data(1e6 * positions[:, 1], 1e6 * positions[:, 0])
             dots.set_markersize(size)
-
-
-def usual_light(coverage: NDArray[np.floating[Any]]) -> float:
-    """Return the median of the light on pixels that have some; 0 without light."""
-    light = np.nan_to_num(coverage)
-    lit = light[light > DARK * light.max()] if light.max() > 0 else light[:0]
-    return float(np.median(lit)) if lit.size else 0.0
-
-
-def lit_pixels(coverage: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Return where enough light has been for the object to be known."""
-    return np.asarray(np.nan_to_num(coverage) > DARK * usual_light(coverage))
 
 
 def _add_outline(axes: Axes, **look: Any) -> Polygon:

@@ -1,0 +1,61 @@
+"""The option ``--set NAME=VALUE`` of commands."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from .errors import SettingsError
+from .settings import Settings
+
+
+def read_set(
+    texts: Iterable[str], owner: type[Settings], aliases: Mapping[str, str] | None = None, more: str = ""
+) -> dict[str, Any]:
+    """Return names and values of texts like ``"binning=4"``, for :meth:`Settings.with_changes`.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        What followed each ``--set``.
+    owner : type
+        Whose settings they are.
+    aliases : mapping, optional
+        Other names that settings have.
+    more : str
+        Which names there are beside those without a dot, for an error.
+
+    Raises
+    ------
+    SettingsError
+        On a text without a name or a value, or an unknown name, with names like it.
+    """
+    known = {name: name for name in owner.names()} | dict(aliases or {})
+    named = []
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise SettingsError(f"--set is {text!r}; expected NAME=VALUE")
+        if name not in known:
+            raise SettingsError(f"--set {name} is no setting; {_meant(name, known, more)}")
+        named.append(f"{known[name]}={value}")
+    return owner.read_changes(named)
+
+
+def _meant(name: str, known: Collection[str], more: str) -> str:
+    """Return which names a wrong one is like, by their last parts; else those that it stands among."""
+    group, _, last = name.rpartition(".")
+    ends = {each.rpartition(".")[2] for each in known}
+    like = difflib.get_close_matches(last, ends, 2, 0.7)
+    close = [each for end in like for each in known if each.rpartition(".")[2] == end]
+    among = [each for each in known if "." in each and each.rpartition(".")[0] == group]
+    if among and last not in ends:  # a likeness in another group is none
+        close = [each for each in close if each in among]
+    beside = [each for each in close if each in among]
+    settings = [each for each in close if not each.startswith("recon.")]
+    if meant := beside or settings or close:
+        return f"did you mean {' or '.join(meant[:2])}?"
+    if among:
+        return f"expected {', '.join(among)}"
+    return f"expected {', '.join([*(each for each in known if '.' not in each), *([more] if more else [])])}"
