@@ -38,14 +38,23 @@ def tell_default_catalog(options: argparse.Namespace, name: str) -> None:
         say(f"catalog {name} (no --catalog was given)", file=sys.stderr)
 
 
+def finite(text: str) -> float:
+    """Return a finite number."""
+    return _number(text, math.isfinite, "a number")
+
+
 def positive(text: str) -> float:
     """Return a finite number above 0."""
+    return _number(text, lambda value: 0 < value < math.inf, "a positive number")
+
+
+def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"value is {text!r}; expected a positive number")
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
     return value
 
 

@@ -66,8 +66,8 @@ class CatalogUpdates:
         seen = (start["uid"], result_uid, bool(stop), rows, saved_at)
         if seen == self._seen:
             return None
-        self._seen = seen
         update = _update(scan, plan, dict(stop or {}), checkpoint)
+        self._seen = seen  # what cannot be read now is looked at again
         return replace(update, **self._last_frame(update)) if update.kind == "final" else update
 
     def _last_frame(self, update: Update) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .callbacks import LivePtycho, LiveSettings, Outcome
 from .callbacks.progress_bar import ProgressBar
-from .catalog import open_catalog, remember_catalog
+from .catalog import Catalog, RememberCatalog, open_catalog
 from .errors import PreflightError, PtychoError, SettingsError
 from .frames import Snapshot
 from .output import await_outcome, write_output
@@ -106,17 +106,26 @@ class ScanClock:
 
 
 @contextmanager
-def discarded_without_a_run(directory: Path, clock: ScanClock) -> Iterator[None]:
-    """Remove a new directory, and those made for it, if `clock` has seen no run at the end of the block."""
+def catalog_of_a_demo(directory: Path, clock: ScanClock) -> Iterator[Catalog]:
+    """Open a catalog; remove a new one, and the directories made for it, if neither `clock` nor others had a run."""
     new = [path for path in (directory, *directory.parents) if not path.exists()]
+    blank = bool(new)
     try:
-        yield
+        with open_catalog(directory) as catalog:
+            try:
+                yield catalog
+            finally:
+                blank &= not clock.has_started and not len(catalog) and _is_empty(catalog.frames_dir)
     finally:
-        if new and not clock.has_started:
+        if blank:
             shutil.rmtree(directory, ignore_errors=True)
             with suppress(OSError):  # somebody else has put something there, or it was never made
                 for parent in new[1:]:
                     parent.rmdir()
+
+
+def _is_empty(directory: Path) -> bool:
+    return not any(path.is_file() for path in directory.rglob("*"))
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -137,7 +146,7 @@ def run_demo(options: DemoOptions) -> int:
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)
     run_engine = RunEngine(context_managers=[PauseAtOnce])
     clock = ScanClock()
-    with discarded_without_a_run(directory, clock), open_catalog(directory) as catalog:
+    with catalog_of_a_demo(directory, clock) as catalog:
         run_engine.md["scan_id"] = catalog.last_scan_id()
         beamline = make_beamline(
             catalog.frames_dir,
@@ -148,11 +157,11 @@ def run_demo(options: DemoOptions) -> int:
             exposure_s=SHARE_EXPOSED / options.frame_rate,
             seed=options.seed,
         )
-        with beamline, LivePtycho(options.settings, catalog=catalog, sinks=[ProgressBar()]) as live:
+        sinks: list[Any] = [ProgressBar(), RememberCatalog(directory)]
+        with beamline, LivePtycho(options.settings, catalog=catalog, sinks=sinks) as live:
             run_engine.subscribe(catalog.raw_writer())
             run_engine.subscribe(live)
             run_engine.subscribe(clock)
-            run_engine.subscribe(lambda name, doc: remember_catalog(directory), "start")
             interrupted = False
             try:
                 run_engine(_scan(beamline, options))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser, add_catalog, numbers, positive_whole
+from .arguments import LineParser, add_catalog, finite, numbers, positive_whole
 from .errors import PtychoError
 from .settings_file import add_settings, settings_of
 from .terminal import say
@@ -41,11 +41,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--keep-circle", type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: all outside of it (default: nothing)")
     add(
         "--above",
-        type=float,
+        type=finite,
         metavar="N",
         help="bad: a mean above N, in ADU or, in plain frames, photons (default: none)",
     )
-    add("--below", type=float, metavar="N", help="bad: a mean below N (default: none)")
+    add("--below", type=finite, metavar="N", help="bad: a mean below N (default: none)")
     add("--frames", type=positive_whole, default=50, metavar="N", help="frames of the mean (default: %(default)s)")
     add_settings(mask, "preprocess")
     add("--output", type=Path, default=Path("mask.npy"), metavar="FILE.npy", help="the mask (default: %(default)s)")

@@ -15,7 +15,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "resume",
         help="go on with a reconstruction whose session has died",
         description="Go on with the reconstruction of a scan from its last checkpoint, while the scan still runs or "
-        "after it; with its settings, unless --settings names others. Without UID: list what can be gone on with.",
+        "after it; with its settings, or with those of --settings instead of them all. Without UID: list what can be "
+        "gone on with.",
     )
     resume.add_argument("uid", nargs="?", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
     add_settings(resume)
@@ -45,6 +46,7 @@ def _resume(options: argparse.Namespace) -> int:
     def wait(live: object) -> None:
         interrupted.append(await_outcome(live)[1])  # type: ignore[arg-type]
 
+    settings = settings_of(options)
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)
         if options.uid is None:
@@ -52,7 +54,6 @@ def _resume(options: argparse.Namespace) -> int:
             return 0
         _ = catalog[options.uid]  # a wrong one is told of before there is a directory
         remember_catalog(catalog.name)
-        settings = settings_of(options)
         make_directory(options.output)
         outcome = resume(
             options.uid,

@@ -157,12 +157,12 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
 
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
-    from .catalog import open_catalog, remember_catalog
+    from .catalog import RememberCatalog, open_catalog
     from .devices import ReconControl
     from .plans import dark_records, keep_dark_records
     from .sim import make_beamline
 
-    directory = Path(catalog).expanduser()
+    directory = Path(catalog).expanduser().resolve()
     with ExitStack() as undone:  # what was opened is closed again if the rest fails
         opened = undone.enter_context(open_catalog(directory))
         metadata: Any = MetadataFile(directory / METADATA_FILE)
@@ -175,13 +175,12 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
             LivePtycho(
                 catalog=opened,
                 control=recon,
-                sinks=[ProgressBar(), ClosingLine(str(directory))],
+                sinks=[ProgressBar(), ClosingLine(str(catalog)), RememberCatalog(directory)],
                 on_old_darks=lambda plan, uid: dark_records(devices.fccd).forget(uid),
             )
         )
         run_engine = RunEngine(metadata)
         run_engine.subscribe(opened.raw_writer())
         run_engine.subscribe(live)
-        run_engine.subscribe(lambda name, doc: remember_catalog(directory), "start")
         undone.pop_all()
     return SimulatedSession(run_engine, opened, devices, live, recon)

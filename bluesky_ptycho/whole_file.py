@@ -119,8 +119,11 @@ class GrowingHdf5:
 
     def discard(self) -> None:
         """Close and delete what is not in its place."""
-        self._file.close()
-        self._aside.unlink(missing_ok=True)
+        try:
+            with contextlib.suppress(OSError, RuntimeError):  # on a full disk; what led here says so
+                self._file.close()
+        finally:
+            self._aside.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

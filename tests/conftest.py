@@ -6,6 +6,7 @@ imports no more, and sets up what else is installed.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -113,6 +114,7 @@ def blank_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backup, "PATIENCE_S", 600.0)  # a busy machine is no catalog that hangs
         _make_routes_once(patch)
+        _read_signatures_once(patch)
         yield directory
 
 
@@ -134,6 +136,22 @@ def _make_routes_once(patch: pytest.MonkeyPatch) -> None:
 
     for name in ("get_router", "get_zarr_router_v2", "get_zarr_router_v3"):
         patch.setattr(app, name, once(name, getattr(app, name)))
+
+
+def _read_signatures_once(patch: pytest.MonkeyPatch) -> None:
+    """Let FastAPI remember what functions depend on: for tiled it reads some 160 signatures anew with each request."""
+    from fastapi.dependencies import utils
+
+    read = utils.get_dependant
+
+    @functools.lru_cache(maxsize=4096)
+    def remembered(call: object, **what: Any) -> Any:
+        return read(call=call, **{name: list(v) if isinstance(v, tuple) else v for name, v in what.items()})
+
+    def get_dependant(**what: Any) -> Any:
+        return remembered(**{name: tuple(v) if isinstance(v, list) else v for name, v in what.items()})
+
+    patch.setattr(utils, "get_dependant", get_dependant)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.callbacks.screens import PageScreen
 from bluesky_ptycho.catalog_view import CatalogUpdates
 from bluesky_ptycho.errors import NotFoundError, PtychoError
+from bluesky_ptycho.stored_scan import StoredScan
 from bluesky_ptycho.view_command import follow
 from tests.callbacks.live_scan import SETTINGS, documents_in_order, make_run
 from tests.callbacks.small_data import small_scan
@@ -111,6 +112,16 @@ def test_the_last_raw_frame_of_a_stored_scan_is_shown_if_it_can_be_read(catalog)
     seen = CatalogUpdates(catalog).newest()
     assert (seen.kind, seen.newest_point, seen.newest_raw) == ("final", None, None)
     np.testing.assert_array_equal(seen.snapshot.object, snapshot.object)
+
+
+def test_what_could_not_be_read_is_looked_at_again(catalog, monkeypatch):
+    store_result(catalog, store_scan(catalog))
+    updates, read = CatalogUpdates(catalog), StoredScan.snapshot
+    monkeypatch.setattr(StoredScan, "snapshot", lambda self: (_ for _ in ()).throw(OSError("the disk is away")))
+    with pytest.raises(OSError, match="the disk is away"):
+        updates.newest()
+    monkeypatch.setattr(StoredScan, "snapshot", read)
+    assert updates.newest().kind == "final" and updates.newest() is None
 
 
 def test_the_command_shows_what_is_new_and_bears_a_catalog_that_fails_for_once(catalog, seen, caplog):

@@ -7,7 +7,7 @@ import pytest
 
 from bluesky_ptycho.catalog import remember_catalog
 from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
-from bluesky_ptycho.demo import DemoOptions
+from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
@@ -95,6 +95,15 @@ def test_a_demo_that_cannot_be_leaves_nothing_and_is_no_default(workplace, capsy
     assert (workplace / "made").exists() and not (workplace / "made" / "here").exists()
 
 
+def test_a_demo_that_cannot_be_leaves_what_others_have_put_there(tmp_path):
+    directory = tmp_path / "here" / "catalog"
+    with catalog_of_a_demo(directory, ScanClock()) as catalog:
+        frames = catalog.frames_dir / "of" / "another.h5"
+        frames.parent.mkdir(parents=True)
+        frames.write_bytes(b"frames")
+    assert frames.exists()
+
+
 def test_the_catalog_that_was_not_given_is_told(workplace, capsys, ptycho_catalog):
     remember_catalog(ptycho_catalog.name)
     says = f"catalog {ptycho_catalog.name} (no --catalog was given)"
@@ -119,7 +128,7 @@ def test_a_port_that_is_taken_is_told(workplace, capsys, ptycho_catalog):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = error_line(capsys, "view", "--catalog", ptycho_catalog.name, "--port", str(port))
-    assert line == f"port {port} is in use; expected a free one, or leave --port out"
+    assert line == f"port {port} is in use; expected a free one, or none, which takes any"
 
 
 @pytest.mark.parametrize("command", ["replay", "view", "resume", "reprocess"])

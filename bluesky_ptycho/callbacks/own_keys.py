@@ -54,6 +54,18 @@ class _Run:
     plan: ScanPlan | None = None
     is_dead: bool = False
 
+    def replace_point(self, point: tuple[str, int], event: Mapping[str, Any]) -> None:
+        """Keep the event of a point; one that is measured again has the row that is told of after it, or was just."""
+        if point in self.points and self.points[point].get("uid") != event.get("uid") and point in self.rows:
+            del self.rows[point]
+        self.points[point] = event
+
+    def replace_row(self, point: tuple[str, int], row: int) -> None:
+        """Keep the row of a point; another one than before is of an event that is yet to come, or has just."""
+        if point in self.points and self.rows.get(point, row) != row:
+            del self.points[point]
+        self.rows[point] = row
+
 
 class _Translator:
     """Holds the documents of a run back until its plan is known, then gives them with it, and all others at once."""
@@ -116,13 +128,13 @@ class _Translator:
             yield name, _with_index(doc)
         elif name in ("event", "event_page") and doc["descriptor"] in run.streams:
             for event in _events(name, doc):
-                run.points[doc["descriptor"], event["seq_num"]] = event
+                run.replace_point((doc["descriptor"], event["seq_num"]), event)
                 yield from self._complete(run, doc["descriptor"], event["seq_num"])
         elif name == "stream_datum" and doc["descriptor"] in run.streams:
             yield name, doc
             first = int(doc["indices"]["start"])
             for i, seq_num in enumerate(range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"])):
-                run.rows[doc["descriptor"], seq_num] = first + i
+                run.replace_row((doc["descriptor"], seq_num), first + i)
                 yield from self._complete(run, doc["descriptor"], seq_num)
         elif name in ("stream_resource", "stop"):
             yield name, doc

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 
 from ..errors import MetadataError, SettingsError
+from ..geometry import Geometry
 from ..io.checkpoint import Checkpoint
+from ..preprocess import output_geometry
 from ..recon import IncrementalSolver
+from ..scan_plan import ScanPlan
 from .checkpoints import Checkpoints
 from .frame_supply import FrameSupply
 from .intake import Intake
@@ -150,11 +153,20 @@ class Solving:
                 return
         self._resumed = None
         try:
+            self._refuse_others(checkpoint, intake.plan)
             self._restore(solver, checkpoint)
         except (MetadataError, SettingsError) as error:
             self._notes.add(f"the checkpoint cannot be used ({error}): the reconstruction starts anew")
             return
         self._visits, self.residual = checkpoint.visits, float(solver.step(0))
+
+    def _refuse_others(self, checkpoint: Checkpoint, plan: ScanPlan) -> None:
+        """Raise a MetadataError if `checkpoint` is of frames that were cleaned to another grid than those to come."""
+        was, now = LiveSettings.from_mapping(checkpoint.settings).preprocess, self._settings.preprocess
+        if (before := output_geometry(plan, was)) != (after := output_geometry(plan, now)):
+            raise MetadataError(f"its patterns are {_grid(before)}; expected {_grid(after)}")
+        if was.optical_centre != now.optical_centre:  # a phase ramp in the probe
+            raise MetadataError(f"its optical_centre is {was.optical_centre}; expected {now.optical_centre}")
 
     def _restore(self, solver: IncrementalSolver, checkpoint: Checkpoint) -> None:
         """Restore `solver` under the settings that the checkpoint was made with, then go on with those in force."""
@@ -168,3 +180,10 @@ class Solving:
             solver.restore(checkpoint.arrays)
         finally:
             solver.change(settings)
+
+
+def _grid(geometry: Geometry) -> str:
+    """Say what an object is laid out by."""
+    rows, columns = geometry.shape
+    pitch = " × ".join(f"{1e9 * p:.3g}" for p in geometry.object_pixel_m)
+    return f"{rows} × {columns} pixels for an object pixel of {pitch} nm"

@@ -8,13 +8,14 @@ imported when a catalog is opened.
 from .access import Catalog, open_catalog
 from .assets import FramesAsset, dark_run, frames_uri
 from .listing import RunRow, format_runs, list_runs
-from .profiles import default_target, remember_catalog, write_profile
+from .profiles import RememberCatalog, default_target, remember_catalog, write_profile
 from .restore import Restored, kept_files, restore
 from .search import Search, make_search
 
 __all__ = [
     "Catalog",
     "FramesAsset",
+    "RememberCatalog",
     "Restored",
     "RunRow",
     "Search",

@@ -90,10 +90,10 @@ def default_target() -> str:
 
 
 def remember_catalog(catalog: str | Path) -> None:
-    """Keep `catalog` as the one that the last command wrote to.
+    """Keep `catalog` as the one that commands take where none is named.
 
-    Only commands that a user starts, and that write to it, call this. One line is kept, in ``bluesky_ptycho/catalog``
-    under the user's state directory (``XDG_STATE_HOME``); where that cannot be written
+    Only commands that a user starts call this, once they have found what was asked for. One line is kept, in
+    ``bluesky_ptycho/catalog`` under the user's state directory (``XDG_STATE_HOME``); where that cannot be written
     nothing is kept.
     """
     text = str(catalog)
@@ -103,8 +103,28 @@ def remember_catalog(catalog: str | Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
-    except OSError:
+    except (OSError, UnicodeError):
         return
+
+
+class RememberCatalog:
+    """A sink that remembers a catalog once a scan is under way: in a thread of its own, which no scan waits for.
+
+    Parameters
+    ----------
+    catalog : str or Path
+        As for :func:`remember_catalog`.
+    """
+
+    def __init__(self, catalog: str | Path) -> None:
+        self._catalog = Path(catalog).expanduser().resolve()
+        self._done = False
+
+    def __call__(self, update: object) -> None:
+        """Take an update; the first is enough."""
+        if not self._done:
+            self._done = True
+            remember_catalog(self._catalog)
 
 
 def state_directory() -> Path:

@@ -55,7 +55,8 @@ class Knob(Signal):
         SettingsError, NotFoundError
             If the setting does not take `value`.
         """
-        self.show(self.parent.turn(self.setting, value), **kwargs)
+        with self.parent.turning:  # of two that turn it at once, both knob and analysis have the same one's value
+            self.show(self.parent.turn(self.setting, value), **kwargs)
 
     def show(self, value: Any, **kwargs: Any) -> None:
         """Show `value`, which somebody else has set."""
@@ -97,8 +98,9 @@ class Momentary(Knob):
 
     def put(self, value: Any, **kwargs: Any) -> None:
         """Do it, if `value` is true."""
-        super().put(value, **kwargs)
-        self.show(False)
+        with self.parent.turning:
+            super().put(value, **kwargs)
+            self.show(False)
 
 
 def _knob(setting: str, kind: type[Knob] = Knob) -> Any:
@@ -138,7 +140,7 @@ class ReconControl(Device):
     def __init__(self, *, name: str = "recon", **kwargs: Any) -> None:
         self._settings = AnalysisSettings()
         self._listeners: list[Listener] = []
-        self._turning = threading.RLock()
+        self.turning = threading.RLock()
         super().__init__("", name=name, **kwargs)
         self._show(self._settings)
         for command, value in Commands().to_dict().items():
@@ -146,7 +148,7 @@ class ReconControl(Device):
 
     def connect(self, settings: AnalysisSettings, listener: Listener) -> None:
         """Show `settings` on the knobs, and tell `listener` from now on what they are turned to."""
-        with self._turning:
+        with self.turning:
             self._settings = settings
             self._show(settings)
             self._listeners.append(listener)
@@ -155,7 +157,7 @@ class ReconControl(Device):
 
     def disconnect(self, listener: Listener) -> None:
         """Tell `listener` no more."""
-        with self._turning:
+        with self.turning:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
@@ -172,7 +174,7 @@ class ReconControl(Device):
             If it is refused; nothing has changed then.
         """
         value = _plain(value)
-        with self._turning:
+        with self.turning:
             settings = self._turned(setting, value)
             for listener in self._listeners:
                 listener({setting: value})

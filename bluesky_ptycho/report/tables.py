@@ -117,13 +117,18 @@ def provenance(scan: ReportedScan) -> Html:
         ("catalog", scan.catalog),
         ("raw frames", scan.frames_file),
         ("log of the reconstruction", scan.log_file),
-        ("changes of settings while it ran", scan.summary.get("settings_version") or None),
+        ("changes of settings while it ran", _n_settings_changes(scan) or None),
         ("reconstructed", f"{datetime.fromtimestamp(float(result['time'])):%Y-%m-%d %H:%M:%S}"),
         ("reconstructed with", _arguments(result.get("versions", {}), " ")),
         ("measured with", _arguments(start.get("versions", {}), " ")),
         ("this report", f"{datetime.now():%Y-%m-%d %H:%M:%S}, bluesky_ptycho {__version__}, {_machine()}"),
     ]
     return Html(_table([(name, value) for name, value in rows if value not in (None, "")]))
+
+
+def _n_settings_changes(scan: ReportedScan) -> int:
+    """Count the changes, without pauses and new beginnings, whose names have no dot."""
+    return sum(any("." in name for name in change.changed) for change in scan.changes)
 
 
 def _plan(start: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ import ipaddress
 import json
 import socket
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.resources import files
 from typing import Any, Protocol
@@ -177,11 +176,9 @@ class PageHandler(BaseHTTPRequestHandler):
         return f"ptycho_{self.server.server_port}"  # cookies do not tell ports apart
 
     def _has_token(self, query: dict[str, list[str]]) -> bool:
-        try:
-            cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self._cookie)
-        except CookieError:
-            cookie = None
-        given = [*query.get("token", []), *([cookie.value] if cookie else [])]
+        # Cookies of other programs on this host come along, and may be anything.
+        cookies = [part.strip().partition("=") for part in self.headers.get("Cookie", "").split(";")]
+        given = [*query.get("token", []), *(value for name, _, value in cookies if name == self._cookie)]
         return any(hmac.compare_digest(text.encode(), str(self._token).encode()) for text in given)
 
     def _let_in(self) -> None:

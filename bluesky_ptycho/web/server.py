@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import re
 import secrets
 import socket
 import threading
@@ -21,6 +22,8 @@ logger = logging.getLogger("bluesky_ptycho")
 
 PORT = 8470
 """Taken where none is asked for."""
+TOKEN = re.compile(r"[A-Za-z0-9._~-]{12,}")
+"""What needs no quoting, neither in an address nor in a cookie."""
 MOST_CLIENTS = 64
 """Connections at a time; each has a thread."""
 
@@ -53,7 +56,7 @@ class PageServer:
     PtychoError
         If the address cannot be listened on; the `port` that is given may be in use.
     SettingsError
-        If there can be no such port, or the token is too short to protect anything.
+        If there can be no such port, or the token is too short to protect anything, or fits in no cookie.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class PageServer:
         token: str | None = None,
         knobs: Knobs | None = None,
     ) -> None:
-        if token is not None and len(token) < 12:
-            raise SettingsError(f"token has {len(token)} characters; expected 12 or more")
+        if token is not None and not TOKEN.fullmatch(token):
+            raise SettingsError(
+                "token does not fit; expected 12 or more of the letters A-Z and a-z, digits and . _ ~ -"
+            )
         if port is not None and not 0 <= port <= 65535:
             raise SettingsError(f"port is {port}; expected 1 to 65535, or 0 for any free one")
         is_open = is_loopback(host) and knobs is None
@@ -119,7 +124,7 @@ def _listen(host: str, port: int | None, handler: Callable[..., BaseHTTPRequestH
         if error.errno != errno.EADDRINUSE:
             raise PtychoError(f"the page cannot be served on {host} port {wanted}: {error}") from error
         if port is not None:
-            raise PtychoError(f"port {port} is in use; expected a free one, or leave --port out") from error
+            raise PtychoError(f"port {port} is in use; expected a free one, or none, which takes any") from error
     found = _listen(host, 0, handler)
     logger.warning("port %d is in use: the page is served on port %d", wanted, found.server_address[1])
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from bluesky_ptycho.callbacks.frame_sinks import NxsSink, PtydSink
 from bluesky_ptycho.callbacks.lanes import MOST_BATCHES, Lanes
 from bluesky_ptycho.frames import Batch
 from bluesky_ptycho.io.patterns import open_patterns
+from bluesky_ptycho.whole_file import GrowingHdf5
 from tests.stored import GEOMETRY, POSITIONS, small_snapshot, update
 
 from .live_scan import documents_in_order, make_run, play
@@ -85,6 +87,17 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         sink(frames([2]))
     assert not list((tmp_path / "00012_01234567").iterdir())
+
+
+def test_a_file_that_cannot_be_closed_goes_too(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError("No space left on device")
+
+    file = GrowingHdf5(tmp_path / "a.h5")
+    monkeypatch.setattr(h5py.File, "close", full)
+    with pytest.raises(ValueError, match="what came first"), file:
+        raise ValueError("what came first")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("process", [False, True])

@@ -11,7 +11,7 @@ from event_model import compose_run
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
 from bluesky_ptycho.callbacks.found_plan import INDEX_KEY
-from bluesky_ptycho.callbacks.own_keys import translator
+from bluesky_ptycho.callbacks.own_keys import NO_ROW, translator
 from bluesky_ptycho.errors import SettingsError
 from bluesky_ptycho.recon.comparing import compare
 from bluesky_ptycho.replay import replay
@@ -81,14 +81,20 @@ def test_a_stored_run_replays_by_its_keys(tmp_path, scan, catalog):
     assert catalog[outcome.result_uid].start["raw_uid"] == uid
 
 
-def test_a_frame_taken_again_takes_the_place_of_the_first(tmp_path, scan):
+@pytest.mark.parametrize("late", [False, True])
+def test_a_frame_taken_again_takes_the_place_of_the_first(tmp_path, scan, late):
     documents = list(OwnRun(tmp_path / "eiger.h5", scan).documents())
     datum, event = next((a, b) for a, b in itertools.pairwise(documents) if (a[0], b[0]) == ("stream_datum", "event"))
-    again = {**datum[1], "uid": "again", "indices": {"start": 7, "stop": 8}}
+    datum_again = ("stream_datum", {**datum[1], "uid": "again", "indices": {"start": 7, "stop": 8}})
+    event_again = ("event", {**event[1], "uid": "again", "data": {**event[1]["data"], "sx_readback": 9.0}})
+    again = [event_again, datum_again] if late else [datum_again, event_again]
     told = translator(**KEYS, facts=FACTS)
-    given = [d for name, doc in [*documents[:-1], ("stream_datum", again), event] for d in told(name, doc)]
-    rows = [doc["data"][INDEX_KEY] for name, doc in given if name == "event" and doc["seq_num"] == 1]
-    assert rows == [0, 7, 7]
+    given = [d for name, doc in [*documents[:-1], event, *again, event_again, datum_again] for d in told(name, doc)]
+    points = [doc["data"] for name, doc in given if name == "event" and doc["seq_num"] == 1]
+    pairs = {(data["sx_readback"], data[INDEX_KEY]) for data in points}
+    # An event that has come again waits for its row: never has the old frame the new position.
+    assert pairs == {(event[1]["data"]["sx_readback"], 0), (9.0, 7)} | ({(9.0, NO_ROW)} if late else set())
+    assert (points[0][INDEX_KEY], points[-1][INDEX_KEY]) == (0, 7)
 
 
 def test_runs_of_ours_and_runs_without_frames_are_as_ever(tmp_path, scan):

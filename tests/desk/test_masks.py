@@ -55,6 +55,8 @@ def test_numbers_of_the_colour_bar_do_not_overlap(offset, noise, light):
     [
         (["1", "--output", "m.png"], "--output is m.png; expected the name of a .npy file"),
         (["1", "--circle", "1,2"], "argument --circle: value is '1,2'; expected row, column and radius"),
+        (["1", "--above", "nan"], "argument --above: value is 'nan'; expected a number"),
+        (["1", "--below=-inf"], "argument --below: value is '-inf'; expected a number"),
         (["1", "--file", "no.npy"], "no.npy"),
         (
             ["1", "--above", "1", "--below", "2"],

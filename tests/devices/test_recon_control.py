@@ -1,6 +1,7 @@
 """Knobs: what they take, what they refuse, and who is told."""
 
 import math
+import threading
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
@@ -10,6 +11,7 @@ from event_model import DocumentNames, schema_validators
 
 from bluesky_ptycho.callbacks import LiveSettings
 from bluesky_ptycho.devices import ReconControl
+from bluesky_ptycho.devices.recon_control import Knob
 from bluesky_ptycho.errors import NotFoundError, SettingsError
 
 
@@ -105,6 +107,23 @@ def test_who_comes_later_is_told_of_a_pause(recon, told):
     late = []
     recon.connect(LiveSettings(), late.append)
     assert late == [{"paused": True}]
+
+
+def test_two_that_turn_a_knob_at_once_leave_it_at_what_was_told_last(recon, told, monkeypatch):
+    shown, second = threading.Event(), threading.Thread(target=recon.modes.put, args=(3,))
+    show = Knob.show
+
+    def slowly(knob, value, **options):
+        if value == 1:  # the other has been told of as well before this one is shown
+            second.start()
+            shown.wait(0.3)
+        show(knob, value, **options)
+        shown.set()
+
+    monkeypatch.setattr(Knob, "show", slowly)
+    recon.modes.put(1)
+    second.join()
+    assert told[-2:] == [{"solver.modes": 1}, {"solver.modes": 3}] and recon.modes.get() == 3
 
 
 def test_a_knob_tells_what_it_takes(recon):

@@ -96,20 +96,33 @@ def blocks():
     yield pytest.param(range(5680, 5700), id="sample", marks=[pytest.mark.slow, sample])
 
 
-@pytest.mark.parametrize("seeds", list(blocks()))
-def test_a_random_mixture(seeds, tmp_path, figure):
+def tally_of(seeds, directory):
     tally = Tally()
     for seed in seeds:
-        directory = tmp_path / str(seed)
-        directory.mkdir()
-        tally.run(seed, directory)
-    figure(
-        scans=len(seeds), kinds_of_faults=len(tally.faults), frames=tally.frames, mispaired=len(tally.mispaired),
-        killed=len(tally.killed), hangs=len(tally.hung), unexplained=len(tally.unexplained),
-    )  # fmt: skip
-    assert tally.frames > 10 * len(seeds)
+        place = directory / str(seed)
+        place.mkdir()
+        tally.run(seed, place)
+    return tally
+
+
+def assert_unharmed(tally, n_scans):
+    assert tally.frames > 10 * n_scans
     assert not tally.mispaired
     assert not tally.killed
     assert not tally.hung
     assert not tally.unexplained
+
+
+@pytest.mark.parametrize("seeds", list(blocks()))
+def test_a_random_mixture(seeds, tmp_path, figure):
+    tally = tally_of(seeds, tmp_path)
+    figure(
+        scans=len(seeds), kinds_of_faults=len(tally.faults), frames=tally.frames, mispaired=len(tally.mispaired),
+        killed=len(tally.killed), hangs=len(tally.hung), unexplained=len(tally.unexplained),
+    )  # fmt: skip
+    assert_unharmed(tally, len(seeds))
     assert tally.faults == set(FAULTS)
+
+
+def test_a_few_random_mixtures(tmp_path):
+    assert_unharmed(tally_of(range(5680, 5683), tmp_path), 3)

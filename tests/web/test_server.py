@@ -153,6 +153,12 @@ def test_the_token_moves_from_the_address_into_a_cookie(guarded):
         assert ask(guarded, path, Cookie=cookie.partition(";")[0])[0] == 200
 
 
+def test_cookies_of_other_programs_on_this_host_may_be_anything(guarded):
+    own = f"ptycho_{guarded.port}={TOKEN}"
+    for other in ('settings={"theme":"dark"}', 'a="; b', "=", "", "ptycho_1=wrong"):
+        assert ask(guarded, "/state", Cookie=f"{other}; {own}")[0] == ask(guarded, Cookie=f"{own}; {other}")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("host", "only_here"),
     [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("", False),
@@ -168,9 +174,10 @@ def test_beyond_loopback_a_token_is_made_up():
         assert ask(server)[0] == 401 and ask(server, f"/?token={server.token}")[0] == 303
 
 
-def test_a_short_token_is_refused():
-    with pytest.raises(SettingsError, match="token has 5 characters; expected 12 or more"):
-        PageServer(Source(), token="guess")
+@pytest.mark.parametrize("token", ["guess", "correct horse battery", "correct;horse;battery", "Übergrößenträger"])
+def test_a_token_that_is_short_or_fits_in_no_cookie_is_refused(token):
+    with pytest.raises(SettingsError, match="token does not fit; expected 12 or more of the letters"):
+        PageServer(Source(), token=token)
 
 
 def test_a_usual_port_in_use_is_replaced_by_a_free_one_and_told(page, monkeypatch, caplog):
