@@ -47,7 +47,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if plugins.hasplugin("xdist") and not hasattr(config, "workerinput"):
         whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
         if option.numprocesses is None:
-            option.numprocesses = min(cpu_count(), MOST_WORKERS) if whole else 0
+            option.numprocesses = min(cpu_count() + 1, MOST_WORKERS) if whole else 0  # many tests wait for others
         if option.numprocesses and option.dist == "no":
             option.dist = "loadfile"
         # In their own order the few long tests of some folders do not come last, when one core would wait for them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 from bluesky_ptycho.errors import MetadataError
 from bluesky_ptycho.paths import MAX_NAME_LENGTH, ScanPaths, sanitise
 
-TODAY = datetime.date.today().isoformat()
+TODAY = "2026-03-01"
+
+
+@pytest.fixture
+def _today(monkeypatch):
+    class Day(datetime.date):
+        @classmethod
+        def today(cls):
+            return cls.fromisoformat(TODAY)
+
+    monkeypatch.setattr("bluesky_ptycho.paths.datetime", SimpleNamespace(date=Day))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +57,7 @@ def test_sanitised_names_are_harmless_and_stable(name):
     assert sanitise(safe) == safe
 
 
+@pytest.mark.usefixtures("_today")
 def test_names_follow_the_run_engine(tmp_path):
     md = {"cycle": "2026-3", "proposal": "pass-123", "scan_id": 11}
     paths = ScanPaths(tmp_path, md)
@@ -65,6 +77,7 @@ def test_names_follow_the_run_engine(tmp_path):
         ({"cycle": "..", "proposal": "../../x"}, "no_cycle/x"),
     ],
 )
+@pytest.mark.usefixtures("_today")
 def test_directory(tmp_path, md, expected):
     assert ScanPaths(tmp_path, md).directory() == tmp_path / expected / TODAY
 
