@@ -26,6 +26,7 @@ REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
 MOST_WORKERS = 4  # each has catalogs, cameras and compiled kernels of its own in memory
 MOST_SECONDS = 300  # for one test
+SHORT = ("io", "preprocess", "recon", "sim")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +51,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
             option.numprocesses = min(cpu_count() + 1, MOST_WORKERS) if whole else 0  # many tests wait for others
         if option.numprocesses and option.dist == "no":
             option.dist = "loadfile"
-        # In their own order the few long tests of some folders do not come last, when one core would wait for them.
-        option.loadscopereorder = False
+        option.loadscopereorder = False  # the order below counts
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the many short tests of arrays last, when cores would wait for the one that has a long test."""
+    items.sort(key=lambda item: item.path.parent.name in SHORT)
 
 
 def pytest_configure() -> None:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import scale
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_runs_small(tmp_path, capsys):
     path = tmp_path / "figures.json"
     scale.main(["--frames", "36,9", "--repeats", "1", "--json", str(path)])

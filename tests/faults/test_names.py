@@ -30,11 +30,17 @@ NAMES = {
     "dots": "..",
     "a list": ["gold", {"a": 1}],
 }
+QUICK = ("path", "script", "unicode", "terminal")
+
+
+def of_each_name():
+    for which in NAMES:
+        yield pytest.param(which, 7, marks=[] if which in QUICK else [pytest.mark.slow])
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.fault("32", "hostile sample names", bound="safe file names; shown harmlessly; scan and results whole")
-@pytest.mark.parametrize(("which", "scan_id"), [*((which, 7) for which in NAMES), ("path", "../../x")])
+@pytest.mark.parametrize(("which", "scan_id"), [*of_each_name(), ("path", "../../x")])
 def test_a_hostile_name_does_nothing(which, scan_id, tmp_path, catalog, capsys, figure):
     positions_m, patterns, _, _ = small_scan(n_side=4)
     frames = catalog.frames_dir
