@@ -54,6 +54,7 @@ def wait_for(something, patience_s=60.0):
         ({"preprocess.binning": 1}, "its patterns are 32 × 32 pixels for an object pixel of"),
         ({"preprocess.optical_centre": (31.0, 33.0)}, "its optical_centre is None; expected (31.0, 33.0)"),
     ],
+    ids=["as before", "more passes", "grid", "centre"],
 )
 def test_what_is_laid_out_otherwise_starts_anew_and_says_so(left, catalog, changes, says):
     documents, file, content = left

@@ -20,7 +20,7 @@ from .compose import ComposedRun, small_plan
 from .live_scan import documents_in_order, make_run, play
 from .own_run import FACTS, KEYS, NO_ZONE_PLATE, OwnRun
 
-SETTINGS = LiveSettings(frc=False, passes=12)
+SETTINGS = LiveSettings(frc=False, passes=40)  # so many that it does not matter when frames came
 
 
 @pytest.fixture(scope="module")

@@ -48,3 +48,9 @@ def pytest_runtest_makereport(
 def figure(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Give what was measured to the test's row, as :meth:`Row.measured` takes it."""
     return request.node.stash[ROW].measured
+
+
+@pytest.fixture
+def time_counts(pytestconfig: pytest.Config) -> bool:
+    """Whether times are those of this test: beside the tests of other workers they are of those, too."""
+    return not hasattr(pytestconfig, "workerinput")

@@ -36,7 +36,7 @@ class SlowDisplay:
 
 @pytest.mark.slow
 @pytest.mark.fault("14a", "analysis 10 x too slow", bound="callback p99 < 5 ms; memory bounded; 0 frames lost")
-def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
+def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure, time_counts):
     n, interval_s = 400, 0.002
     scan = ManyFrames(n, tmp_path)
     take = FrameSupply.take
@@ -63,7 +63,7 @@ def test_an_analysis_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
     p99 = float(np.percentile(took, 99)) * 1e3
     figure(callback_p99_ms=p99, frames_lost=n - outcome.progress.used, grown_by_MB=grown / 1e6)
     assert behind > n / 2, "the analysis was not far behind"
-    assert p99 < 5
+    assert p99 < 5 or not time_counts
     assert outcome.progress.used == n and not outcome.update.missing
     assert grown < n * 4000 + 64e6, "no pixels wait in memory but those of the chunk at work"
 
@@ -119,7 +119,7 @@ def test_a_display_that_is_ten_times_too_slow(tmp_path, monkeypatch, figure):
         ),
     ],
 )
-def test_soak(n_runs, n_events, tmp_path, figure):
+def test_soak(n_runs, n_events, tmp_path, figure, time_counts):
     """Runs of equal length, one after the other, as fast as they can be sent; memory after each, time of each call."""
     each, memory, took, left = n_events // n_runs, [], [], []
     with LivePtycho(QUICK, sinks=[SlowDisplay(0.0)]) as live:
@@ -141,7 +141,7 @@ def test_soak(n_runs, n_events, tmp_path, figure):
     first, second = (float(np.median(np.concatenate(part))) for part in (took[1:half], took[half:]))
     figure(memory_growth_percent=100 * growth, p99_ms=p99, cost_ratio=second / first)
     assert growth < 0.05, [m // 10**6 for m in memory]
-    assert p99 < 1
+    assert p99 < 1 or not time_counts
     assert second < 1.5 * first, "the cost of an event grows"
     assert {row["threads"] for row in left} == {0}
     assert max(row["handles"] for row in left[warm:]) <= left[warm]["handles"]
