@@ -89,8 +89,7 @@ def test_a_client_whose_runs_lie_at_the_root_is_a_catalog(tmp_path):
     client = client_of(tmp_path, [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}])
     catalog = Catalog.wrap(client)
     assert catalog.processed is None
-    writer = catalog.result_writer()
-    assert callable(writer)
+    catalog.require_results()  # as attach does, before there is a scan
     catalog.frames_dir.mkdir()
     start = store_scan(catalog, scan_id=5)
     result = store_result(catalog, start)
