@@ -109,15 +109,16 @@ class ScanClock:
 def catalog_of_a_demo(directory: Path, clock: ScanClock) -> Iterator[Catalog]:
     """Open a catalog; remove a new one, and the directories made for it, if neither `clock` nor others had a run."""
     new = [path for path in (directory, *directory.parents) if not path.exists()]
-    blank = bool(new)
+    blank = True
     try:
         with open_catalog(directory) as catalog:
+            blank = False  # and stays so where what is in it cannot be found out
             try:
                 yield catalog
             finally:
-                blank &= not clock.has_started and not len(catalog) and _is_empty(catalog.frames_dir)
+                blank = not clock.has_started and not len(catalog) and _is_empty(catalog.frames_dir)
     finally:
-        if blank:
+        if new and blank:
             shutil.rmtree(directory, ignore_errors=True)
             with suppress(OSError):  # somebody else has put something there, or it was never made
                 for parent in new[1:]:

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from bluesky_ptycho.catalog import remember_catalog
+from bluesky_ptycho.catalog import Catalog, remember_catalog
 from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
+from bluesky_ptycho.errors import PtychoError
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
@@ -102,6 +103,16 @@ def test_a_demo_that_cannot_be_leaves_what_others_have_put_there(tmp_path):
         frames.parent.mkdir(parents=True)
         frames.write_bytes(b"frames")
     assert frames.exists()
+
+
+def test_a_demo_whose_catalog_cannot_be_asked_leaves_it(tmp_path, monkeypatch):
+    def away(catalog):
+        raise PtychoError("the server is away")
+
+    monkeypatch.setattr(Catalog, "__len__", away)
+    with pytest.raises(PtychoError, match="away"), catalog_of_a_demo(tmp_path / "catalog", ScanClock()):
+        pass
+    assert (tmp_path / "catalog").is_dir()
 
 
 def test_the_catalog_that_was_not_given_is_told(workplace, capsys, ptycho_catalog):
