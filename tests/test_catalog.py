@@ -1,6 +1,7 @@
 """The catalog: look-up and lists, also from other processes."""
 
 import dataclasses
+import importlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from event_model import compose_run
 from bluesky_ptycho.catalog import (
     Catalog,
     dark_run,
+    embedded,
     format_runs,
     frames_uri,
     list_runs,
@@ -201,3 +203,14 @@ def test_what_is_no_catalog_is_refused(filled):
         Catalog.wrap({})
     with pytest.raises(PtychoError, match="expected a tiled container of Bluesky runs"):
         Catalog.wrap(filled[-1])
+
+
+def test_a_library_that_tiled_cannot_use_is_kept_from_it(tmp_path, monkeypatch):
+    (tmp_path / "httpx2.py").write_text("Client = None\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "httpx2", raising=False)
+    monkeypatch.delitem(sys.modules, "starlette.testclient", raising=False)
+    embedded._import_test_client()
+    assert sys.modules["starlette.testclient"].httpx.__name__ == "httpx"
+    assert "httpx2" not in sys.modules
+    assert importlib.import_module("httpx2").Client is None, "for others it is there"

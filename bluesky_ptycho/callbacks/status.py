@@ -80,7 +80,7 @@ def describe_status(
         ("taken", f"{progress.taken} of {progress.planned} points"),
         ("used", str(progress.used)),
         ("rejected", rejected_text(progress)),
-        ("waiting", f"{progress.lag} points, {progress.lag_s:.1f} s"),
+        ("waiting", f"{progress.lag} point{'s' * (progress.lag != 1)}, {progress.lag_s:.1f} s"),
         ("passes", str(progress.iteration)),
         ("residual", residual),
         ("settings version", str(progress.settings_version)),

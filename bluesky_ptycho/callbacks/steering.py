@@ -26,7 +26,8 @@ class Steering:
         What the run starts with, or the newest of `applied`.
     notes : Notes
     script : sequence of Change
-        Of an earlier result: each is made again at equal frames used and, where those are the same, equal iteration.
+        Of an earlier result: each is made again at equal frames used and, where those are the same, as many passes
+        after the one before.
     applied : sequence of Change
         Of this run already, by a process that died.
 
@@ -49,6 +50,10 @@ class Steering:
         self.changes = tuple(applied)
         self._requests: deque[Request] = deque()
         self._script = deque(script[len(applied) :])
+        self._counted_from = (0, 0)
+        """Passes that the earlier result and this run had made at the last change that both have."""
+        if applied and script:
+            self._count_from(script[min(len(applied), len(script)) - 1], applied[-1].iteration)
         self.paused = next((c.changed["paused"] for c in reversed(self.changes) if "paused" in c.changed), False)
         self._closed = False
         self.obeyed = 0
@@ -83,7 +88,9 @@ class Steering:
             self._carry_out(self._requests.popleft(), solver, supply, solving)
             self.obeyed += 1
         while self._script and not supply.is_rereading and self._is_due(self._script[0], solver, solving, over=over):
-            self._carry_out(self._script.popleft().changed, solver, supply, solving)
+            change = self._script.popleft()
+            self._carry_out(change.changed, solver, supply, solving)
+            self._count_from(change, solver.iteration)
 
     def close(self) -> None:
         """Do nothing more: what is asked for from now on comes too late for this run."""
@@ -94,7 +101,13 @@ class Steering:
     def _is_due(self, change: Change, solver: Any, solving: Solving, *, over: bool) -> bool:
         if not over and solver.n_frames < change.frames_used:
             return False
-        return solver.iteration >= change.iteration or self.paused or not solving.wants_pass(solver)
+        then, here = self._counted_from
+        return solver.iteration - here >= change.iteration - then or self.paused or not solving.wants_pass(solver)
+
+    def _count_from(self, change: Change, iteration: int) -> None:
+        """Count passes from `change` on, here at `iteration`; a solver that starts again counts from 0."""
+        again = change.changed.get("reset") or "preprocess.optical_centre" in change.changed
+        self._counted_from = (0, 0) if again else (change.iteration, iteration)
 
     def _carry_out(self, request: Request, solver: Any, supply: FrameSupply, solving: Solving) -> None:
         frames_used, iteration = solver.n_frames, solver.iteration

@@ -9,11 +9,13 @@ and may be read) and ``writing.lock`` (see `turns`).
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
+import sys
 import warnings
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +96,7 @@ def server_config(directory: Path, frames: Iterable[Path]) -> dict[str, Any]:
 
 def open_app(config: dict[str, Any]) -> Any:
     """Return the tiled context of an in-process server with `config`."""
-    with warnings.catch_warnings():
-        # Starlette warns on import that its test client will want another HTTP library.
-        warnings.simplefilter("ignore")
-        import starlette.testclient  # noqa: F401
+    _import_test_client()
     from tiled.client.context import Context
     from tiled.server.app import build_app_from_config
     from tiled.server.settings import get_settings
@@ -108,6 +107,35 @@ def open_app(config: dict[str, Any]) -> Any:
     own = app.dependency_overrides[get_settings]().model_copy()
     app.dependency_overrides[get_settings] = lambda: own
     return Context.from_app(app)
+
+
+def _import_test_client() -> None:
+    """Import Starlette's test client, through which tiled's client reaches a server in its own process.
+
+    It takes httpx2 where that is installed (openai, mcp and others bring it), while tiled's client is of httpx, and
+    neither takes the other's objects: so httpx2 is not there while it is imported. (tiled 0.2.20, starlette 1.10)
+    """
+    if "starlette.testclient" in sys.modules:
+        return
+    import tiled.client.context as client
+
+    with warnings.catch_warnings(), _absent("httpx2") if client.httpx.__name__ == "httpx" else nullcontext():
+        # Starlette warns on import that its test client will want another HTTP library.
+        warnings.simplefilter("ignore")
+        importlib.import_module("starlette.testclient")
+
+
+@contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """Let importing a module fail as if it were not installed."""
+    modules: dict[str, Any] = sys.modules
+    before = {name: modules[name]} if name in modules else {}
+    modules[name] = None
+    try:
+        yield
+    finally:
+        del modules[name]
+        modules.update(before)
 
 
 def directory_of(client: Any) -> Path | None:

@@ -25,6 +25,8 @@ INK, PALE, ACCENT, SECOND = "#1b1f24", "#6b7480", "#0b62c4", "#c4470b"
 CYCLIC_SPAN = 1.7 * math.pi
 """Phases that fill more than this wrap: they get a cyclic colour map over the whole circle."""
 ONE_SEVENTH = 0.143
+WIDE_INCHES = 2.2
+"""Axes of this width have place for five labels of the stage beside each other."""
 
 
 def draw_amplitude(axes: Axes, image: Complex, canvas: Canvas, box: Box, inner: Box, name: str) -> None:
@@ -248,7 +250,8 @@ def _show(axes: Axes, values: NDArray[Any], canvas: Canvas, box: Box, **colours:
 def stage_axes(axes: Axes) -> None:
     """Give axes ticks and labels in µm of the stage, grey where nothing is known."""
     axes.set_facecolor("#8b9097")
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    wide = axes.bbox.width > WIDE_INCHES * axes.figure.dpi  # elsewhere labels as "−0.25" meet
+    axes.xaxis.set_major_locator(MaxNLocator(4 if wide else 3, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.tick_params(labelsize=10, colors=PALE)
     axes.set_xlabel("stage x, µm", fontsize=10, color=PALE, labelpad=2)

@@ -11,6 +11,7 @@ from bluesky_ptycho.callbacks import LivePtycho
 from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.devices import ReconControl
 from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.knobs import Change
 
 from .live_scan import QUICK, Frames, Recorder, documents_in_order, make_run, play, steer, until
 
@@ -178,3 +179,19 @@ def test_what_was_changed_outlives_the_process_of_the_analysis(tmp_path, scan, r
     ]
     assert (outcome.snapshot.settings["modes"], outcome.snapshot.settings["step"]) == (2, 0.7)
     assert outcome.progress.used == 64 and len(outcome.snapshot.probe) == 2
+
+
+def test_a_replay_counts_passes_from_change_to_change(tmp_path, scan):
+    """A live run has more passes behind it at a number of frames than its replay, which takes them at once."""
+    script = [
+        Change(version, changed, {}, 20, iteration, 0.0)
+        for version, changed, iteration in ((1, {"solver.modes": 2}, 60), (2, {"solver.step": 0.8}, 60),
+                                            (3, {"reset": True}, 63), (4, {"solver.momentum": 0.5}, 2))
+    ]  # fmt: skip
+    with LivePtycho(QUICK, script=script) as live:
+        play(live, documents_in_order(make_run(tmp_path, scan), scan))
+        changes = live.wait(120).update.changes
+    assert [change.frames_used for change in changes] == [20] * 4
+    first = changes[0].iteration
+    assert 0 < first < 60, "the frames had all their passes before"
+    assert [change.iteration for change in changes] == [first, first, first + 3, 2]

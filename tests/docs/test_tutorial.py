@@ -1,32 +1,34 @@
-"""The tutorial runs, line by line, as it stands."""
+"""The tutorial runs, line by line, as it stands, and its pictures are those that it makes."""
 
 from __future__ import annotations
 
-import sys
+import numpy as np
+from matplotlib.image import imread
 
-from tests.conftest import REPOSITORY
+from .tutorial import IMAGES, run_tutorial
 
-from .blocks import read_blocks
-from .shell import run_shell
-
-PAGE = REPOSITORY / "docs" / "tutorial.md"
+CELL = 40
+"""Pixels of a picture that are compared as one: curves and counters differ from run to run."""
 
 
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "tutorial"}
-    for block in read_blocks(PAGE):
-        if block.file:
-            (tmp_path / block.file).write_text(block.code, encoding="utf-8")
-        elif block.language == "python":
-            # Padded so that a traceback names the line of the page.
-            exec(compile("\n" * (block.line - 1) + block.code, PAGE, "exec"), names)
-        else:
-            assert block.language == "sh", block
-            sys.stdout.write(run_shell(block.code, tmp_path))
+    pictures = run_tutorial(tmp_path)
     said = capsys.readouterr().out
     assert "scan 1 (64, 128, 128)" in said, "the other process did not find the scan"
     assert "object (1, " in said
     assert "complex64" in said
     assert "2 reconstructions of 1 scan" in said
     assert "SolverSettings has no setting 'mode'" in said
+    assert (tmp_path / "report.html").stat().st_size > 1e5
+    for name, made in pictures.items():
+        now, kept = _coarse(made), _coarse(IMAGES / name)
+        assert now.shape == kept.shape, f"{name} has another size: python -m tests.docs.tutorial"
+        assert np.abs(now - kept).mean() < 0.02, f"{name} looks different: python -m tests.docs.tutorial"
+
+
+def _coarse(path):
+    """Return the brightness of a picture, averaged over cells."""
+    grey = imread(path)[..., :3].mean(axis=2)
+    rows, cols = (n // CELL for n in grey.shape)
+    return grey[: rows * CELL, : cols * CELL].reshape(rows, CELL, cols, CELL).mean(axis=(1, 3))
