@@ -13,6 +13,7 @@ CELL = 40
 
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # where the last command's catalog is remembered
     pictures = run_tutorial(tmp_path)
     said = capsys.readouterr().out
     assert "scan 1 (64, 128, 128)" in said, "the other process did not find the scan"

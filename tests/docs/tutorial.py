@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from bluesky_ptycho.cli import main
 from tests.conftest import REPOSITORY
 
 from .blocks import read_blocks
@@ -34,6 +36,9 @@ def run_tutorial(directory: Path) -> dict[str, Path]:
         elif block.language == "python":
             # Padded so that a traceback names the line of the page.
             exec(compile("\n" * (block.line - 1) + block.code, PAGE, "exec"), names)
+        elif block.code.startswith("bluesky-ptycho "):
+            (line,) = block.code.splitlines()
+            assert main(shlex.split(line)[1:]) == 0, line
         else:
             assert block.language == "sh", block
             sys.stdout.write(run_shell(block.code, directory))
@@ -45,7 +50,7 @@ def run_tutorial(directory: Path) -> dict[str, Path]:
     return made
 
 
-def main() -> None:
+def renew() -> None:
     """Run the tutorial in a directory of its own and keep its pictures."""
     with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
         for name, made in run_tutorial(Path(directory)).items():
@@ -55,4 +60,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("MPLBACKEND", "agg")
-    main()
+    renew()
