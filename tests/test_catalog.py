@@ -1,9 +1,11 @@
 """The catalog: look-up and lists, also from other processes."""
 
+import contextlib
 import dataclasses
 import importlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -214,3 +216,16 @@ def test_a_library_that_tiled_cannot_use_is_kept_from_it(tmp_path, monkeypatch):
     assert sys.modules["starlette.testclient"].httpx.__name__ == "httpx"
     assert "httpx2" not in sys.modules
     assert importlib.import_module("httpx2").Client is None, "for others it is there"
+
+
+def test_a_new_catalog_is_what_tiled_makes(tmp_path):
+    def content(file):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            tables = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+            return tables, connection.execute("SELECT * FROM alembic_version").fetchall()
+
+    embedded.make_database(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.db"]
+    tiled = [sys.executable, "-m", "tiled", "catalog", "init", f"sqlite:///{tmp_path / 'tiled.db'}"]
+    subprocess.run(tiled, check=True, capture_output=True, timeout=280)
+    assert content(tmp_path / "catalog.db") == content(tmp_path / "tiled.db")

@@ -297,6 +297,7 @@ def _open_directory(directory: Path, frames: Iterable[str | Path], results: Path
     readable = embedded.prepare(directory, outside)
     with Turns(directory).taken():  # two sessions may make the same new catalog
         try:
+            embedded.make_database(directory)
             embedded.let_readers_be(directory)
             context = embedded.open_app(embedded.server_config(directory, readable))
         except Exception as failed:

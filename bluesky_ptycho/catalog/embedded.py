@@ -9,12 +9,14 @@ and may be read) and ``writing.lock`` (see `turns`).
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import logging
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,39 @@ def prepare(directory: Path, frames: Iterable[str | Path] = ()) -> list[Path]:
     except (OSError, ValueError) as failed:
         raise PtychoError(f"catalog directory {directory} cannot be used: {failed}") from failed
     return [Path(path) for path in wanted]
+
+
+def make_database(directory: Path) -> None:
+    """Make the tree of an empty catalog in `directory`, if there is none; it appears whole or not at all.
+
+    tiled would start another process for it, which takes seconds to import it all again.
+    """
+    if is_catalog(directory):
+        return
+    unfinished = directory / "catalog.db.new"
+    unfinished.unlink(missing_ok=True)
+    with ThreadPoolExecutor(1) as thread:  # an event loop of its own: a notebook's runs in this one
+        thread.submit(_make_database, f"sqlite+aiosqlite:///{unfinished}").result()
+    unfinished.replace(directory / "catalog.db")
+
+
+def _make_database(uri: str) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from tiled.alembic_utils import stamp_head
+    from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
+    from tiled.catalog.core import initialize_database
+
+    async def make_tables() -> None:
+        engine = create_async_engine(uri)
+        try:
+            await initialize_database(engine)
+        finally:
+            await engine.dispose()
+
+    asyncio.run(make_tables())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the settings that tiled gives Alembic
+        stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, uri)
 
 
 def let_readers_be(directory: Path) -> None:
