@@ -18,6 +18,12 @@ from .schedule import Schedule
 from .settings import SolverSettings
 from .state import ReconState, move_to
 
+SETTLING = 8
+"""Passes over the halves after the last frame. A scan of 64 points that the solver could wait for had 24 nm without
+them, 18.0 nm after 4, 17.3 nm after 8 and 17.1 nm after 12; with all frames from the start it has 17.0 nm."""
+FEWEST = 16
+"""Frames that halves begin with: probes that are fitted to a few wander off, and hardly come back. With noisy frames
+one by one, halves from the first on correlate at 0.20 in the end, from the 4th 0.71, from the 16th 0.81, batch 0.84."""
 SMALLEST_IMAGE_PX = 16
 """Below this the Fourier ring correlation is not made."""
 
@@ -46,6 +52,7 @@ class Halves:
             for _ in "ab"
         ]
         self.visits = 0
+        self._met = self._passes_since_new = 0
         self._passes = 0
         self._rng = np.random.default_rng(settings.seed)
 
@@ -70,6 +77,20 @@ class Halves:
                     orthogonalise(state)
         self._passes += 1
         self.visits += len(slots)
+        self._passes_since_new = 1 + (self._passes_since_new if self._met == len(slots) else 0)
+        self._met = len(slots)
+
+    def progress(self, n_lit: int, *, ended: bool) -> float:
+        """Return how often each of `n_lit` frames was visited in its half, on average.
+
+        When all frames have come it is no more than what still lacks to :data:`SETTLING` passes with the last of them:
+        where frames come slowly, the first have nearly all the visits.
+        """
+        mean = self.visits / n_lit
+        if not ended:
+            return mean
+        lacking = min(SETTLING, self.settings.frc_passes) - (self._passes_since_new if self._met == n_lit else 0)
+        return min(mean, self.settings.frc_passes - max(0, lacking))
 
     def correlate(self, whole: ReconState) -> dict[str, Any] | None:
         """Return the correlation in the scanned box as :func:`metrics.frc` does; None where it is too small."""

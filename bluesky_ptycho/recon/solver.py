@@ -20,7 +20,7 @@ from .constraints import Constraints
 from .engine import Algorithm, make_engine
 from .fresh_regions import FreshRegions
 from .guard import Guard
-from .halves import Halves
+from .halves import FEWEST, Halves
 from .introduction import introduce
 from .measure import error_of, has_converged
 from .memory import bytes_of
@@ -245,20 +245,22 @@ class IncrementalSolver:
     def step_halves(self, n: int = 1) -> float:
         """Make `n` passes over each of two independent half data sets, for the Fourier ring correlation.
 
-        They cost as much as `n` passes over all frames. Returns how often a frame was visited in
-        its half, on average; infinity while there is nothing to visit, that is before the first
-        pass of :meth:`step` or without light.
+        They cost as much as `n` passes over all frames. Returns how often a frame was visited in its half, on average,
+        with regard to the last frames once all have come; infinity while there is nothing to visit: before the first
+        pass of :meth:`step`, without light, or with a few frames of many that are still to come.
         """
         n_lit = len(self._state.frames.slots(lit=True))
         if not self._probe.guessed or not n_lit:
             return float("inf")
         if self._half_sets is None:
+            if n_lit < FEWEST and not self._complete:
+                return float("inf")
             self._half_sets = Halves(
                 self._state, self._probe.first, self._engine, self._constraints, self._schedule, self.settings
             )
         for _ in range(n):
             self._half_sets.step(self._state)
-        return self._half_sets.visits / n_lit
+        return self._half_sets.progress(n_lit, ended=self._complete)
 
     def close(self) -> None:
         """End the threads of the passes; what has been solved can still be had."""
