@@ -141,15 +141,15 @@ class StoredScan:
     def _array(self, name: str, *, optional: bool = False) -> Any:
         """Return an array of the result, from its file where that is at hand: a catalog takes seconds for all of them.
 
-        Each array is stored with one row for the one event of a result.
+        Each array is stored with one row for the one event of a result, a single number as such.
         """
         path = result_path(self.directory, self._result().metadata["start"])
         if path.is_file():
             with h5py.File(path) as file:
                 group = file[GROUP]
-                return None if optional and name not in group else group[name][0]
+                return None if optional and name not in group else np.atleast_1d(group[name][0])
         stream = self._result()["primary"]
-        return None if optional and name not in stream else np.asarray(stream[name][0])
+        return None if optional and name not in stream else np.atleast_1d(stream[name][0])
 
     def _title(self) -> str:
         start = self.raw.metadata["start"]

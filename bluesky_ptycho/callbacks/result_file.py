@@ -65,15 +65,23 @@ def result_arrays(update: Update) -> dict[str, NDArray[Any]]:
     return {name: array for name, array in arrays.items() if array.size}
 
 
+def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that an array is stored in: ``(1, *shape)``; a single number has no axis of its own.
+
+    tiled's writer takes data of shape ``(1,)`` for numbers.
+    """
+    return shape if shape == (1,) else (1, *shape)
+
+
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the chunk of a stored array ``(1, *shape)``."""
-    return (1, *(min(n, _CHUNK) for n in shape))
+    """Return the chunk of an array of `shape` as it is stored."""
+    return tuple(min(n, _CHUNK) for n in stored_shape(shape))
 
 
 def write_result_file(path: Path, arrays: Mapping[str, NDArray[Any]], update: Update) -> None:
     """Write `arrays` to `path` at once: beside first, then renamed.
 
-    Each data set is stored as ``(1, *shape)``, one row for one event, as the catalog expects.
+    Each data set is stored in its :func:`stored_shape`, one row for one event, as the catalog expects.
 
     Raises
     ------
@@ -84,7 +92,7 @@ def write_result_file(path: Path, arrays: Mapping[str, NDArray[Any]], update: Up
     with whole_hdf5(path) as file:
         group = file.create_group(GROUP)
         for name, array in arrays.items():
-            group.create_dataset(name, data=array[np.newaxis], chunks=chunk_shape(array.shape))
+            group.create_dataset(name, data=array.reshape(stored_shape(array.shape)), chunks=chunk_shape(array.shape))
         if update.snapshot is not None:
             for name, value in canvas_fields(update).items():
                 group["object"].attrs[name] = value

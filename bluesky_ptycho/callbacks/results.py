@@ -321,7 +321,7 @@ def _array_key(name: str, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
         "dtype": "array",
         "dtype_numpy": dtype,
         "shape": list(shape),
-        "dims": _DIMS[name],
+        **({} if shape == (1,) else {"dims": _DIMS[name]}),
         "external": "STREAM:",
         **_units(name),
     }

@@ -214,7 +214,9 @@ class ReconControl(Device):
             return turned(self._settings, {setting: value})
         except (SettingsError, NotFoundError) as error:
             knob = next(k for k in self.component_names if getattr(self, k).setting == setting)
-            raise type(error)(f"{self.name}.{knob}: {error}") from error
+            _, found, rest = str(error).partition(f".{setting.rpartition('.')[2]} is ")
+            told = f"{self.name}.{knob} is {rest}" if found else f"{self.name}.{knob}: {error}"
+            raise type(error)(told) from None
 
     def _show(self, settings: AnalysisSettings) -> None:
         for name in self.component_names:

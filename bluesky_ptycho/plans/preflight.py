@@ -170,6 +170,8 @@ def _objections(report: Preflight, plan: ScanPlan, geometry: Geometry) -> tuple[
     refusals, warnings = [], []
     resources = report.resources
     disk, memory = _amount(report.disk, resources.disk_free), _amount(report.memory, resources.memory_free)
+    if report.n_points < 2:
+        warnings.append("the scan has 1 point, which makes no image; expected more: a smaller step, or a larger field")
     if report.overlap < OVERLAP_REFUSED:
         refusals.append(_overlap(report, OVERLAP_REFUSED))
     elif report.overlap < OVERLAP_WARNED:

@@ -24,6 +24,8 @@ trajectories: Registry[Trajectory] = Registry("trajectory")
 
 GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
 MAX_POINTS = 1_000_000
+MAX_CANDIDATES = 8 * MAX_POINTS
+"""Points of a spiral of which those in the field are taken: half a gigabyte and seconds."""
 JITTER_DEFAULT = {"spiral": 0.0}
 GRID_JITTER = 0.25
 """Steps; a regular grid leaves its own period in the object (COSMIC scans with ± step / 4)."""
@@ -104,12 +106,23 @@ def spiral(width: float, height: float, step: float, rng: np.random.Generator) -
 
     The density is the same everywhere (Huang et al., Opt. Express 22, 12634 (2014)). c is chosen
     such that exactly ``count`` points lie in the field.
+
+    Raises
+    ------
+    SettingsError
+        If the field is so long and narrow that nearly all turns would miss it.
     """
     n = count(width, height, step)
     # The circle around the field holds π/4 (w² + h²) / (w h) times as many points; a narrow
     # field takes few of many turns, so leave room for the spiral's unevenness.
     diagonal = math.pi / 4.0 * (width**2 + height**2) / (width * height)
-    i = np.arange(math.ceil(1.3 * n * diagonal) + 50, dtype=np.float64)
+    candidates = math.ceil(1.3 * n * diagonal) + 50
+    if candidates > MAX_CANDIDATES:
+        raise SettingsError(
+            f"width {width} and height {height} are too unequal for a spiral of {n} points; expected trajectory "
+            "'snake' or another grid, or lengths in the unit of the stage"
+        )
+    i = np.arange(candidates, dtype=np.float64)
     unit = np.sqrt(i)[:, np.newaxis] * np.stack([np.sin(i * GOLDEN_ANGLE), np.cos(i * GOLDEN_ANGLE)], axis=1)
     with np.errstate(divide="ignore"):
         largest = np.min(np.array([height, width]) / 2.0 / np.abs(unit), axis=1)  # c at which a point leaves the field

@@ -1,5 +1,6 @@
 """Result runs: what is composed, and what the catalog gives back."""
 
+import dataclasses
 import errno
 import math
 
@@ -11,6 +12,7 @@ from event_model import DocumentNames, schema_validators
 from bluesky_ptycho import __version__, whole_file
 from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.callbacks.updates import Progress
+from bluesky_ptycho.stored_scan import find_scan
 from tests.stored import POSITIONS, small_snapshot, store_result, store_scan, update
 
 START = {
@@ -142,6 +144,19 @@ def test_a_full_disk_fails_the_result_and_leaves_no_part_of_a_file(tmp_path, mon
     monkeypatch.undo()
     sink(update("final", START, small_snapshot(), exit_status="success"))
     assert of(documents, "stop")[1]["exit_status"] == "success"
+
+
+def test_a_result_of_one_point_and_one_pass_is_stored(catalog):
+    snapshot = small_snapshot()
+    one = dataclasses.replace(
+        snapshot, positions_m=snapshot.positions_m[:1], seq_nums=snapshot.seq_nums[:1], residuals=snapshot.residuals[:1]
+    )
+    uid = store_result(catalog, store_scan(catalog, scan_id=3), one)
+    assert catalog[uid]["primary"]["seq_nums"].read().tolist() == one.seq_nums.tolist()
+    found = find_scan(uid, catalog)
+    stored = found.snapshot()
+    for name in ("seq_nums", "residuals", "positions_m", "object"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(one, name), err_msg=name)
 
 
 def test_the_catalog_gives_back_what_was_reconstructed(catalog):

@@ -94,6 +94,12 @@ def test_refusals_name_field_value_and_expectation(change, named):
         t.offsets(**({"trajectory": "raster", "width": 5.0, "height": 5.0, "step": 1.0} | change))
 
 
+def test_a_spiral_in_a_thread_is_refused_before_it_costs_memory():
+    with pytest.raises(SettingsError, match=r"width 5000 and height 0\.8 are too unequal for a spiral of"):
+        t.offsets("spiral", 5000, 0.8, 0.1)
+    assert len(t.offsets("snake", 5000, 0.8, 0.1)) == 400_000
+
+
 def test_unknown_trajectory():
     with pytest.raises(NotFoundError, match=r"zigzag.*snake"):
         t.offsets("zigzag", 1, 1, 1)

@@ -125,9 +125,9 @@ def test_nonsense_is_refused(figure, recon, body):
 @pytest.mark.parametrize(
     ("knob", "value", "told"),
     [
-        ("beta", "8", "recon.beta: SolverSettings.relaxation is 8.0; expected 0.0 <= value <= 1.0"),
-        ("beta", "nan", "recon.beta: SolverSettings.relaxation is nan; expected a finite number"),
-        ("modes", "1e999", "recon.modes: SolverSettings.modes is '1e999' (str); expected int"),
+        ("beta", "8", "recon.beta is 8.0; expected 0.0 <= value <= 1.0"),
+        ("beta", "nan", "recon.beta is nan; expected a finite number"),
+        ("modes", "1e999", "recon.modes is '1e999' (str); expected int"),
         ("position_model", "square", "expected one of 'free', 'affine', 'drift'"),
         ("algorithm", "magic", "algorithm 'magic' is not known; known: admm, dm, epie"),
         ("paused", "perhaps", "expected bool"),
