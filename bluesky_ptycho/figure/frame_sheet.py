@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import AsinhNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, MaxNLocator
@@ -86,7 +86,13 @@ def _held(roll: FrameRoll, frame: NDArray[np.floating[Any]] | None) -> float:
     """Return the photons of a pattern, or the mean value of a camera's frame without what was sent empty."""
     if frame is None:
         return math.nan
-    return float(np.nansum(frame)) if roll.photons else float(np.mean(frame, where=frame != 0))
+    return float(np.nansum(frame)) if roll.photons else float(np.mean(frame, where=_sent(frame)))
+
+
+def _sent(frame: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Return which pixels of a camera's frame are none that it sends empty, as 0; where most are 0, that counts."""
+    sent = frame != 0
+    return sent if np.count_nonzero(sent) > sent.size / 2 else np.ones_like(sent)
 
 
 def frame_sheet(roll: FrameRoll, points: Sequence[int], sums: Sums, figure: Figure | None = None) -> Figure:
@@ -147,7 +153,9 @@ def _draw_tiles(
         image = axes.imshow(values, cmap=colours, norm=norm, origin=origin, interpolation="nearest")
     if image is not None:
         beside = figure.add_axes((0.645, 0.04, 0.008, 0.85))
-        plain: dict[str, Any] = {} if roll.photons else {"ticks": MaxNLocator(8), "format": _numbers(roll)}
+        plain: dict[str, Any] = {}
+        if isinstance(norm, AsinhNorm):
+            plain = {"ticks": display.round_ticks(norm), "format": _numbers(roll)}
         bar = figure.colorbar(image, cax=beside, **plain)
         bar.ax.tick_params(labelsize=10, colors=PALE)
         bar.outline.set_visible(False)  # type: ignore[operator]
@@ -157,7 +165,7 @@ def _draw_tiles(
 def _shown(roll: FrameRoll, frame: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return a frame, its exposures side by side, with no more pixels than are worth drawing."""
     whole = display.side_by_side(frame)
-    valid = np.isfinite(whole) if roll.photons else whole != 0  # what a camera sends empty is 0
+    valid = np.isfinite(whole) if roll.photons else _sent(whole)
     return display.averaged(whole, valid, math.ceil(max(whole.shape) / SHOWN_PX))
 
 

@@ -53,6 +53,10 @@ class ResolutionCurve:
         name_panel(axes, "Resolution  FRC, ½ bit, half pitch")
         (self._line,) = axes.plot([], [], color=ACCENT, lw=2, marker="o", ms=4)
         self._limit = axes.axhline(1.0, color=SECOND, lw=1.2, ls="--", visible=False)
+        self._limit_name = axes.annotate(
+            "pixel", (0.015, 1.0), xycoords=("axes fraction", "data"), xytext=(0, -2), textcoords="offset points",
+            va="top", color=SECOND, fontsize=10, visible=False,
+        )  # fmt: skip
         self._value = _corner_text(axes)
         axes.set_xlabel("scan points used", color=PALE, labelpad=2)
         axes.set_ylabel("nm", color=PALE, labelpad=2)
@@ -67,12 +71,14 @@ class ResolutionCurve:
         self._axes.set_xlim(0, max(1.0, 1.02 * view.planned))
         self._axes.yaxis.set_visible(bool(known.any()))
         limit_m = None if view.snapshot is None else view.snapshot.frc_limit_m
-        self._limit.set_visible(bool(known.any()) and limit_m is not None)
+        for part in (self._limit, self._limit_name):
+            part.set_visible(bool(known.any()) and limit_m is not None)
         if known.any():
             lowest = min(v for v in (limit_m, half_pitch[known].min()) if v is not None)
             self._axes.set_ylim(0, 1e9 * max(1.15 * half_pitch[known].max(), 2 * lowest))
         if limit_m is not None:
             self._limit.set_ydata([1e9 * limit_m] * 2)
+            self._limit_name.xy = (0.015, 1e9 * limit_m)
 
 
 def _growing(axes: Axes) -> None:

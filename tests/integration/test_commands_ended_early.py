@@ -91,7 +91,7 @@ def test_an_interrupted_demo_keeps_what_was_measured(command):
     command.start("demo", "--shape", "12", "12")
     command.wait_until(lambda: command.measured(20))
     status, out, err = command.end(signal.SIGINT)
-    assert status == 130
+    assert status == 130, out + err
     assert "Traceback" not in out + err
     assert err.splitlines()[-1] == "bluesky-ptycho: interrupted"
     assert out.count("interrupted: ") == 1
@@ -112,7 +112,7 @@ def test_an_interruption_while_frames_are_rendered_is_heard_at_once(command):
     command.start("demo", "--shape", "40", "40")
     command.wait_until(command.renders)
     status, out, err = command.end(signal.SIGINT)
-    assert status == 130
+    assert status == 130, out + err
     assert "Traceback" not in out + err
     assert "interrupted: nothing was measured yet" in out
     assert "1600/1600" not in err, "all frames were rendered first"
