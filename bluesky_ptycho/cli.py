@@ -32,6 +32,7 @@ from .arguments import (
     LineParser,
     add_catalog,
     add_output,
+    host_and_port,
     positive,
     positive_whole,
     seed,
@@ -40,7 +41,7 @@ from .arguments import (
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
 from .settings_file import add_settings, settings_of
-from .terminal import quietly
+from .terminal import quietly, until_interrupted
 
 INTERRUPTED = 130
 
@@ -52,9 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status.
 
     Errors that the user can mend, and those of memory, disk and files, are printed as one line,
-    status 2; Ctrl-C gives 130.
+    status 2; Ctrl-C gives 130, except where it is the way to end the command.
     """
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -109,6 +112,7 @@ def _parser() -> LineParser:
     doctor_command.add_parser(commands)
     bug_report_command.add_parser(commands)
     for command in commands.choices.values():
+        command.set_defaults(parser=command)  # whose help tells what it takes
         _add_quiet(command, default=argparse.SUPPRESS)  # else it would undo the one before the command
     return parser
 
@@ -204,6 +208,7 @@ def _add_listen(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     listen.add_argument(
         "--address",
+        type=host_and_port,
         default="127.0.0.1:5578",
         metavar="HOST:PORT",
         help="where to listen; whoever reaches it can send documents (default: %(default)s)",
@@ -283,7 +288,8 @@ def _listen(options: argparse.Namespace) -> int:
         listener = Listener(live, options.address)
         print(f"listening at {options.address}; results go to {catalog.name}", flush=True)
         try:
-            listener.run()
+            with until_interrupted():
+                listener.run()
         finally:
             listener.close()
     return 0

@@ -151,6 +151,15 @@ def say(text: str, file: TextIO | None = None) -> None:
         file.flush()
 
 
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Let Ctrl-C be the ordinary end of what is done here, and say on standard error that it has been heard."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("ended", file=sys.stderr)
+
+
 class _AboveBar(logging.Filter):
     """Wipes a bar off its line before a log message is written there; the bar's next update draws it again."""
 

@@ -16,6 +16,7 @@ from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.reconstruct_command import ALGORITHMS, SCHEDULE
 from bluesky_ptycho.registry import algorithms
+from tests.faults.test_catalog_down import free_port
 from tests.small_cxi import write_small_cxi
 
 
@@ -179,6 +180,11 @@ WHOLE = "expected a whole number, 1 or more"
         ),
         (["view", "--port", "99999"], "argument --port: value is '99999'; expected a port, 1 to 65535, or 0 for any"),
         (["view", "--port", "-1"], "argument --port: value is '-1'; expected a port"),
+        (["listen", "--address", "127.0.0.1"], "argument --address: value is '127.0.0.1'; expected HOST:PORT"),
+        (["listen", "--address", ":5578"], "argument --address: value is ':5578'; expected HOST:PORT"),
+        (["listen", "--address", "a:70000"], "argument --address: value is 'a:70000'; expected HOST:PORT"),
+        (["show", "5", "7"], "unrecognized arguments: 7 (see bluesky-ptycho show --help)"),
+        (["runs", "--fast"], "unrecognized arguments: --fast (see bluesky-ptycho runs --help)"),
         (["demo", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
         (["replay", "-1", "--output", " "], "argument --output: value is ' '; expected the name of a directory"),
         (["reconstruct", "a.cxi", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
@@ -226,6 +232,20 @@ def test_names_and_defaults_in_the_help_are_those_of_the_tables():
     arguments = vars(_parser().parse_args(["demo"]))
     defaults = dataclasses.asdict(DemoOptions())
     assert {name: arguments[name] for name in defaults} == defaults
+
+
+@pytest.mark.parametrize(
+    ("command", "work"), [("view", "bluesky_ptycho.view_command.follow"), ("listen", "zmq.Socket.poll")]
+)
+def test_ctrl_c_is_the_end_of_what_goes_on_until_then(command, work, monkeypatch, capsys, ptycho_catalog):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    pytest.importorskip("zmq")
+    monkeypatch.setattr(work, interrupted)
+    place = ["--address", f"127.0.0.1:{free_port()}"] if command == "listen" else ["--port", "0"]
+    assert main([command, "--catalog", ptycho_catalog.name, *place]) == 0
+    assert capsys.readouterr().err == "ended\n"
 
 
 def test_an_empty_catalog_is_told_by_name(catalog_dir, capsys):
