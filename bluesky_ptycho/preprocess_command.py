@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     changes = {} if options.preset is None else {"preset": options.preset}
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings)})
+    settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings, group="preprocess")})
     if output.is_dir() or not output.name:
         raise PtychoError(f"--output is {output}; expected the name of a file")
     if not output.parent.is_dir():

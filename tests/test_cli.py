@@ -8,7 +8,7 @@ import pytest
 from bluesky_ptycho.catalog import Catalog, remember_catalog
 from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
-from bluesky_ptycho.errors import PtychoError
+from bluesky_ptycho.errors import PtychoError, SettingsError
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
@@ -16,6 +16,8 @@ from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.reconstruct_command import ALGORITHMS, SCHEDULE
 from bluesky_ptycho.registry import algorithms
+from bluesky_ptycho.set_option import read_set
+from bluesky_ptycho.settings import Settings, setting
 from tests.faults.test_catalog_down import free_port
 from tests.small_cxi import write_small_cxi
 
@@ -72,11 +74,25 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
     twice = error_line(capsys, "reconstruct", file, "--modes", "2", "--set", "modes=3")
     assert "--set modes=3 is given with an option for it; expected one of them" in twice
     assert "schedule is ''" in error_line(capsys, "reconstruct", file, "--algorithm", "")
-    assert "--set speed is no setting; did you mean seed?" in error_line(
-        capsys, "reconstruct", file, "--set", "speed=3"
-    )
+    for typo in ("speed=3", "solver.speed=3"):
+        assert "--set speed is no setting; did you mean seed?" in error_line(capsys, "reconstruct", file, "--set", typo)
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
     assert "modes is 100000000; expected 1 <= value" in error_line(capsys, "reconstruct", file, "--modes", "100000000")
+
+
+def test_settings_of_a_command_may_be_named_as_those_of_all():
+    assert read_set(["solver.slices=2", "modes=3"], SolverSettings, group="solver") == {"slices": 2, "modes": 3}
+    assert read_set(["preprocess.binning=2"], PreprocessSettings, group="preprocess") == {"binning": 2}
+
+
+def test_a_name_that_two_settings_have_is_not_guessed():
+    @dataclasses.dataclass(frozen=True)
+    class Both(Settings):
+        preprocess: PreprocessSettings = setting(PreprocessSettings(), "One.")
+        again: PreprocessSettings = setting(PreprocessSettings(), "Another.")
+
+    with pytest.raises(SettingsError, match=r"did you mean preprocess\.binning or again\.binning\?"):
+        read_set(["binning=2"], Both)
 
 
 def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalog):

@@ -193,6 +193,8 @@ def test_the_command_tells_what_became_of_each_run(stored, capsys, tmp_path, mon
         ("recon.beta = 0.8", {"solver.relaxation": 0.8}),
         ("recon.centre=none", {"preprocess.optical_centre": None}),
         ("solver.modes=2", {"solver.modes": 2}),
+        ("slices=2", {"solver.slices": 2}),
+        ("binning=2", {"preprocess.binning": 2}),
         ("passes=4", {"passes": 4}),
     ],
 )
@@ -204,7 +206,7 @@ def test_settings_are_named_as_they_are_or_as_the_knobs(text, changes):
     ("text", "says"),
     [
         ("solver.mode=2", "--set solver.mode is no setting; did you mean solver.modes?"),
-        ("modes=2", "--set modes is no setting; did you mean solver.modes?"),
+        ("mode=2", "--set mode is no setting; did you mean solver.modes?"),
         ("recon.mode=2", "--set recon.mode is no setting; did you mean recon.modes?"),
         ("solver.beta=1", "--set solver.beta is no setting; did you mean recon.beta?"),
         ("recon.paused=true", "--set recon.paused is no setting; expected recon.algorithm, recon.beta, recon.step, "),
