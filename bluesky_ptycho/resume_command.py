@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from .arguments import LineParser, add_catalog, add_output, positive, tell_default_catalog
 from .settings_file import add_settings, settings_of
@@ -21,7 +22,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     resume.add_argument("uid", nargs="?", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
     add_settings(resume)
     add_catalog(resume)
-    add_output(resume, "ptycho_resume")
+    add_output(resume, "ptycho_resume", numbered=True)
     resume.add_argument(
         "--wait",
         type=positive,
@@ -36,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 def _resume(options: argparse.Namespace) -> int:
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, make_directory, write_output
+    from .output import await_outcome, make_directory, make_numbered_directory, write_output
     from .replay import scan_seconds
     from .resuming import resume
     from .terminal import say
@@ -54,7 +55,8 @@ def _resume(options: argparse.Namespace) -> int:
             return 0
         _ = catalog[options.uid]  # a wrong one is told of before there is a directory
         remember_catalog(catalog.name)
-        make_directory(options.output)
+        output = options.output or make_numbered_directory(Path("ptycho_resume"))
+        make_directory(output)
         outcome = resume(
             options.uid,
             catalog,
@@ -65,7 +67,7 @@ def _resume(options: argparse.Namespace) -> int:
             say=say,
             wait=wait,
         )
-        write_output(options.output, outcome, scan_seconds=scan_seconds(catalog[outcome.raw_uid]))
+        write_output(output, outcome, scan_seconds=scan_seconds(catalog[outcome.raw_uid]))
     if any(interrupted):
         raise KeyboardInterrupt
     return 0 if outcome.update.exit_status == "success" else 1

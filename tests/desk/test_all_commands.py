@@ -9,6 +9,7 @@ import pytest
 
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.cli import _parser, main
+from bluesky_ptycho.scan_plan import Illumination
 from tests.stored import store_scan
 
 from .commands import error_of, run
@@ -62,6 +63,16 @@ def test_what_is_reconstructed_again_takes_the_settings_of_a_file(stored, workpl
     main([command, "-1", "--catalog", str(stored.name), "--output", "out", "--settings", "s.toml"])
     made = stored.processed[-1].start["settings"]
     assert (made["passes"], made["solver"]["modes"]) == (3, 2)
+
+
+def test_what_is_resumed_again_replaces_nothing(catalog, workplace):
+    light = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)
+    store_scan(catalog, planned={"illumination": light})
+    (workplace / "s.toml").write_text("passes = 1\nfrc = false\n")
+    for _ in range(2):
+        assert main(["resume", "-1", "--catalog", str(catalog.name), "--settings", "s.toml"]) == 0
+    for name in ("ptycho_resume", "ptycho_resume_2"):
+        assert (workplace / name / "result.cxi").is_file()
 
 
 @pytest.mark.slow
