@@ -41,7 +41,7 @@ from .arguments import (
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
 from .settings_file import add_settings, settings_of
-from .terminal import quietly, until_interrupted
+from .terminal import quietly, until_interrupted, warnings_as_lines
 
 INTERRUPTED = 130
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         enable_plugins(*options.plugin)
-        with quietly(options.quiet):
+        with quietly(options.quiet), warnings_as_lines():
             return command(options)
     except (PtychoError, OSError, MemoryError) as error:
         logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)

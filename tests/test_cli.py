@@ -2,6 +2,7 @@
 
 import dataclasses
 import socket
+import warnings
 
 import pytest
 
@@ -78,6 +79,20 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
         assert "--set speed is no setting; did you mean seed?" in error_line(capsys, "reconstruct", file, "--set", typo)
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
     assert "modes is 100000000; expected 1 <= value" in error_line(capsys, "reconstruct", file, "--modes", "100000000")
+
+
+def test_a_warning_is_a_line_without_the_code_it_comes_from(workplace, capsys):
+    file = str(write_small_cxi(workplace / "star.cxi", guess=False).path)
+    before = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["reconstruct", file, "--iterations", "1", "--set", "frc_passes=1"]) == 0
+        (told,) = [line for line in capsys.readouterr().err.splitlines() if "reconstructing" not in line]
+        assert main(["--quiet", "reconstruct", file, "--iterations", "1", "--set", "frc_passes=1"]) == 0
+    assert told.startswith("no zone plate in the scan plan and no probe given: ")
+    assert told.endswith("or an earlier probe")
+    assert capsys.readouterr().err == ""
+    assert warnings.showwarning is before
 
 
 def test_settings_of_a_command_may_be_named_as_those_of_all():
