@@ -159,7 +159,14 @@ def warnings_as_lines() -> Iterator[None]:
     Which are shown is left to Python's filters.
     """
 
-    def tell(message: Warning | str, category: Any, name: str, line: int, file: Any = None, code: Any = None) -> None:
+    def tell(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         say(" ".join(str(message).split()), file=sys.stderr)
 
     before, warnings.showwarning = warnings.showwarning, tell
