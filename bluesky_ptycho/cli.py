@@ -42,6 +42,7 @@ from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
 from .settings_file import add_settings, settings_of
 from .terminal import quietly, until_interrupted, warnings_as_lines
+from .words import counted
 
 INTERRUPTED = 130
 
@@ -242,7 +243,7 @@ def _replay(options: argparse.Namespace) -> int:
         uid = start.get("raw_uid", start["uid"])
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
             settings, script = made.settings, made.changes
-            changes = f"{len(script)} change{'' if len(script) == 1 else 's'}"
+            changes = counted(len(script), "change")
             print(f"with the settings of result {made.result_uid[:8]} and {changes} made while it ran")
         live = opened.enter_context(LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()], script=script))
         output = options.output or make_numbered_directory(Path("ptycho_replay"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .arguments import LineParser, add_catalog, add_output, positive, tell_default_catalog
 from .settings_file import add_settings, settings_of
+from .words import counted, span
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -78,7 +79,7 @@ def _listed(catalog: object) -> str:
 
     lines = []
     for found in left_behind(catalog):
-        age_min = (time.time() - found.saved_at) / 60
-        kept = "no checkpoint" if found.frames < 0 else f"{found.frames} frames, saved {age_min:.0f} min ago"
+        age = span(time.time() - found.saved_at)
+        kept = "no checkpoint" if found.frames < 0 else f"{counted(found.frames, 'frame')}, saved {age} ago"
         lines.append(f"{found.raw_uid[:8]}  scan {found.scan_id or '-'} {found.sample}: {kept}")
     return "\n".join(lines) or "nothing to resume: no reconstruction was left behind"
