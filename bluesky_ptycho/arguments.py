@@ -72,6 +72,14 @@ def port(text: str) -> int:
     return value
 
 
+def host_and_port(text: str) -> str:
+    """Return ``HOST:PORT`` as it is."""
+    host, _, number = text.rpartition(":")
+    if not (host and number.isascii() and number.isdigit() and 1 <= int(number[:6]) <= 65535):
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected HOST:PORT, as 127.0.0.1:5578")
+    return text
+
+
 def seed(text: str) -> int:
     """Return a whole number, 0 or more."""
     return _whole(text, 0, "a whole number, 0 or more")

@@ -32,6 +32,7 @@ from .arguments import (
     LineParser,
     add_catalog,
     add_output,
+    host_and_port,
     positive,
     positive_whole,
     seed,
@@ -40,7 +41,8 @@ from .arguments import (
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
 from .settings_file import add_settings, settings_of
-from .terminal import quietly
+from .terminal import quietly, until_interrupted, warnings_as_lines
+from .words import counted
 
 INTERRUPTED = 130
 
@@ -52,14 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status.
 
     Errors that the user can mend, and those of memory, disk and files, are printed as one line,
-    status 2; Ctrl-C gives 130.
+    status 2; Ctrl-C gives 130, except where it is the way to end the command.
     """
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         enable_plugins(*options.plugin)
-        with quietly(options.quiet):
+        with quietly(options.quiet), warnings_as_lines():
             return command(options)
     except (PtychoError, OSError, MemoryError) as error:
         logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)
@@ -109,6 +113,7 @@ def _parser() -> LineParser:
     doctor_command.add_parser(commands)
     bug_report_command.add_parser(commands)
     for command in commands.choices.values():
+        command.set_defaults(parser=command)  # whose help tells what it takes
         _add_quiet(command, default=argparse.SUPPRESS)  # else it would undo the one before the command
     return parser
 
@@ -204,6 +209,7 @@ def _add_listen(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     listen.add_argument(
         "--address",
+        type=host_and_port,
         default="127.0.0.1:5578",
         metavar="HOST:PORT",
         help="where to listen; whoever reaches it can send documents (default: %(default)s)",
@@ -237,7 +243,7 @@ def _replay(options: argparse.Namespace) -> int:
         uid = start.get("raw_uid", start["uid"])
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
             settings, script = made.settings, made.changes
-            changes = f"{len(script)} change{'' if len(script) == 1 else 's'}"
+            changes = counted(len(script), "change")
             print(f"with the settings of result {made.result_uid[:8]} and {changes} made while it ran")
         live = opened.enter_context(LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()], script=script))
         output = options.output or make_numbered_directory(Path("ptycho_replay"))
@@ -283,7 +289,8 @@ def _listen(options: argparse.Namespace) -> int:
         listener = Listener(live, options.address)
         print(f"listening at {options.address}; results go to {catalog.name}", flush=True)
         try:
-            listener.run()
+            with until_interrupted():
+                listener.run()
         finally:
             listener.close()
     return 0

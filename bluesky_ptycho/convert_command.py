@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(f"settings are given for stage {stage!r}; expected 'clean', which alone is preprocessed")
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**read_set(options.set, PreprocessSettings))
+    settings = base.replace(**read_set(options.set, PreprocessSettings, group="preprocess"))
     with open_catalog(options.catalog, create=False) as catalog:
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)
     print(f"{written}; {output} holds them")

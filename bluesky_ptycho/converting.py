@@ -26,6 +26,7 @@ from .raw_scan import RawScan, read_intake, stored_scan
 from .raw_to_cxi import write_clean_cxi
 from .stored_scan import StoredScan, find_scan
 from .terminal import ProgressLine
+from .words import counted
 
 STAGES = ("raw", "clean", "result")
 FORMATS = ("cxi", "ptyd", "nxs", "tiff")
@@ -134,7 +135,7 @@ def _write_result(found: StoredScan, to: str, output: Path) -> str:
             output, snapshot, sample_name=sample, raw_uid=start["uid"], versions=versions, stxm=found.transmission
         )
         modes = len(snapshot.probe)
-        return f"object of {rows} × {columns} pixels and {modes} probe mode{'' if modes == 1 else 's'}"
+        return f"object of {rows} × {columns} pixels and {counted(modes, 'probe mode')}"
     _write_pictures(found, snapshot, output)
     return f"phase and amplitude of {rows} × {columns} pixels"
 
@@ -180,9 +181,10 @@ def _write_raw(scan: RawScan, catalog: Catalog, output: Path, to: str, progress:
         for darks in () if scan.darks.uid is None else dark_frames(scan.darks.uid, catalog):
             writer.append_darks(darks)
             n_darks += len(darks)
-        unread = f", {lost} points could not be read" if lost else ""
+        unread = f", {counted(lost, 'point')} could not be read" if lost else ""
         n = writer.n_frames // scan.plan.frames_per_point
-        return f"{writer.n_frames} raw frames of {n} scan points, and {n_darks} dark points{unread}"
+        taken = f"{counted(writer.n_frames, 'raw frame')} of {counted(n, 'scan point')}"
+        return f"{taken}, and {counted(n_darks, 'dark point')}{unread}"
 
 
 def dark_frames(uid: str, catalog: Catalog) -> Iterator[NDArray[Any]]:

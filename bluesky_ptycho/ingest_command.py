@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import LineParser, add_catalog, tell_default_catalog
+from .words import counted
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -37,6 +38,6 @@ def run(options: argparse.Namespace) -> int:
         uid = ingest(options.file, catalog, sample_name=options.sample)
         remember_catalog(catalog.name)
         start = catalog[uid].start
-        points = start["ptycho"]["n_points"]
-        print(f"scan {start['scan_id']} of {points} points, run {uid}, is in {catalog.name}")
+        points = counted(start["ptycho"]["n_points"], "point")
+        print(f"scan {start['scan_id']} of {points}, run {uid}, is in {catalog.name}")
     return 0

@@ -7,6 +7,7 @@ bluesky's own :class:`bluesky.callbacks.zmq.Publisher` sends them, with :func:`t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -25,6 +26,8 @@ LARGEST_DOCUMENT = 64_000_000
 """Bytes; a page of a hundred thousand events has a tenth of it."""
 
 _POLL_MS = 200
+_PICKLED = b"\x80"
+"""How anything pickled begins; JSON never does."""
 
 
 def to_json(doc: Mapping[str, Any]) -> bytes:
@@ -55,12 +58,22 @@ def from_message(message: bytes) -> tuple[str, dict[str, Any]]:
     name = parts[1].decode("ascii")
     if name not in DocumentNames.__members__:
         raise ValueError(f"{name[:20]!r} is no kind of document")
+    doc = _read_json(parts[2])
     try:
-        doc = json.loads(parts[2])
         schema_validators[DocumentNames[name]].validate(doc)
     except (ValidationError, RecursionError) as error:
         raise ValueError(f"not a valid {name}: {str(error).splitlines()[0][:200]}") from None
     return name, doc
+
+
+def _read_json(content: bytes) -> Any:
+    """Return what JSON holds; what is none is told by what bluesky's publisher needs to send it."""
+    is_pickled = content.startswith(_PICKLED)
+    with contextlib.suppress(ValueError, RecursionError):
+        if not is_pickled:
+            return json.loads(content)
+    what = "pickled" if is_pickled else "no JSON"
+    raise ValueError(f"it is {what}; expected JSON, as of Publisher(..., serializer=bluesky_ptycho.listener.to_json)")
 
 
 class Listener:
@@ -100,7 +113,10 @@ class Listener:
             self._socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
             self.close()
-            raise PtychoError(f"address {address!r} cannot be listened at: {error}; expected HOST:PORT") from None
+            said = zmq.strerror(error.errno or 0)
+            raise PtychoError(
+                f"address {address!r} cannot be listened at: {said}; expected HOST:PORT of this machine"
+            ) from None
 
     def run(self) -> None:
         """Receive until :meth:`stop`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import math
 import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import LineParser, add_catalog, finite, numbers, positive_whole
-from .errors import PtychoError
+from .errors import PtychoError, SettingsError
 from .settings_file import add_settings, settings_of
 from .terminal import say
 
@@ -34,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("uid", metavar="UID", help="uid of a scan, a prefix of it, a scan_id, or -1 for the last scan")
     add("--file", action="append", default=[], metavar="FILE", help="mask to begin with, .npy or HDF5 as FILE::DATASET")
     edges = numbers(4, "first row, last row, first column, last column")
-    told = "bad: rows T to B, columns L to R"
+    told = "bad: rows T to B and columns L to R, both included, counted from 0"
     add("--rectangle", action="append", default=[], type=edges, metavar="T,B,L,R", help=told)
     circle = numbers(3, "row, column and radius")
     add("--circle", action="append", default=[], type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: within it")
@@ -105,7 +106,7 @@ def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[st
     for file in options.file:
         yield file, Mask.from_file(file)
     for edges in options.rectangle:
-        yield "rectangle", Mask.rectangle(shape, *edges)
+        yield "rectangle", _rectangle(shape, edges)
     for circle in options.circle:
         yield "circle", Mask.circle(shape, *circle)
     if options.keep_circle is not None:
@@ -117,6 +118,27 @@ def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[st
         yield "above", Mask.threshold(np.where(measured, mean, high), None, high)
     if low is not None:
         yield "below", Mask.threshold(np.where(measured, mean, low), low, None)
+
+
+def _rectangle(shape: tuple[int, ...], edges: tuple[float, ...]) -> Mask:
+    """Return the mask of the pixels from the first row and column through the last, which are named as pixels are.
+
+    Raises
+    ------
+    SettingsError
+        If there are none in an image of `shape`.
+    """
+    from .preprocess import Mask
+
+    top, bottom, left, right = map(math.floor, edges)
+    rows, columns = shape
+    if not (top <= bottom and left <= right and bottom >= 0 and right >= 0 and top < rows and left < columns):
+        given = ",".join(f"{edge:g}" for edge in edges)
+        raise SettingsError(
+            f"--rectangle is {given}; expected first row <= last row, first column <= "
+            f"last column, of the rows 0 to {rows - 1} and the columns 0 to {columns - 1}"
+        )
+    return Mask.rectangle((rows, columns), top, bottom + 1, left, right + 1)
 
 
 def _told(mask: Mask, parts: list[tuple[str, Mask]]) -> str:

@@ -25,6 +25,7 @@ from .scan_plan import ScanPlan
 from .summary import Summary
 from .terminal import ProgressLine
 from .versions import software_versions
+from .words import counted
 
 OUTPUT = Path("ptycho_reconstruction")
 OUTPUT_FILES = ("result.cxi", "reconstruction.png", "summary.json")
@@ -109,7 +110,7 @@ def reconstruct_file(
         summary = _summarise(snapshot, data, path, given)
         _write(output, snapshot, stxm, summary, data.title)
     if progress:
-        passes = f"{summary.iterations} pass{'' if summary.iterations == 1 else 'es'}"
+        passes = counted(snapshot.iteration, "pass", "passes")
         text = f"{'interrupted after ' if stopped() else ''}{passes}: {summary.describe(snapshot.frc_limit_m)}"
         say_where(text, output, OUTPUT_FILES)
     if show:

@@ -63,21 +63,20 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--position-unit", metavar="UNIT", help="unit of --positions (default: um in CSV, m in HDF5)")
     add("--darks", metavar="FILE", help="dark frames, as FILE or FILE::DATASET (default: the file's)")
     add("--dataset", metavar="NAME", help="data set of the frames (default: the usual one, or the only one)")
-    add("--layout", metavar="NAME", help="fccd-assembled, fccd-wire, fccd-full, ... (default: by the frames' shape)")
+    add("--layout", metavar="NAME", help="fccd-assembled, fccd-wire, ... (default: the file's, else by shape)")
     add("--pixel", type=positive, metavar="UM", help="detector pixel in µm (default: the file's, or the FCCD's 30)")
-    add("--adu-per-ev", type=positive, default=0.004, metavar="G", help="gain of the camera (default: %(default)s)")
+    add("--adu-per-ev", type=positive, metavar="G", help="gain of the camera (default: the file's, else 0.004)")
     add(
         "--exposures",
         type=positive_numbers,
-        default=(1.0,),
         metavar="S,S,...",
-        help="exposure times of the frames of each scan point in s, in their order (default: one frame)",
+        help="exposure times of the frames of each scan point in s, in their order (default: the file's, else one)",
     )
     add(
         "--zone-plate",
         type=zone_plate,
         metavar="UM,NM,UM,UM",
-        help="diameter, outermost zone, stop, defocus: a first guess of the probe is made of them (default: none)",
+        help="diameter, outermost zone, stop, defocus: for a first guess of the probe (default: the file's)",
     )
     preprocess.set_defaults(command=run)
 
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     changes = {} if options.preset is None else {"preset": options.preset}
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings)})
+    settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings, group="preprocess")})
     if output.is_dir() or not output.name:
         raise PtychoError(f"--output is {output}; expected the name of a file")
     if not output.parent.is_dir():

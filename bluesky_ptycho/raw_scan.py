@@ -20,7 +20,10 @@ from .callbacks.frame_reader import FrameReader, as_reason
 from .callbacks.intake import Intake
 from .catalog import Catalog
 from .errors import MetadataError, NotFoundError
+from .io import hdf5
+from .io.raw_cxi import read_raw_facts
 from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
+from .io.zone_plate import read_zone_plate
 from .preprocess import DarkAccumulator, PreprocessSettings
 from .preprocess.layouts import layout_of
 from .replay import stored_documents
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     import h5py
 
 FCCD_PIXEL_M = 30e-6
+FCCD_ADU_PER_EV = 0.004
 FCCD_LAYOUTS = {(1040, 1152): "fccd-assembled", (1940, 1152): "fccd-full"}
 """What frames of these shapes are unless told; frames in wire order have the same shapes."""
 DARKS_AT_ONCE = 16
@@ -143,11 +147,12 @@ class RawFileOptions:
         As :func:`~bluesky_ptycho.io.raw_file.read_positions` takes it.
     position_units : str or None
     layout : str or None
-        Name of the frames' layout; by their shape.
+        Name of the frames' layout; the file's, else by their shape.
     energy_ev, distance_m, pixel_m : float or None
-    adu_per_ev : float
-    exposures_s : tuple of float
-        Exposure times of the frames of a scan point in s; relative ones serve.
+    adu_per_ev : float or None
+        The file's, else :data:`FCCD_ADU_PER_EV`.
+    exposures_s : tuple of float or None
+        Exposure times of the frames of a scan point in s; relative ones serve. The file's, else one frame.
     illumination : Illumination or None
         Zone plate, from which a first guess of the probe is made.
     """
@@ -160,8 +165,8 @@ class RawFileOptions:
     energy_ev: float | None = None
     distance_m: float | None = None
     pixel_m: float | None = None
-    adu_per_ev: float = 0.004
-    exposures_s: tuple[float, ...] = (1.0,)
+    adu_per_ev: float | None = None
+    exposures_s: tuple[float, ...] | None = None
     illumination: Illumination | None = None
 
 
@@ -175,6 +180,7 @@ def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
         If a file cannot be used; one line names all that is lacking.
     """
     facts = read_facts(path, options.dataset)
+    options = _with_what_the_file_tells(path, options)
     plan = _plan_of(path, facts, options)
     assert plan.positions_m is not None
     points = tuple(
@@ -183,6 +189,20 @@ def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
     darks = _darks_of(path, facts, options, plan)
     with open_frames(path, facts.dataset) as frames:
         yield RawScan(plan, path.stem, "", points, darks, _reading(frames, plan.frames_per_point))
+
+
+def _with_what_the_file_tells(path: Path, options: RawFileOptions) -> RawFileOptions:
+    """Fill in, from a file that ``convert --stage raw`` wrote, what the person has not told."""
+    told = {} if options.dataset is not None else read_raw_facts(path) or {}
+    with hdf5.open_for_reading(path) as file:
+        light = options.illumination or read_zone_plate(file)
+    return dataclasses.replace(
+        options,
+        layout=options.layout or told.get("layout"),
+        adu_per_ev=options.adu_per_ev or told.get("adu_per_ev", FCCD_ADU_PER_EV),
+        exposures_s=options.exposures_s or told.get("exposures_s", (1.0,)),
+        illumination=light,
+    )
 
 
 def _plan_of(path: Path, facts: RawFileFacts, options: RawFileOptions) -> ScanPlan:
@@ -199,6 +219,7 @@ def _plan_of(path: Path, facts: RawFileFacts, options: RawFileOptions) -> ScanPl
     if lacking:
         raise MetadataError(f"{path} does not tell all that is needed; expected {', '.join(lacking)} beside it")
     assert energy is not None and distance is not None and positions is not None and pixel is not None
+    assert options.adu_per_ev is not None and options.exposures_s is not None
     k = len(options.exposures_s)
     if facts.n_frames != len(positions) * k:
         raise MetadataError(

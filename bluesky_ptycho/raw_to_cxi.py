@@ -23,6 +23,7 @@ from .raw_scan import RawScan
 from .recon.probe_guess import refine_on_mean, zone_plate_probe
 from .terminal import ProgressLine
 from .versions import software_versions
+from .words import counted
 
 CHUNK = 16
 """Scan points read and cleaned at once; bounds the memory."""
@@ -60,7 +61,8 @@ class CleanScan:
         lost = f", {len(self.rejected)} rejected ({kinds})" if self.rejected else ""
         darks = f", {'' if self.dark_corrected else 'not '}dark corrected: {self.dark_note}" if self.dark_note else ""
         centre = f", {self.centre_note}" if self.centre_note else ""
-        return f"{self.n_frames} patterns of {ny} × {nx} from {self.n_points} scan points{lost}{darks}{centre}"
+        points = counted(self.n_points, "scan point")
+        return f"{counted(self.n_frames, 'pattern')} of {ny} × {nx} from {points}{lost}{darks}{centre}"
 
 
 def write_clean_cxi(

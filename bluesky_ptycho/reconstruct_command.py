@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
     given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm
     given = {name: value for name, value in given.items() if value is not None}
-    changes = read_set(options.set, SolverSettings)
+    changes = read_set(options.set, SolverSettings, group="solver")
     for name in given.keys() & changes.keys():
         raise SettingsError(f"--set {name}={changes[name]} is given with an option for it; expected one of them")
     told = settings_of(options)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from .arguments import LineParser, add_catalog, add_output, positive, tell_default_catalog
 from .settings_file import add_settings, settings_of
+from .words import counted, span
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -21,7 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     resume.add_argument("uid", nargs="?", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
     add_settings(resume)
     add_catalog(resume)
-    add_output(resume, "ptycho_resume")
+    add_output(resume, "ptycho_resume", numbered=True)
     resume.add_argument(
         "--wait",
         type=positive,
@@ -36,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 def _resume(options: argparse.Namespace) -> int:
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, make_directory, write_output
+    from .output import await_outcome, make_directory, make_numbered_directory, write_output
     from .replay import scan_seconds
     from .resuming import resume
     from .terminal import say
@@ -54,7 +56,8 @@ def _resume(options: argparse.Namespace) -> int:
             return 0
         _ = catalog[options.uid]  # a wrong one is told of before there is a directory
         remember_catalog(catalog.name)
-        make_directory(options.output)
+        output = options.output or make_numbered_directory(Path("ptycho_resume"))
+        make_directory(output)
         outcome = resume(
             options.uid,
             catalog,
@@ -65,7 +68,7 @@ def _resume(options: argparse.Namespace) -> int:
             say=say,
             wait=wait,
         )
-        write_output(options.output, outcome, scan_seconds=scan_seconds(catalog[outcome.raw_uid]))
+        write_output(output, outcome, scan_seconds=scan_seconds(catalog[outcome.raw_uid]))
     if any(interrupted):
         raise KeyboardInterrupt
     return 0 if outcome.update.exit_status == "success" else 1
@@ -76,7 +79,7 @@ def _listed(catalog: object) -> str:
 
     lines = []
     for found in left_behind(catalog):
-        age_min = (time.time() - found.saved_at) / 60
-        kept = "no checkpoint" if found.frames < 0 else f"{found.frames} frames, saved {age_min:.0f} min ago"
+        age = span(time.time() - found.saved_at)
+        kept = "no checkpoint" if found.frames < 0 else f"{counted(found.frames, 'frame')}, saved {age} ago"
         lines.append(f"{found.raw_uid[:8]}  scan {found.scan_id or '-'} {found.sample}: {kept}")
     return "\n".join(lines) or "nothing to resume: no reconstruction was left behind"

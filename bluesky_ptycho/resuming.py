@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import MetadataError, NotFoundError, PtychoError
 from .replay import stored_documents
+from .words import counted, span
 
 if TYPE_CHECKING:
     from .callbacks import LiveSettings, Outcome, Sink
@@ -123,7 +124,7 @@ def _usable_checkpoint(catalog: Any, raw_uid: str, say: Callable[[str], None]) -
         say(f"run {raw_uid[:8]} has no checkpoint: the reconstruction starts anew")
     else:
         age_s = max(time.time() - checkpoint.saved_at, 0.0)
-        say(f"going on from {len(checkpoint.seq_nums)} frames, saved {age_s:.0f} s ago")
+        say(f"going on from {counted(len(checkpoint.seq_nums), 'frame')}, saved {span(age_s)} ago")
     return checkpoint
 
 

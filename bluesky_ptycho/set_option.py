@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .errors import SettingsError
-from .settings import Settings
+from .settings import MOST_HINTS, Settings, alike
 
 
 def read_set(
-    texts: Iterable[str], owner: type[Settings], aliases: Mapping[str, str] | None = None, more: str = ""
+    texts: Iterable[str],
+    owner: type[Settings],
+    aliases: Mapping[str, str] | None = None,
+    more: str = "",
+    group: str = "",
 ) -> dict[str, Any]:
     """Return names and values of texts like ``"binning=4"``, for :meth:`Settings.with_changes`.
+
+    The last part of a dotted name will do where one setting alone has it: ``"slices=2"``.
 
     Parameters
     ----------
@@ -25,6 +30,8 @@ def read_set(
         Other names that settings have.
     more : str
         Which names there are beside those without a dot, for an error.
+    group : str
+        What other commands put before the names of this `owner`, "solver" as in "solver.modes"; taken here too.
 
     Raises
     ------
@@ -37,25 +44,32 @@ def read_set(
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
             raise SettingsError(f"--set is {text!r}; expected NAME=VALUE")
+        name = name.removeprefix(f"{group}.") if group else name
+        if "." not in name and name not in known and len(same := _ending(name, owner)) == 1:
+            name = same[0]
         if name not in known:
             raise SettingsError(f"--set {name} is no setting; {_meant(name, known, more)}")
         named.append(f"{known[name]}={value}")
     return owner.read_changes(named)
 
 
+def _ending(name: str, owner: type[Settings]) -> list[str]:
+    """Return the dotted names of settings whose last part is `name`."""
+    return [each for each in owner.names() if each.endswith(f".{name}")]
+
+
 def _meant(name: str, known: Collection[str], more: str) -> str:
     """Return which names a wrong one is like, by their last parts; else those that it stands among."""
     group, _, last = name.rpartition(".")
     ends = {each.rpartition(".")[2] for each in known}
-    like = difflib.get_close_matches(last, ends, 2, 0.7)
-    close = [each for end in like for each in known if each.rpartition(".")[2] == end]
+    close = alike(name, known)
     among = [each for each in known if "." in each and each.rpartition(".")[0] == group]
     if among and last not in ends:  # a likeness in another group is none
         close = [each for each in close if each in among]
     beside = [each for each in close if each in among]
     settings = [each for each in close if not each.startswith("recon.")]
     if meant := beside or settings or close:
-        return f"did you mean {' or '.join(meant[:2])}?"
+        return f"did you mean {' or '.join(meant[:MOST_HINTS])}?"
     if among:
         return f"expected {', '.join(among)}"
     return f"expected {', '.join([*(each for each in known if '.' not in each), *([more] if more else [])])}"

@@ -7,6 +7,7 @@ fields with :func:`setting`, so that range, choices, unit and meaning stand in o
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import reprlib
 import types
@@ -15,6 +16,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from .errors import SettingsError
+
+MOST_HINTS = 2
+"""Names that an error says may have been meant."""
 
 
 def setting(
@@ -70,7 +74,9 @@ class Settings:
         known = [f.name for f in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                raise SettingsError(f"{cls.__name__} has no setting {name!r}; known: {', '.join(known)}")
+                close = alike(name, dict.fromkeys([*known, *cls.names()]))[:MOST_HINTS]
+                hint = f"did you mean {' or '.join(close)}? " if close else ""
+                raise SettingsError(f"{cls.__name__} has no setting {name!r}; {hint}known: {', '.join(known)}")
         return cls(**values)
 
     @classmethod
@@ -149,6 +155,14 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Return names and values as JSON can hold them."""
         return {name: _plain(value) for name, value in self._fields().items()}
+
+
+def alike(name: str, known: Iterable[str]) -> list[str]:
+    """Return those of the dotted names `known` whose last part is like that of `name`, the likest first."""
+    known = list(known)
+    ends = dict.fromkeys(each.rpartition(".")[2] for each in known)
+    like = difflib.get_close_matches(name.rpartition(".")[2], ends, MOST_HINTS, 0.7)
+    return [each for end in like for each in known if each.rpartition(".")[2] == end]
 
 
 def _from_text(text: str, hint: Any) -> Any:

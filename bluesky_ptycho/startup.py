@@ -65,6 +65,7 @@ __all__ = [
     "stage",
 ]
 
-print(f"{catalog!r}. RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1)) scans;")
+print(f"{catalog!r}.")
+print("To scan: RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1)).")
 print("last() is the newest scan with its reconstruction, last().show() draws it.")
 print("live.show() shows scans while they grow, live.show('web') in a browser; recon.modes.put(2) turns a knob.")

@@ -8,6 +8,7 @@ import math
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -149,6 +150,39 @@ def say(text: str, file: TextIO | None = None) -> None:
         file = sys.stdout if file is None else file
         tqdm.write(text, file=file)
         file.flush()
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Tell Python's warnings while it lasts as lines on standard error, without the place in the code they come from.
+
+    Which are shown is left to Python's filters.
+    """
+
+    def tell(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        say(" ".join(str(message).split()), file=sys.stderr)
+
+    before, warnings.showwarning = warnings.showwarning, tell
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Let Ctrl-C be the ordinary end of what is done here, and say on standard error that it has been heard."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("ended", file=sys.stderr)
 
 
 class _AboveBar(logging.Filter):

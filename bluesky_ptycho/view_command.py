@@ -10,6 +10,7 @@ from typing import Any
 
 from .arguments import LineParser, add_catalog, port, tell_default_catalog
 from .errors import NotFoundError, PtychoError
+from .terminal import until_interrupted
 
 logger = logging.getLogger("bluesky_ptycho")
 
@@ -53,10 +54,14 @@ def _view(options: argparse.Namespace) -> int:
             _ = catalog[options.uid]  # a wrong one is told of at once
         remember_catalog(catalog.name)
         updates = CatalogUpdates(catalog, options.uid)
-        with closing(LivePtychoFigure("web", host=options.host, port=options.port, token=options.token)) as figure:
+        with (
+            closing(LivePtychoFigure("web", host=options.host, port=options.port, token=options.token)) as figure,
+            until_interrupted(),
+        ):
             while True:
                 follow(updates, figure)
                 time.sleep(LOOK_S)
+    return 0
 
 
 def follow(updates: Any, figure: Any) -> None:

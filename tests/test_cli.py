@@ -2,13 +2,14 @@
 
 import dataclasses
 import socket
+import warnings
 
 import pytest
 
 from bluesky_ptycho.catalog import Catalog, remember_catalog
 from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
-from bluesky_ptycho.errors import PtychoError
+from bluesky_ptycho.errors import PtychoError, SettingsError
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
@@ -16,6 +17,9 @@ from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.reconstruct_command import ALGORITHMS, SCHEDULE
 from bluesky_ptycho.registry import algorithms
+from bluesky_ptycho.set_option import read_set
+from bluesky_ptycho.settings import Settings, setting
+from tests.faults.test_catalog_down import free_port
 from tests.small_cxi import write_small_cxi
 
 
@@ -71,11 +75,39 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
     twice = error_line(capsys, "reconstruct", file, "--modes", "2", "--set", "modes=3")
     assert "--set modes=3 is given with an option for it; expected one of them" in twice
     assert "schedule is ''" in error_line(capsys, "reconstruct", file, "--algorithm", "")
-    assert "--set speed is no setting; did you mean seed?" in error_line(
-        capsys, "reconstruct", file, "--set", "speed=3"
-    )
+    for typo in ("speed=3", "solver.speed=3"):
+        assert "--set speed is no setting; did you mean seed?" in error_line(capsys, "reconstruct", file, "--set", typo)
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
     assert "modes is 100000000; expected 1 <= value" in error_line(capsys, "reconstruct", file, "--modes", "100000000")
+
+
+def test_a_warning_is_a_line_without_the_code_it_comes_from(workplace, capsys):
+    file = str(write_small_cxi(workplace / "star.cxi", guess=False).path)
+    before = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["reconstruct", file, "--iterations", "1", "--set", "frc_passes=1"]) == 0
+        (told,) = [line for line in capsys.readouterr().err.splitlines() if "reconstructing" not in line]
+        assert main(["--quiet", "reconstruct", file, "--iterations", "1", "--set", "frc_passes=1"]) == 0
+    assert told.startswith("no zone plate in the scan plan and no probe given: ")
+    assert told.endswith("or an earlier probe")
+    assert capsys.readouterr().err == ""
+    assert warnings.showwarning is before
+
+
+def test_settings_of_a_command_may_be_named_as_those_of_all():
+    assert read_set(["solver.slices=2", "modes=3"], SolverSettings, group="solver") == {"slices": 2, "modes": 3}
+    assert read_set(["preprocess.binning=2"], PreprocessSettings, group="preprocess") == {"binning": 2}
+
+
+def test_a_name_that_two_settings_have_is_not_guessed():
+    @dataclasses.dataclass(frozen=True)
+    class Both(Settings):
+        preprocess: PreprocessSettings = setting(PreprocessSettings(), "One.")
+        again: PreprocessSettings = setting(PreprocessSettings(), "Another.")
+
+    with pytest.raises(SettingsError, match=r"did you mean preprocess\.binning or again\.binning\?"):
+        read_set(["binning=2"], Both)
 
 
 def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalog):
@@ -179,6 +211,11 @@ WHOLE = "expected a whole number, 1 or more"
         ),
         (["view", "--port", "99999"], "argument --port: value is '99999'; expected a port, 1 to 65535, or 0 for any"),
         (["view", "--port", "-1"], "argument --port: value is '-1'; expected a port"),
+        (["listen", "--address", "127.0.0.1"], "argument --address: value is '127.0.0.1'; expected HOST:PORT"),
+        (["listen", "--address", ":5578"], "argument --address: value is ':5578'; expected HOST:PORT"),
+        (["listen", "--address", "a:70000"], "argument --address: value is 'a:70000'; expected HOST:PORT"),
+        (["show", "5", "7"], "unrecognized arguments: 7 (see bluesky-ptycho show --help)"),
+        (["runs", "--fast"], "unrecognized arguments: --fast (see bluesky-ptycho runs --help)"),
         (["demo", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
         (["replay", "-1", "--output", " "], "argument --output: value is ' '; expected the name of a directory"),
         (["reconstruct", "a.cxi", "--output", ""], "argument --output: value is ''; expected the name of a directory"),
@@ -226,6 +263,20 @@ def test_names_and_defaults_in_the_help_are_those_of_the_tables():
     arguments = vars(_parser().parse_args(["demo"]))
     defaults = dataclasses.asdict(DemoOptions())
     assert {name: arguments[name] for name in defaults} == defaults
+
+
+@pytest.mark.parametrize(
+    ("command", "work"), [("view", "bluesky_ptycho.view_command.follow"), ("listen", "zmq.Socket.poll")]
+)
+def test_ctrl_c_is_the_end_of_what_goes_on_until_then(command, work, monkeypatch, capsys, ptycho_catalog):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    pytest.importorskip("zmq")
+    monkeypatch.setattr(work, interrupted)
+    place = ["--address", f"127.0.0.1:{free_port()}"] if command == "listen" else ["--port", "0"]
+    assert main([command, "--catalog", ptycho_catalog.name, *place]) == 0
+    assert capsys.readouterr().err == "ended\n"
 
 
 def test_an_empty_catalog_is_told_by_name(catalog_dir, capsys):

@@ -121,7 +121,7 @@ def test_the_mask_is_shown_and_counted():
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "said"), [(None, "no frame yet"), (make_snapshot(), "not shown\nfor a stored scan")]
+    ("snapshot", "said"), [(None, "no frame yet"), (make_snapshot(), "not shown of a scan\nread from a catalog")]
 )
 def test_why_there_is_no_frame_is_said(snapshot, said):
     picture = LivePicture()

@@ -15,7 +15,8 @@ from bluesky_ptycho.errors import NotFoundError, PtychoError, SettingsError
 from bluesky_ptycho.replay import replay
 from bluesky_ptycho.reprocess import ReconQueue, State
 from bluesky_ptycho.reprocess import queue as queue_module
-from bluesky_ptycho.reprocess.requests import differences
+from bluesky_ptycho.reprocess import requests as requests_module
+from bluesky_ptycho.reprocess.requests import differences, make_request
 from bluesky_ptycho.reprocess.work import Done
 from bluesky_ptycho.reprocess_command import live_changes
 from bluesky_ptycho.scan_plan import Illumination
@@ -68,7 +69,7 @@ def test_a_run_is_done_again_as_before_but_for_what_is_changed(stored):
     assert start["reprocess"] == {
         "first_result": first["uid"],
         "settings_changed": [
-            {"name": "solver.modes", "from": None, "to": 2},
+            {"name": "solver.modes", "from": 1, "to": 2},
             {"name": "passes", "from": 2, "to": 3},
         ],
     }
@@ -77,7 +78,7 @@ def test_a_run_is_done_again_as_before_but_for_what_is_changed(stored):
     assert again["primary"]["probe"].shape[1] == 2
     for name, doc in again.documents():
         schema_validators[DocumentNames[name]].validate(dict(doc))
-    assert "scan 1 gold" in repr(job) and "solver.modes None → 2, passes 2 → 3" in repr(job)
+    assert "scan 1 gold" in repr(job) and "solver.modes 1 → 2, passes 2 → 3" in repr(job)
 
 
 def test_a_result_keeps_the_access_of_its_run_and_proposals_are_not_mixed_unless_told(stored):
@@ -172,6 +173,12 @@ def test_settings_that_differ_are_named_with_dots():
     ]
 
 
+def test_what_is_not_set_is_called_so(stored):
+    assert make_request(1, stored, {"solver.step": 0.5}).describe().endswith("with solver.step unset → 0.5")
+    unfinished = {"name": "solver.modes", "from": None, "to": 2}
+    assert requests_module._as_it_was({}, unfinished) == unfinished
+
+
 def test_the_command_tells_what_became_of_each_run(stored, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     file = tmp_path / "settings.toml"
@@ -193,6 +200,8 @@ def test_the_command_tells_what_became_of_each_run(stored, capsys, tmp_path, mon
         ("recon.beta = 0.8", {"solver.relaxation": 0.8}),
         ("recon.centre=none", {"preprocess.optical_centre": None}),
         ("solver.modes=2", {"solver.modes": 2}),
+        ("slices=2", {"solver.slices": 2}),
+        ("binning=2", {"preprocess.binning": 2}),
         ("passes=4", {"passes": 4}),
     ],
 )
@@ -204,7 +213,7 @@ def test_settings_are_named_as_they_are_or_as_the_knobs(text, changes):
     ("text", "says"),
     [
         ("solver.mode=2", "--set solver.mode is no setting; did you mean solver.modes?"),
-        ("modes=2", "--set modes is no setting; did you mean solver.modes?"),
+        ("mode=2", "--set mode is no setting; did you mean solver.modes?"),
         ("recon.mode=2", "--set recon.mode is no setting; did you mean recon.modes?"),
         ("solver.beta=1", "--set solver.beta is no setting; did you mean recon.beta?"),
         ("recon.paused=true", "--set recon.paused is no setting; expected recon.algorithm, recon.beta, recon.step, "),

@@ -57,6 +57,7 @@ def test_a_plain_program_gets_the_session_and_leaves_it_tidy(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert f"seen {sorted([*NAMES, 'scan'])}" in done.stdout
+    assert "\nTo scan: RE(ptycho_scan(" in done.stdout
     with open_catalog(tmp_path / "ptycho_catalog", create=False) as catalog:
         assert (len(catalog), len(catalog.processed)) == (1, 1)
         assert catalog[-1].start["sample_name"] == "mine"

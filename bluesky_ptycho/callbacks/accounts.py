@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from ..frames import Snapshot
 from ..scan_plan import ScanPlan
+from ..words import counted
 from .intake import Intake
 from .position_checks import usual_step_m
 from .updates import in_ranges
@@ -27,13 +28,15 @@ def accounts(intake: Intake, missing: Sequence[int]) -> list[str]:
     said = []
     came, planned = len(intake.expected()), intake.plan.n_points
     if came < planned:
-        said.append(f"{planned - came} of {planned} planned points were not measured")
+        was = "was" if planned - came == 1 else "were"
+        said.append(f"{planned - came} of {counted(planned, 'planned point')} {was} not measured")
     elif came > planned:
-        said.append(f"{came} points were measured; the scan plan says {planned}")
+        said.append(f"{counted(came, 'point was', 'points were')} measured; the scan plan says {planned}")
     if missing:
-        said.append(f"{len(missing)} points are missing: {in_ranges(missing)}")
+        said.append(f"{counted(len(missing), 'point is', 'points are')} missing: {in_ranges(missing)}")
     if rows := intake.unpaired_rows():
-        said.append(f"{len(rows)} frames are of no point, and unused: rows {in_ranges(rows)}")
+        lost = counted(len(rows), "frame is", "frames are")
+        said.append(f"{lost} of no point, and unused: row{'s' * (len(rows) > 1)} {in_ranges(rows)}")
     return said
 
 

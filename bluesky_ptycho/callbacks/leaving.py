@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PtychoError
 from ..terminal import announce
+from ..words import counted
 
 if TYPE_CHECKING:
     from .live_ptycho import LivePtycho
@@ -36,7 +37,8 @@ def _leave(reference: weakref.ref[LivePtycho], pid: int) -> None:
         return
     under_way = live.under_way
     if under_way:
-        announce(f"ending {len(under_way)} reconstructions, in {FINISHING_S:g} s at most; Ctrl-C ends them at once")
+        what, them = counted(len(under_way), "reconstruction"), "it" if len(under_way) == 1 else "them"
+        announce(f"ending {what}, in {FINISHING_S:g} s at most; Ctrl-C ends {them} at once")
     with contextlib.suppress(KeyboardInterrupt, PtychoError):  # what is wrong was told when it happened
         live.close(FINISHING_S)
     if live.under_way:

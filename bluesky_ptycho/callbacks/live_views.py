@@ -11,6 +11,7 @@ import numpy as np
 
 from ..figure.display import half_pitch_text, length_text
 from ..figure.live_view import LiveView, duration_text
+from ..words import counted
 from .updates import Progress, Update
 
 WINDOW_S = 15.0
@@ -94,7 +95,7 @@ class LiveViews:
             ("algorithm", str(update.settings.get("solver", {}).get("algorithm", "–"))),
         ]
         if progress.skipped:
-            facts.append(("not shown", f"{progress.skipped} snapshots"))
+            facts.append(("not shown", counted(progress.skipped, "snapshot")))
         return facts
 
     def _time_left(self, progress: Progress) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Self
 
 from ..terminal import printable
+from ..words import counted
 from .live_views import rejected_text, scan_title
 from .updates import Progress
 
@@ -66,10 +67,10 @@ def describe_status(
     rejected = f"{progress.rejected} rejected" + (f" ({_kinds(progress)})" if progress.kinds else "")
     waiting = f"{progress.lag} waiting" + (f" for {progress.lag_s:.1f} s" if progress.lag else "")
     residual = f"{progress.residual:.4g}" if math.isfinite(progress.residual) else "not known yet"
-    passes = f"{progress.iteration} pass{'' if progress.iteration == 1 else 'es'}"
+    passes = counted(progress.iteration, "pass", "passes")
     version = f", settings version {progress.settings_version}" if progress.settings_version else ""
     drift = "" if math.isnan(progress.dark_drift) else f"; darks {progress.dark_drift:.1f} σ off"
-    skipped = f"; {progress.skipped} snapshots not shown" if progress.skipped else ""
+    skipped = f"; {counted(progress.skipped, 'snapshot')} not shown" if progress.skipped else ""
     sentence = (
         f"{title} is {state}: {progress.taken}/{progress.planned} points taken, {progress.used} used, {rejected}, "
         f"{waiting}; residual {residual} after {passes}{version}{drift}{skipped}"
@@ -80,7 +81,7 @@ def describe_status(
         ("taken", f"{progress.taken} of {progress.planned} points"),
         ("used", str(progress.used)),
         ("rejected", rejected_text(progress)),
-        ("waiting", f"{progress.lag} point{'s' * (progress.lag != 1)}, {progress.lag_s:.1f} s"),
+        ("waiting", f"{counted(progress.lag, 'point')}, {progress.lag_s:.1f} s"),
         ("passes", str(progress.iteration)),
         ("residual", residual),
         ("settings version", str(progress.settings_version)),

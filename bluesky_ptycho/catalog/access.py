@@ -10,10 +10,11 @@ from typing import Any, Self
 from ..errors import NotFoundError, PtychoError
 from ..geometry import Geometry
 from ..scan_plan import ScanPlan
+from ..words import counted
 from . import embedded
 from .backup import DocumentCallable, keeping
 from .embedded import PROCESSED, RAW
-from .lookup import counted, find_run
+from .lookup import find_run
 from .profiles import state_directory
 from .remote import connect, require_answer, without_keys
 from .tree import beside, new_container_of_runs, plain_at, sibling

@@ -7,15 +7,11 @@ from numbers import Integral
 from typing import Any
 
 from ..errors import NotFoundError
+from ..words import counted
 from .tree import plain
 
 _FULL_UID = 36
 _MAX_SCAN_ID_DIGITS = 9
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number of things in words: "1 scan", "2 scans"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def runs(container: Any) -> Any:

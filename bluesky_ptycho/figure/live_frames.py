@@ -143,8 +143,8 @@ def _absence(axes: Axes, text: str) -> Text:
 
 
 def _say_absent(text: Text, view: LiveView, frame: NDArray[Any] | None) -> None:
-    """Say why there is no frame: a live run gives one with each snapshot, what is stored need not."""
-    text.set_text("no frame yet" if view.snapshot is None else "not shown\nfor a stored scan")
+    """Say why there is no frame: a session gives one with each snapshot, a catalog none, even while it measures."""
+    text.set_text("no frame yet" if view.snapshot is None else "not shown of a scan\nread from a catalog")
     text.set_visible(frame is None)
 
 

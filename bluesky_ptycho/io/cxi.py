@@ -83,6 +83,10 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
             raise MetadataError(f"{path} holds a reconstruction, not the patterns of a measurement")
         if frames is None:
             raise MetadataError(f"{path} has no {DETECTOR}/data or entry_1/data_1/data")
+        if holds_raw_frames(frames):
+            raise MetadataError(
+                f"{path} holds raw frames; expected patterns, which `bluesky-ptycho preprocess {path}` makes of them"
+            )
         photons = hdf5.array(frames, "iuf", (None, None, None), np.float32)
         n, *shape = photons.shape
         mask = _read_mask(file, (n, shape[0], shape[1]))
@@ -96,6 +100,11 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
             probe_guess=_read_probe(file, (shape[0], shape[1])),
             title=Path(path).stem,
         )
+
+
+def holds_raw_frames(frames: h5py.Dataset) -> bool:
+    """Tell whether frames are as the camera gave them: only raw ones are said to have a layout."""
+    return "layout" in frames.attrs
 
 
 def write_result_cxi(

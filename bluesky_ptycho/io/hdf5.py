@@ -80,7 +80,7 @@ def _refuse_hostile(found: h5py.Dataset, where: str) -> None:
         return
     unpacked = math.prod(found.chunks) * found.dtype.itemsize
     if unpacked > MAX_CHUNK_BYTES:
-        raise MetadataError(f"{where} has chunks {found.chunks}, {unpacked / 1e9:.3g} GB; expected at most 1.07 GB")
+        raise MetadataError(f"{where} has chunks {found.chunks}, {unpacked / 1e9:.2f} GB; expected at most 1.07 GB")
     created = found.id.get_create_plist()
     filters = [created.get_filter(i)[0] for i in range(created.get_nfilters())]
     if sum(code not in _KEEP_THE_SIZE for code in filters) > MAX_UNPACKINGS:

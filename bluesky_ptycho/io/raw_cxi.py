@@ -14,7 +14,7 @@ from ..geometry import Geometry
 from ..scan_plan import DetectorInfo, ScanPlan
 from ..whole_file import GrowingHdf5, require_room
 from . import hdf5, nxs
-from .cxi import CXI_VERSION, TRANSLATION, text
+from .cxi import CXI_VERSION, TRANSLATION, holds_raw_frames, text
 from .cxi_geometry import DETECTOR, write_geometry
 from .raw_file import DARK_DATASET
 from .zone_plate import write_zone_plate
@@ -115,7 +115,7 @@ def read_raw_facts(path: Path) -> dict[str, Any] | None:
     """
     with hdf5.open_for_reading(path) as file:
         found = hdf5.find_dataset(file, f"{DETECTOR}/data")
-        if found is None or "layout" not in found.attrs:
+        if found is None or not holds_raw_frames(found):
             return None
         try:
             exposures = np.asarray(found.attrs["exposures_s"], dtype=np.float64).ravel()[:MOST_EXPOSURES]

@@ -68,7 +68,7 @@ class Mask:
 
     @classmethod
     def rectangle(cls, shape: tuple[int, int], top: float, bottom: float, left: float, right: float) -> Self:
-        """Call bad what a rectangle touches: rows from `top` to `bottom`, columns from `left` to `right`.
+        """Call bad the pixels that a rectangle of these edges touches: ``0, 10`` are ten rows, 0 to 9.
 
         Raises
         ------
@@ -77,8 +77,8 @@ class Mask:
         """
         if not (top < bottom and left < right and bottom > 0 and right > 0 and top < shape[0] and left < shape[1]):
             raise SettingsError(
-                f"mask: rectangle is {top:g}, {bottom:g}, {left:g}, {right:g}; expected first row < last row, first "
-                f"column < last column, within {shape[0]} rows and {shape[1]} columns"
+                f"mask: rectangle is {top:g}, {bottom:g}, {left:g}, {right:g}; expected edges top < "
+                f"bottom, left < right, within {shape[0]} rows and {shape[1]} columns"
             )
         good = np.ones(shape, dtype=bool)
         good[max(0, math.floor(top)) : math.ceil(bottom), max(0, math.floor(left)) : math.ceil(right)] = False

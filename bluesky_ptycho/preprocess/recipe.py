@@ -208,7 +208,7 @@ def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[n
         if not (top < bottom and left < right):
             raise SettingsError(
                 f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
-                "expected first row < last row, first column < last column"
+                "expected edges top < bottom, left < right"
             )
         if bottom <= 0 or right <= 0 or top >= shape[0] or left >= shape[1]:
             raise SettingsError(

@@ -118,7 +118,7 @@ class PreprocessSettings(Settings):
         "Files (.npy, or HDF5 as path::dataset) of the raw image's shape, 0 where a pixel is bad; all of them count.",
     )
     mask_regions: tuple[float, ...] = setting(
-        (), "Bad rectangles of the raw image, four edges each: first row, last row, first column, last column."
+        (), "Bad rectangles of the raw image, four edges each: top, bottom, left, right; 0, 10 are ten rows."
     )
     mask: str | None = setting(
         None,

@@ -83,10 +83,14 @@ class Request:
 
     def describe(self) -> str:
         """Name the scan and the first few settings that differ from those of its first result."""
-        changed = [f"{c['name']} {c['from']} → {c['to']}" for c in self.note.get("settings_changed", ())]
+        changed = [f"{c['name']} {_told(c['from'])} → {_told(c['to'])}" for c in self.note.get("settings_changed", ())]
         more = [] if len(changed) <= MOST_NAMED else [f"{len(changed) - MOST_NAMED} more"]
         how = ", ".join([*changed[:MOST_NAMED], *more])
         return f"{self.title} ({self.raw_uid[:8]}){f' with {how}' if how else ''}"
+
+
+def _told(value: Any) -> str:
+    return "unset" if value is None else str(value)
 
 
 def make_request(
@@ -127,7 +131,7 @@ def make_request(
     note: dict[str, Any] = {}
     if first is not None:
         before = first.metadata["start"]
-        changed = differences(before.get("settings", {}), settings.to_dict())
+        changed = [_as_it_was(first, c) for c in differences(before.get("settings", {}), settings.to_dict())]
         note = {"first_result": before["uid"], "settings_changed": changed}
     title = printable(f"scan {start.get('scan_id', '?')} {start.get('sample_name', '')}")
     return Request(start["uid"], title, settings, note, Access.of(run))
@@ -166,6 +170,17 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
     old, new = dict(_flat(before)), dict(_flat(after))
     names = [*old, *(name for name in new if name not in old)]
     return [{"name": n, "from": old.get(n), "to": new.get(n)} for n in names if old.get(n) != new.get(n)]
+
+
+def _as_it_was(result: Any, change: dict[str, Any]) -> dict[str, Any]:
+    """Return a change from the value that was in force in `result`, where what was set left it to the solver."""
+    if change["name"] != "solver.modes" or change["from"] is not None:
+        return change
+    try:
+        modes = int(result["primary"]["probe"].shape[1])
+    except (KeyError, IndexError):  # it failed before it had a probe
+        return change
+    return {**change, "from": modes}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.cli import _parser, main
+from bluesky_ptycho.scan_plan import Illumination
 from tests.stored import store_scan
 
 from .commands import error_of, run
@@ -64,6 +65,16 @@ def test_what_is_reconstructed_again_takes_the_settings_of_a_file(stored, workpl
     assert (made["passes"], made["solver"]["modes"]) == (3, 2)
 
 
+def test_what_is_resumed_again_replaces_nothing(catalog, workplace):
+    light = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)
+    store_scan(catalog, planned={"illumination": light})
+    (workplace / "s.toml").write_text("passes = 1\nfrc = false\n")
+    for _ in range(2):
+        assert main(["resume", "-1", "--catalog", str(catalog.name), "--settings", "s.toml"]) == 0
+    for name in ("ptycho_resume", "ptycho_resume_2"):
+        assert (workplace / name / "result.cxi").is_file()
+
+
 @pytest.mark.slow
 def test_the_demo_takes_the_settings_of_a_file(workplace):
     (workplace / "s.json").write_text('{"passes": 2, "frc": false, "solver": {"modes": 2}}')
@@ -78,5 +89,8 @@ def test_a_settings_file_that_is_wrong_is_one_line(desk, workplace, capsys, comm
     (workplace / "s.toml").write_text("[solver]\nmode = 2\n")
     where = [] if command == ["demo"] else ["--catalog", str(desk.name)]
     told = error_of(capsys, *command, *where, "--settings", "s.toml")
-    assert "settings file s.toml: SolverSettings has no setting 'mode'; known: algorithm, modes" in told
+    assert (
+        "settings file s.toml: SolverSettings has no setting 'mode'; did you mean modes? known: algorithm, modes"
+        in told
+    )
     assert not (workplace / "ptycho_demo").exists() and not (workplace / "ptycho_resume").exists()

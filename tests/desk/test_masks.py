@@ -16,7 +16,7 @@ from .commands import error_of, run
 
 def test_a_mask_is_composed_and_drawn(desk, workplace, capsys):
     np.save("first.npy", np.eye(16) == 0)
-    arguments = ["--rectangle", "0,2,0,16", "--circle", "8,8,2", "--file", "first.npy", "--above", "45000"]
+    arguments = ["--rectangle", "0,1,0,15", "--circle", "8,8,2", "--file", "first.npy", "--above", "45000"]
     arguments += ["--below=-1e6"]
     status, out, _ = run(capsys, "mask", "1", "--catalog", str(desk.name), *arguments)
     assert status == 0
@@ -50,9 +50,20 @@ def test_numbers_of_the_colour_bar_do_not_overlap(offset, noise, light):
     assert image.get_window_extent().width > 0.75 * figure.bbox.width
 
 
+def test_the_last_row_and_column_of_a_rectangle_belong_to_it(desk, workplace, capsys):
+    assert run(capsys, "mask", "1", "--catalog", str(desk.name), "--rectangle", "3,3,14,15")[0] == 0
+    assert np.argwhere(~np.load("mask.npy")).tolist() == [[3, 14], [3, 15]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (
+            ["1", "--rectangle", "5,4,0,3"],
+            "--rectangle is 5,4,0,3; expected first row <= last row, first column <= last column, of the rows 0 to 15 "
+            "and the columns 0 to 15",
+        ),
+        (["1", "--rectangle", "0,4,16,20"], "--rectangle is 0,4,16,20; expected first row <="),
         (["1", "--output", "m.png"], "--output is m.png; expected the name of a .npy file"),
         (["1", "--circle", "1,2"], "argument --circle: value is '1,2'; expected row, column and radius"),
         (["1", "--above", "nan"], "argument --above: value is 'nan'; expected a number"),

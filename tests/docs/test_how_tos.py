@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import queue
 import shlex
 import shutil
 import threading
+import time
 
 import pytest
 from bluesky import RunEngine
 
 from bluesky_ptycho import make_beamline, open_catalog, ptycho_scan, registry
 from bluesky_ptycho.cli import main
+from bluesky_ptycho.listener import DEFAULT_ADDRESS, Listener
 from tests.conftest import REPOSITORY
+from tests.faults.test_catalog_down import free_port
 
 from .blocks import read_blocks
 
@@ -22,7 +26,7 @@ HOW_TOS = REPOSITORY / "docs" / "how-to"
 TABLES = (registry.preprocessing_steps, registry.algorithms, registry.sinks)
 SLOW = {"report.md", "knobs.md", "replay.md"}
 """Pages that take long: they scan, replay or start other processes."""
-ELSEWHERE = {"notify.md", "queueserver.md"}
+ELSEWHERE = {"listen.md", "notify.md", "queueserver.md"}
 """Pages that need somebody to talk to, and have a test of their own."""
 
 pytestmark = pytest.mark.timeout(900)  # whole pages with scans and reconstructions, on a machine that may be overloaded
@@ -69,7 +73,11 @@ def session(tmp_path, monkeypatch, beamline_session):
 
 
 def run_page(path, names, change=lambda code: code):
-    for block in read_blocks(path):
+    run_blocks(path, read_blocks(path), names, change)
+
+
+def run_blocks(path, blocks, names, change):
+    for block in blocks:
         if block.language == "python":
             # Padded so that a traceback names the line of the page.
             exec(compile("\n" * (block.line - 1) + change(block.code), path, "exec"), names)
@@ -89,6 +97,40 @@ def test_it_runs_as_it_stands(page, session):
     run_page(page, session)
     if page.name not in {"gpu.md", *SLOW}:
         assert len(session["catalog"].processed) > results, "it reconstructs the scan"
+
+
+def test_scans_are_heard_by_another_process(session, monkeypatch):
+    """The one that listens is a thread here, which is ended by what Ctrl-C raises there."""
+    pytest.importorskip("zmq")
+    heard, statuses, run = queue.Queue(), [], Listener.run
+
+    def until_stopped(listener):
+        heard.put(listener)
+        run(listener)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Listener, "run", until_stopped)
+    page, address = HOW_TOS / "listen.md", f"127.0.0.1:{free_port()}"
+    listening, *scanning = read_blocks(page)
+    results = len(session["catalog"].processed)
+    command, *arguments = shlex.split(listening.code.replace(DEFAULT_ADDRESS, address))
+    assert command == "bluesky-ptycho"
+    thread = threading.Thread(target=lambda: statuses.append(main(arguments)))
+    thread.start()
+    listener = heard.get(timeout=120)
+    try:
+        run_blocks(page, scanning, session, lambda code: code.replace(DEFAULT_ADDRESS, address))
+        deadline = time.monotonic() + 300
+        while not any(r.metadata.get("stop") for r in list(session["catalog"].processed.values())[results:]):
+            assert time.monotonic() < deadline, "no reconstruction is stored"
+            time.sleep(0.1)
+    finally:
+        listener.stop()
+        thread.join()
+    assert (statuses, listener.refused) == ([0], 0)
+    made = list(session["catalog"].processed.values())[-1]
+    assert made.start["raw_uid"] == session["catalog"][-1].start["uid"]
+    assert (made.stop["exit_status"], made.stop["ptychography"]["frames_used"]) == ("success", 9)
 
 
 def test_the_webhook_is_called(session):

@@ -139,8 +139,17 @@ def test_documents_come_back_as_they_were():
 
 
 def test_an_address_that_cannot_be_used_is_one_clear_line():
-    with pytest.raises(PtychoError, match=r"address 'nowhere' cannot be listened at: .*; expected HOST:PORT"):
-        Listener(print, "nowhere")
+    says = r"address '{}' cannot be listened at: [\w ]+; expected HOST:PORT of this machine$"
+    for address in ("nowhere", "203.0.113.7:5578"):
+        with pytest.raises(PtychoError, match=says.format(address)):
+            Listener(print, address)
+
+
+@pytest.mark.parametrize(("content", "what"), [(pickle.dumps({"uid": "a"}), "pickled"), (b"\x81\xa3uid", "no JSON")])
+def test_what_is_no_json_is_told_with_what_the_publisher_needs(content, what):
+    says = rf"^it is {what}; expected JSON, as of Publisher\(\.\.\., serializer=bluesky_ptycho\.listener\.to_json\)$"
+    with pytest.raises(ValueError, match=says):
+        from_message(b" start " + content)
 
 
 @pytest.mark.fault("21c", "keys", bound="absent from documents, logs, reprs and messages")

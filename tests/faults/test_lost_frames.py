@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.recon.metrics import object_nrmse, scanned_box
+from bluesky_ptycho.words import counted
 from tests.callbacks.small_data import PIXEL_M, small_scan
 
 from .scene import Scan, disturbed, plain_plan, reconstruct, supply
@@ -69,7 +70,7 @@ def test_dropped_frames_are_listed_exactly_and_cost_little(scan, baseline, tmp_p
     assert sorted(update.rejected) == no_frame == sorted(map(int, summary["rejected"]))
     assert all("was never written" in reason for reason in update.rejected.values())
     assert summary["rejected_kinds"] == ({"unreadable": len(no_frame)} if no_frame else {})
-    assert f"{len(no_event)} points are missing: {no_event[0]}" in " ".join(summary["messages"])
+    assert f"{counted(len(no_event), 'point is', 'points are')} missing: {no_event[0]}" in " ".join(summary["messages"])
     assert sorted([*outcome.snapshot.seq_nums, *dropped]) == list(range(1, 197))
     assert error_of(outcome, scan) <= worse * baseline
 

@@ -64,7 +64,10 @@ def test_a_lost_position_record_costs_its_point_only(make, lost, tmp_path, figur
     assert sorted([*outcome.snapshot.seq_nums, *lost]) == list(range(1, N + 1))
     rows = [n - 1 for n in lost]
     told = " ".join(outcome.update.messages)
-    assert f"{len(lost)} frames are of no point, and unused: rows {rows[0]}" in told
+    frames = "1 frame is of no point, and unused: row"
+    if len(lost) > 1:
+        frames = f"{len(lost)} frames are of no point, and unused: rows"
+    assert f"{frames} {rows[0]}" in told
 
 
 @UNPAIRED
@@ -162,5 +165,8 @@ def test_triggers_that_the_camera_did_not_answer_in_a_flight(make, lost, tmp_pat
         wrong += not np.allclose(np.frombuffer(position, dtype=np.float64), POSITIONS_M[row], atol=1e-12)
     figure(f"{len(lost)} lost: {wrong} of {len(found.frames)} mispaired")
     assert not wrong and not found.rejected and len(found.frames) == N - len(lost)
-    assert f"{len(lost)} of {N} planned points were not measured" in results.summary()["messages"]
+    assert (
+        f"{len(lost)} of {N} planned points {'was' if len(lost) == 1 else 'were'} not measured"
+        in results.summary()["messages"]
+    )
     assert outcome.progress.used == N - len(lost)

@@ -186,7 +186,7 @@ def test_presets_keep_the_order_of_all_steps():
     [
         ({"preset": "sharp"}, "preset is 'sharp'"),
         ({"mask_regions": (1.0, 2.0, 3.0)}, "mask_regions has 3 numbers"),
-        ({"mask_regions": (5.0, 2.0, 3.0, 9.0)}, "first row < last row"),
+        ({"mask_regions": (5.0, 2.0, 3.0, 9.0)}, "edges top < bottom, left < right"),
         ({"mask_regions": (5.0, 9.0, 960.0, 970.0)}, "5, 9, 960, 970, where the image has no pixel; expected rows"),
         ({"mask_regions": (-9.0, 0.0, 3.0, 9.0)}, "no pixel; expected rows within 0 to 960, columns within 0 to 960"),
         ({"channel_shifts": (59,)}, "channel_shifts has 1 numbers"),
