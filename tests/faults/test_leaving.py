@@ -65,7 +65,7 @@ def leave(catalog_dir, **options):
 def test_what_is_under_way_is_finished_when_the_session_ends(case, catalog_dir):
     options, status = CASES[case]
     uid, said = leave(catalog_dir, **options)
-    assert "ending 1 reconstructions" in said and "not finished" not in said
+    assert "ending 1 reconstruction, in" in said and "not finished" not in said
     with open_catalog(catalog_dir) as catalog:
         (result,) = catalog.processed.values()
         start, stop = result.metadata["start"], result.metadata["stop"]
