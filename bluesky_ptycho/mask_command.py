@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser, add_catalog, finite, numbers, positive_whole
-from .errors import PtychoError
+from .arguments import LineParser, add_catalog, file_name, finite, numbers, positive_whole
+from .output_file import check_output
 from .settings_file import add_settings, settings_of
 from .terminal import say
 
@@ -48,7 +48,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--below", type=finite, metavar="N", help="bad: a mean below N (default: none)")
     add("--frames", type=positive_whole, default=50, metavar="N", help="frames of the mean (default: %(default)s)")
     add_settings(mask, "preprocess")
-    add("--output", type=Path, default=Path("mask.npy"), metavar="FILE.npy", help="the mask (default: %(default)s)")
+    add(
+        "--output", type=file_name, default=Path("mask.npy"), metavar="FILE.npy", help="the mask (default: %(default)s)"
+    )
     add_catalog(mask)
     mask.set_defaults(command=run)
 
@@ -64,8 +66,10 @@ def run(options: argparse.Namespace) -> int:
     from .whole_file import write_whole
 
     output: Path = options.output
-    if output.suffix != ".npy":
-        raise PtychoError(f"--output is {output}; expected the name of a .npy file")
+    inputs = (*options.file, options.settings)
+    check_output(output, (".npy",), inputs=inputs)
+    picture = output.with_suffix(".png")
+    check_output(picture, inputs=inputs, option="the picture beside --output")
     given = settings_of(options)
     settings = PreprocessSettings() if given is None else given.preprocess
     with (
@@ -81,7 +85,6 @@ def run(options: argparse.Namespace) -> int:
     content = io.BytesIO()
     np.save(content, mask.good)
     write_whole(output, content.getbuffer())
-    picture = output.with_suffix(".png")
     save_mask_png(picture, mean, mask.good, title, unit)
     say(f"{_told(mask, parts)}; {output} holds them, {picture} shows them")
     return 0

@@ -116,7 +116,7 @@ def test_patterns_of_measured_files_are_drawn(real_file, workplace, capsys):
         (["nope.cxi"], "nope.cxi does not exist"),
         (["./nope"], "nope does not exist"),
         (["a.cxi", "--compare", "nope.nxs"], "nope.nxs does not exist"),
-        (["a.cxi", "--output", "a.pdf"], "--output is a.pdf; expected a .png file in a directory that exists"),
+        (["a.cxi", "--output", "a.pdf"], "--output is a.pdf; expected the name of a .png file"),
         (["a.cxi", "--compare", "b.cxi"], "the scans have 0 × 0 pixels in common"),
         (["a.cxi", "--compare", "-1"], "-1 holds no reconstruction; expected two that can be compared"),
         (["a.cxi", "--compare", "b.cxi", "--frames"], "--compare is given with frames"),

@@ -31,11 +31,17 @@ ROOT_SPEC = {"name": "BlueskyPtychoCatalog", "version": "1.0"}
 
 TABLES = "tables.db"
 _FRAMES_FILE = "frames.json"
+_OWN = ("writing.lock", _FRAMES_FILE, "frames", "data", "results", "unwritten")
 
 
 def is_catalog(directory: Path) -> bool:
     """Tell whether an embedded catalog lies in `directory`."""
     return (directory / "catalog.db").is_file()
+
+
+def is_own(name: str) -> bool:
+    """Tell whether what has this name in a catalog's directory is the catalog's own."""
+    return name in _OWN or name.startswith(("catalog.db", TABLES))  # SQLite adds endings to the names of its files
 
 
 def prepare(directory: Path, frames: Iterable[str | Path] = ()) -> list[Path]:

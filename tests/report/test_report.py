@@ -207,7 +207,7 @@ def test_a_scan_without_a_reconstruction_is_refused(catalog, tmp_path):
 
 @pytest.mark.parametrize(
     ("output", "told"),
-    [("report.docx", "expected a name that ends with .html or .pdf"), ("nowhere/report.html", "there is no directory")],
+    [("report.docx", "expected the name of a .html or .pdf"), ("nowhere/report.html", "nowhere does not exist")],
 )
 def test_a_file_that_cannot_be_written_is_refused_at_once(output, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
