@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from bluesky_ptycho.catalog import Catalog, remember_catalog
+from bluesky_ptycho.catalog import Catalog, backup, remember_catalog
 from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
 from bluesky_ptycho.errors import PtychoError
@@ -133,6 +133,42 @@ def test_what_is_no_hdf5_makes_no_catalog(workplace, capsys):
     assert "README.md is not an HDF5 file" in error_line(capsys, "ingest", "README.md", "--catalog", "new")
     assert "absent.cxi does not exist" in error_line(capsys, "ingest", "absent.cxi", "--catalog", "new")
     assert not (workplace / "new").exists()
+
+
+def test_a_catalog_that_refuses_what_is_ingested_is_an_error_and_restore_stores_it(
+    workplace, capsys, ptycho_catalog, monkeypatch
+):
+    write_small_cxi(workplace / "star.cxi")
+    directory = ptycho_catalog.name
+
+    def refuse(self, container, **options):
+        raise PermissionError("read only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "writer_into", refuse)
+        assert main(["--quiet", "ingest", "star.cxi", "--catalog", directory]) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    (kept,) = ptycho_catalog.backup_dir.glob("*.jsonl")
+    assert said.out == ""
+    assert line == (
+        f"bluesky-ptycho: error: catalog {directory} did not take a run (PermissionError: read only); its documents "
+        f"are kept: bluesky-ptycho restore {kept} --catalog {directory}"
+    )
+    assert main(["restore", str(kept), "--catalog", directory]) == 0
+    assert main(["convert", "-1", "--to", "nxs", "--stage", "raw", "--catalog", directory]) == 0
+
+
+def test_frames_of_a_run_that_is_not_kept_either_go(workplace, capsys, ptycho_catalog, monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise PermissionError("read only")
+
+    write_small_cxi(workplace / "star.cxi")
+    monkeypatch.setattr(Catalog, "writer_into", refuse)
+    monkeypatch.setattr(backup, "RunFile", refuse)
+    assert main(["ingest", "star.cxi", "--catalog", ptycho_catalog.name]) == 2
+    assert "did not take a run, which is not kept either" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(ptycho_catalog.frames_dir.glob("*.h5"))
 
 
 def test_a_port_that_is_taken_is_told(workplace, capsys, ptycho_catalog):

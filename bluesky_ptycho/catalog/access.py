@@ -230,9 +230,14 @@ class Catalog:
 
         return None if self.processed is None else last_probe(self.processed, geometry, before_s)
 
-    def raw_writer(self, **options: Any) -> DocumentCallable:
-        """Return a callable that stores scans and never raises; subscribe it first. See `writer.run_writer`."""
-        return keeping(self.backup_dir, lambda: self.writer_into(self.raw, **options), self.name)
+    def raw_writer(self, *, tell: bool = False, **options: Any) -> DocumentCallable:
+        """Return a callable that stores scans and never raises; subscribe it first. See `writer.run_writer`.
+
+        With `tell` it logs no refusal and raises :class:`PtychoError` after a run that the catalog did not take.
+        """
+        return keeping(
+            self.backup_dir, lambda: self.writer_into(self.raw, **options), self.name, tell=tell, warn=not tell
+        )
 
     def result_writer(self, **options: Any) -> DocumentCallable:
         """Return a callable that stores reconstructions; it raises :class:`PtychoError` after a run that was kept."""
