@@ -49,11 +49,13 @@ def open_catalog(
     NotFoundError
         If there is no such directory, profile or default.
     PtychoError
-        If the directory cannot be used or the server cannot be reached.
+        If `target` is empty, the directory cannot be used or the server cannot be reached.
     """
-    from .profiles import default_target, is_profile
+    from .profiles import default_target, is_profile, missing_default
 
     text = default_target() if target is None else str(target)
+    if not text.strip():  # it would be the working directory
+        raise PtychoError(f"catalog is {text!r}; expected a directory, an http address or a profile")
     results = None if results_dir is None else Path(results_dir).expanduser().resolve()
     if text.startswith(("http://", "https://")):
         # Without the query, which may hold a key.
@@ -61,9 +63,11 @@ def open_catalog(
     directory = Path(text).expanduser().resolve()
     if not isinstance(target, Path) and not directory.is_dir() and "/" not in text and is_profile(text):
         return Catalog.wrap(connect(text, uri=False), results_dir=results, name=text)
+    if target is None and not embedded.is_catalog(directory):
+        raise NotFoundError(missing_default(text))
     if directory.exists() and not directory.is_dir():
         raise PtychoError(f"catalog {text!r} is a file; expected a catalog's directory, an http address or a profile")
-    if not (create and target is not None) and not embedded.is_catalog(directory):
+    if not create and not embedded.is_catalog(directory):
         raise NotFoundError(f"catalog {text!r} is neither a directory with a catalog, an http address nor a profile")
     return _open_directory(directory, frames, results)
 
