@@ -189,8 +189,8 @@ def keeping(
     directory, make_writer, catalog, warn
         As for :class:`KeptRun`.
     tell : bool
-        Raise as :meth:`KeptRun.require_taken` does after the stop document of a run that the catalog did not take. Else nothing is
-        ever raised: a scan goes on without its catalog.
+        Raise as :meth:`KeptRun.require_taken` does after the stop document of a run that the catalog did not take.
+        Else nothing is ever raised: a scan goes on without its catalog.
     """
     from event_model import NoFiller, RunRouter
 

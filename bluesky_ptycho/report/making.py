@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError, PtychoError
 from ..output_file import check_output, require_different
+from ..terminal import printable
 from ..whole_file import write_whole
 from .pdf import html_to_pdf
 
@@ -109,6 +110,19 @@ def _check_files(output: Path, notebook: Path | None, source: Path) -> None:
         require_different(output, notebook, "notebook")
     if not source.is_file():
         raise NotFoundError(f"template {str(source)!r} is no file; expected a notebook")
+    _require_notebook(source)
+
+
+def _require_notebook(source: Path) -> None:
+    import nbformat
+
+    try:
+        nbformat.reads(source.read_text(encoding="utf-8"), as_version=4)
+    except OSError:
+        raise
+    except Exception as error:  # what holds other JSON fails in ways of its own
+        reason = printable(getattr(error, "message", error), 200)
+        raise PtychoError(f"template {str(source)!r} is no notebook: {reason}") from None
 
 
 def _run(source: Path, parameters: dict[str, Any], title: str) -> Any:
