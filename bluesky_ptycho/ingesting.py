@@ -63,6 +63,8 @@ def ingest(
     if not isinstance(catalog, Catalog):
         from .catalog import open_catalog
 
+        with open_foreign(Path(path)):
+            pass  # what cannot be used makes no catalog
         with open_catalog(catalog) as opened:
             return ingest(path, opened, sample_name=sample_name, progress=progress)
     path = Path(path)
