@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name, positive_whole
+from .arguments import LineParser, add_catalog, file_name, positive_whole, tell_default_catalog
 from .errors import PtychoError
 from .output_file import check_output
 from .terminal import say
@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output is not None:
         check_output(options.output, (".zip",), inputs=options.log)
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         uid = catalog[options.uid].metadata["start"]["uid"]
         output = options.output or Path(f"bug-report-{uid[:8]}.zip")
         parts = write_bug_report(uid, catalog, output, logs=options.log, n_frames=options.frames)

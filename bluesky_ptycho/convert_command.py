@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     base = PreprocessSettings() if given is None else given.preprocess
     settings = base.replace(**read_set(options.set, PreprocessSettings))
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)
     print(f"{written}; {output} holds them")
     return 0

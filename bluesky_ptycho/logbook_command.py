@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output
 from .runs_command import add_search, search_of
 from .terminal import say
@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     check_output(options.output, (".html", ".htm"))
     search = search_of(options)
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         n = write_logbook(options.output, entries(catalog, search, options.limit), title=options.title)
     say(f"{n} scan{'' if n == 1 else 's'}; {options.output} holds the page")
     return 0

@@ -7,10 +7,11 @@ import functools
 import io
 import operator
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser, add_catalog, file_name, finite, numbers, positive_whole
+from .arguments import LineParser, add_catalog, file_name, finite, numbers, positive_whole, tell_default_catalog
 from .output_file import check_output
 from .settings_file import add_settings, settings_of
 from .terminal import say
@@ -72,10 +73,10 @@ def run(options: argparse.Namespace) -> int:
     check_output(picture, inputs=inputs, option="the picture beside --output")
     given = settings_of(options)
     settings = PreprocessSettings() if given is None else given.preprocess
-    with (
-        open_catalog(options.catalog, create=False) as catalog,
-        stored_scan(options.uid, catalog, settings) as scan,
-    ):
+    with ExitStack() as opened:
+        catalog = opened.enter_context(open_catalog(options.catalog, create=False))
+        tell_default_catalog(options, catalog.name)
+        scan = opened.enter_context(stored_scan(options.uid, catalog, settings))
         darks = scan.darks.darks if scan.darks.fitting else None
         mean = mean_frame(_some_frames(scan, options.frames), scan.plan, settings, darks)
         title = f"{scan.title}, run {scan.uid[:8]}"

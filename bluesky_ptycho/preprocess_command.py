@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name, positive, positive_numbers, zone_plate
+from .arguments import LineParser, add_catalog, file_name, positive, positive_numbers, tell_default_catalog, zone_plate
 from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
@@ -119,6 +119,7 @@ def run(options: argparse.Namespace) -> int:
             from .catalog import open_catalog
 
             catalog = opened.enter_context(open_catalog(options.catalog, create=False))
+            tell_default_catalog(options, catalog.name)
             scan = opened.enter_context(stored_scan(options.source, catalog, settings))
         written = write_clean_cxi(scan, output, settings, explain=options.explain)
     picture = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output, require_different
 from .terminal import say
 
@@ -39,13 +39,20 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the report; return the exit status."""
+    from .catalog import open_catalog
     from .report import report
+    from .report.making import require_extra, require_notebook
 
+    require_extra()
     # A page that attach(report=True) makes lies beside the reconstruction it is about.
     check_output(options.output, (".html", ".pdf"), inputs=[options.template], beside_results=True)
     if options.notebook is not None:
         check_output(options.notebook, (".ipynb",), inputs=[options.template], option="--notebook")
         require_different(options.output, options.notebook, "--notebook")
-    path = report(options.uid, options.catalog, options.output, notebook=options.notebook, template=options.template)
+    if options.template is not None:
+        require_notebook(options.template)
+    with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
+        path = report(options.uid, catalog, options.output, notebook=options.notebook, template=options.template)
     say(f"{path} holds the report" + (f", {options.notebook} its notebook" if options.notebook else ""))
     return 0

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .arguments import LineParser, add_catalog, file_name
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
 from .errors import NotFoundError, SettingsError
 from .output_file import check_output
 from .terminal import say
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError("--compare is given with frames; expected two reconstructions")
     with ExitStack() as opened:
         draw = _compare if options.compare is not None else _show
-        told = draw(options, output, _opener(options.catalog, opened))
+        told = draw(options, output, _opener(options, opened))
     say(told if output is None else f"{told}; {output} shows it")
     return 0
 
@@ -76,7 +76,7 @@ def _output(wanted: Path | None) -> Path | None:
     return None
 
 
-def _opener(target: str | None, opened: ExitStack) -> Callable[[], Any]:
+def _opener(options: argparse.Namespace, opened: ExitStack) -> Callable[[], Any]:
     """Return what gives the catalog, opened when it is first asked for."""
     found: list[Any] = []
 
@@ -84,7 +84,8 @@ def _opener(target: str | None, opened: ExitStack) -> Callable[[], Any]:
         from .catalog import open_catalog
 
         if not found:
-            found.append(opened.enter_context(open_catalog(target, create=False)))
+            found.append(opened.enter_context(open_catalog(options.catalog, create=False)))
+            tell_default_catalog(options, found[0].name)
         return found[0]
 
     return catalog

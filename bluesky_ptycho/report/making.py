@@ -108,14 +108,21 @@ def _check_files(output: Path, notebook: Path | None, source: Path) -> None:
     if notebook is not None:
         check_output(notebook, inputs=[source], option="notebook", beside_results=True)
         require_different(output, notebook, "notebook")
-    if not source.is_file():
-        raise NotFoundError(f"template {str(source)!r} is no file; expected a notebook")
-    _require_notebook(source)
+    require_notebook(source)
 
 
-def _require_notebook(source: Path) -> None:
+def require_notebook(source: Path) -> None:
+    """Make sure that a template can be run.
+
+    Raises
+    ------
+    NotFoundError, PtychoError
+        If it is no file, or no notebook.
+    """
     import nbformat
 
+    if not source.is_file():
+        raise NotFoundError(f"template {str(source)!r} is no file; expected a notebook")
     try:
         nbformat.reads(source.read_text(encoding="utf-8"), as_version=4)
     except OSError:
