@@ -125,6 +125,13 @@ def directory(text: str) -> Path:
     return Path(text)
 
 
+def file_name(text: str) -> Path:
+    """Return the path of a file; an empty text would be the working directory by mistake."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected the name of a file")
+    return Path(text)
+
+
 def _whole(text: str, least: int, expected: str) -> int:
     try:
         value = int(text)

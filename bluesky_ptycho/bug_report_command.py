@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, positive_whole
+from .arguments import LineParser, add_catalog, file_name, positive_whole, tell_default_catalog
 from .errors import PtychoError
+from .output_file import check_output
 from .terminal import say
 
 
@@ -20,8 +21,15 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add = report.add_argument
     add("uid", metavar="UID", help="uid of a scan or a reconstruction, a prefix of it, a scan_id, or -1")
-    add("--output", type=Path, metavar="FILE.zip", help="the file (default: bug-report-UID.zip)")
-    add("--log", action="append", default=[], type=Path, metavar="FILE", help="a log file to add, as often as needed")
+    add("--output", type=file_name, metavar="FILE.zip", help="the file (default: bug-report-UID.zip)")
+    add(
+        "--log",
+        action="append",
+        default=[],
+        type=file_name,
+        metavar="FILE",
+        help="a log file to add, as often as needed",
+    )
     add("--frames", type=positive_whole, default=20, metavar="N", help="raw frames at most (default: %(default)s)")
     add_catalog(report)
     report.set_defaults(command=run)
@@ -35,7 +43,10 @@ def run(options: argparse.Namespace) -> int:
     for log in options.log:
         if not log.is_file():
             raise PtychoError(f"--log is {log}, which is no file")
+    if options.output is not None:
+        check_output(options.output, (".zip",), inputs=options.log)
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         uid = catalog[options.uid].metadata["start"]["uid"]
         output = options.output or Path(f"bug-report-{uid[:8]}.zip")
         parts = write_bug_report(uid, catalog, output, logs=options.log, n_frames=options.frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -229,25 +229,28 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
+    from .callbacks.document_keys import read_plan
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, make_directory, make_numbered_directory, write_output
+    from .output import await_outcome, output_directory, write_output
     from .replay import replay, scan_seconds, steering_of
 
     settings, script = settings_of(options), tuple[Any, ...]()
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         tell_default_catalog(options, catalog.name)
-        start = catalog[options.uid].start  # one that is not there leaves no directory, and no catalog remembered
-        remember_catalog(catalog.name)
+        # What is not there, or no scan of ours, leaves no directory, and no catalog remembered.
+        start = catalog[options.uid].start
         uid = start.get("raw_uid", start["uid"])
+        if read_plan(catalog[uid].start) is None:
+            raise NotFoundError(f"run {uid} carries no ptychography scan")
+        remember_catalog(catalog.name)
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
             settings, script = made.settings, made.changes
             changes = counted(len(script), "change")
             print(f"with the settings of result {made.result_uid[:8]} and {changes} made while it ran")
         live = opened.enter_context(LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()], script=script))
-        output = options.output or make_numbered_directory(Path("ptycho_replay"))
-        make_directory(output)
+        output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
         replay(uid, catalog, live)
         _, ended_early = await_outcome(live)
         outcome = live.outcome(uid)
@@ -265,6 +268,7 @@ def _restore(options: argparse.Namespace) -> int:
 
     failed = False
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         own = [catalog.backup_dir] if catalog.backup_dir.is_dir() else []
         files = kept_files(options.backup or own)
@@ -282,15 +286,24 @@ def _listen(options: argparse.Namespace) -> int:
     from .catalog import open_catalog
     from .listener import Listener
 
-    with (
-        open_catalog(options.catalog) as catalog,
-        LivePtycho(settings_of(options), catalog=catalog, sinks=[ProgressBar()]) as live,
-    ):
-        listener = Listener(live, options.address)
-        print(f"listening at {options.address}; results go to {catalog.name}", flush=True)
-        try:
-            with until_interrupted():
+    settings = settings_of(options)
+    found: list[LivePtycho] = []
+
+    def hand_over(name: str, doc: Mapping[str, Any]) -> None:
+        found[0](name, doc)
+
+    with ExitStack() as unused:
+        # Settings and an address that cannot be used make no catalog: they come first.
+        listener = Listener(hand_over, options.address)
+        unused.callback(listener.close)
+        with (
+            open_catalog(options.catalog) as catalog,
+            LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()]) as live,
+        ):
+            tell_default_catalog(options, catalog.name)
+            found.append(live)
+            print(f"listening at {options.address}; results go to {catalog.name}", flush=True)
+            # Nothing is received any more while the last reconstruction ends.
+            with unused.pop_all(), until_interrupted():
                 listener.run()
-        finally:
-            listener.close()
     return 0

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once.
 FORMATS = ("cxi", "nxs", "ptyd", "tiff")
 STAGES = ("raw", "clean", "result")
+SUFFIXES = {"tiff": (".tiff", ".tif")}
+"""Of the files of a format, where they are not its name alone."""
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -40,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="raw: frames as the camera gave them; clean: patterns; result: object and probe of the reconstruction, "
         "the newest if UID is a scan's (default: clean, for tiff result)",
     )
-    add("--output", type=Path, metavar="FILE", help="file to write (default: STAGE.FORMAT, as clean.cxi)")
+    add("--output", type=file_name, metavar="FILE", help="file to write (default: STAGE.FORMAT, as clean.cxi)")
     add(
         "--set",
         action="append",
@@ -62,12 +65,14 @@ def run(options: argparse.Namespace) -> int:
 
     stage = check(options.to, options.stage)
     output = options.output or Path(f"{stage}.{options.to}")
+    check_output(output, SUFFIXES.get(options.to, (f".{options.to}",)), inputs=[options.settings])
     if (options.set or options.settings) and stage != "clean":
         raise SettingsError(f"settings are given for stage {stage!r}; expected 'clean', which alone is preprocessed")
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
     settings = base.replace(**read_set(options.set, PreprocessSettings, group="preprocess"))
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)
     print(f"{written}; {output} holds them")
     return 0

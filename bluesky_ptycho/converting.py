@@ -21,6 +21,7 @@ from .io.patterns import open_patterns
 from .io.ptyd_writer import PtydWriter
 from .io.raw_cxi import RawCxiWriter
 from .io.tiff import write_tiff
+from .output_file import check_output
 from .preprocess import PreprocessSettings
 from .raw_scan import RawScan, read_intake, stored_scan
 from .raw_to_cxi import write_clean_cxi
@@ -91,8 +92,7 @@ def convert(
     """
     stage = check(to, stage)
     output = Path(output)
-    if output.is_dir() or not output.parent.is_dir():
-        raise PtychoError(f"output is {output}; expected the name of a file in a directory that exists")
+    check_output(output, option="output")
     if not isinstance(catalog, Catalog):
         from .catalog import open_catalog
 

@@ -26,10 +26,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Store the run and tell its number; return the exit status."""
-    from .io import hdf5
+    from .foreign import open_foreign
 
-    with hdf5.open_for_reading(options.file):
-        pass  # what is no HDF5 is refused before all that a catalog needs is loaded, and one is made
+    with open_foreign(options.file):
+        pass  # what holds no frames is refused before all that a catalog needs is loaded, and one is made
     from .catalog import open_catalog, remember_catalog
     from .ingesting import ingest
 

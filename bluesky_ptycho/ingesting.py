@@ -14,6 +14,7 @@ from event_model import compose_run
 from numpy.typing import NDArray
 
 from .catalog import Catalog
+from .catalog.backup import KeptRunError
 from .foreign import Foreign, open_foreign
 from .scan_plan import START_KEY, ScanPlan
 from .terminal import ProgressLine
@@ -55,13 +56,15 @@ def ingest(
     NotFoundError, MetadataError
         If the file cannot be used.
     PtychoError
-        If the catalog has no place for frames, or does not take the run.
+        If the catalog has no place for frames, or does not take the run; it says where the documents are kept.
     OSError
         If the frames do not fit on the disk.
     """
     if not isinstance(catalog, Catalog):
         from .catalog import open_catalog
 
+        with open_foreign(Path(path)):
+            pass  # what cannot be used makes no catalog
         with open_catalog(catalog) as opened:
             return ingest(path, opened, sample_name=sample_name, progress=progress)
     path = Path(path)
@@ -83,9 +86,11 @@ def ingest(
         try:
             for stream, file in files.items():
                 _copy(foreign, stream, file, progress)
-            writer = catalog.raw_writer()
+            writer = catalog.raw_writer(tell=True)
             for name, doc in _documents(bundle, foreign, files):
                 writer(name, doc)
+        except KeptRunError:
+            raise  # the run is stored when the catalog takes it, and needs its frames then
         except BaseException:
             for file in files.values():
                 file.unlink(missing_ok=True)

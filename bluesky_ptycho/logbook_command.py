@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .output_file import check_output
 from .runs_command import add_search, search_of
 from .terminal import say
 
@@ -19,7 +20,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "each µm², status, and the report if there is one. The file holds its pictures and can be sent as it is.",
     )
     logbook.add_argument(
-        "--output", type=Path, default=Path("logbook.html"), metavar="FILE.html", help="the page (default: %(default)s)"
+        "--output",
+        type=file_name,
+        default=Path("logbook.html"),
+        metavar="FILE.html",
+        help="the page (default: %(default)s)",
     )
     logbook.add_argument("--title", default="Beam time", help="heading of the page (default: %(default)s)")
     add_search(logbook, limit=1000)
@@ -32,8 +37,10 @@ def run(options: argparse.Namespace) -> int:
     from .catalog import open_catalog
     from .logbook import entries, write_logbook
 
+    check_output(options.output, (".html", ".htm"))
     search = search_of(options)
     with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
         n = write_logbook(options.output, entries(catalog, search, options.limit), title=options.title)
     say(f"{n} scan{'' if n == 1 else 's'}; {options.output} holds the page")
     return 0

@@ -8,11 +8,13 @@ import io
 import math
 import operator
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser, add_catalog, finite, numbers, positive_whole
-from .errors import PtychoError, SettingsError
+from .arguments import LineParser, add_catalog, file_name, finite, numbers, positive_whole, tell_default_catalog
+from .errors import SettingsError
+from .output_file import check_output
 from .settings_file import add_settings, settings_of
 from .terminal import say
 
@@ -49,7 +51,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--below", type=finite, metavar="N", help="bad: a mean below N (default: none)")
     add("--frames", type=positive_whole, default=50, metavar="N", help="frames of the mean (default: %(default)s)")
     add_settings(mask, "preprocess")
-    add("--output", type=Path, default=Path("mask.npy"), metavar="FILE.npy", help="the mask (default: %(default)s)")
+    add(
+        "--output", type=file_name, default=Path("mask.npy"), metavar="FILE.npy", help="the mask (default: %(default)s)"
+    )
     add_catalog(mask)
     mask.set_defaults(command=run)
 
@@ -65,14 +69,16 @@ def run(options: argparse.Namespace) -> int:
     from .whole_file import write_whole
 
     output: Path = options.output
-    if output.suffix != ".npy":
-        raise PtychoError(f"--output is {output}; expected the name of a .npy file")
+    inputs = (*options.file, options.settings)
+    check_output(output, (".npy",), inputs=inputs)
+    picture = output.with_suffix(".png")
+    check_output(picture, inputs=inputs, option="the picture beside --output")
     given = settings_of(options)
     settings = PreprocessSettings() if given is None else given.preprocess
-    with (
-        open_catalog(options.catalog, create=False) as catalog,
-        stored_scan(options.uid, catalog, settings) as scan,
-    ):
+    with ExitStack() as opened:
+        catalog = opened.enter_context(open_catalog(options.catalog, create=False))
+        tell_default_catalog(options, catalog.name)
+        scan = opened.enter_context(stored_scan(options.uid, catalog, settings))
         darks = scan.darks.darks if scan.darks.fitting else None
         mean = mean_frame(_some_frames(scan, options.frames), scan.plan, settings, darks)
         title = f"{scan.title}, run {scan.uid[:8]}"
@@ -82,7 +88,6 @@ def run(options: argparse.Namespace) -> int:
     content = io.BytesIO()
     np.save(content, mask.good)
     write_whole(output, content.getbuffer())
-    picture = output.with_suffix(".png")
     save_mask_png(picture, mean, mask.good, title, unit)
     say(f"{_told(mask, parts)}; {output} holds them, {picture} shows them")
     return 0

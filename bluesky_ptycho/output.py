@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,36 @@ def make_numbered_directory(path: Path) -> Path:
     except OSError as error:
         raise PtychoError(f"output directory {directory} cannot be made: {error.strerror}") from error
     return directory
+
+
+@contextlib.contextmanager
+def output_directory(wanted: Path | None, default: Path) -> Iterator[Path]:
+    """Give a directory for what a command leaves; where the command fails and has left nothing, it goes again.
+
+    Parameters
+    ----------
+    wanted : Path or None
+        Made if absent; None for a new one, `default` or that with a number.
+
+    Raises
+    ------
+    PtychoError
+        If it cannot be made.
+    """
+    place = default if wanted is None else wanted
+    absent = [directory for directory in place.parents if not directory.exists()]
+    known = wanted is not None and wanted.exists()
+    if wanted is None:
+        place = make_numbered_directory(default)
+    else:
+        make_directory(place)
+    try:
+        yield place
+    except BaseException:
+        with contextlib.suppress(OSError):  # what holds something stays
+            for directory in () if known else (place, *absent):
+                directory.rmdir()
+        raise
 
 
 def write_output(

@@ -6,8 +6,8 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, positive, positive_numbers, zone_plate
-from .errors import PtychoError
+from .arguments import LineParser, add_catalog, file_name, positive, positive_numbers, tell_default_catalog, zone_plate
+from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
 
@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="SRC",
         help="uid of a run, a prefix of it, a scan_id, -1 for the last scan; or a raw HDF5 file",
     )
-    add("--output", type=Path, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
+    add("--output", type=file_name, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
     add(
         "--preset",
         choices=PRESETS,
@@ -89,19 +89,17 @@ def run(options: argparse.Namespace) -> int:
     from .scan_plan import Illumination
 
     output: Path = options.output
+    inputs = (options.source, options.positions, options.darks, options.settings)
+    check_output(output, (".cxi",), inputs=inputs)
+    if options.explain is not None:
+        check_output(picture_beside(output, options.explain), inputs=inputs, option="the picture beside --output")
     changes = {} if options.preset is None else {"preset": options.preset}
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
     settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings, group="preprocess")})
-    if output.is_dir() or not output.name:
-        raise PtychoError(f"--output is {output}; expected the name of a file")
-    if not output.parent.is_dir():
-        raise PtychoError(f"--output is {output}; its directory {output.parent} does not exist")
     source = Path(options.source)
     with ExitStack() as opened:
         if source.is_file() or source.suffix:
-            if source.exists() and output.exists() and output.samefile(source):
-                raise PtychoError(f"--output is {output}, the raw frames themselves; expected another file")
             told = RawFileOptions(
                 dataset=options.dataset,
                 darks=options.darks,
@@ -120,6 +118,7 @@ def run(options: argparse.Namespace) -> int:
             from .catalog import open_catalog
 
             catalog = opened.enter_context(open_catalog(options.catalog, create=False))
+            tell_default_catalog(options, catalog.name)
             scan = opened.enter_context(stored_scan(options.source, catalog, settings))
         written = write_clean_cxi(scan, output, settings, explain=options.explain)
     picture = (

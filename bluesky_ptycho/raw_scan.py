@@ -75,7 +75,7 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
     Parameters
     ----------
     uid : str
-        As for ``catalog[uid]``.
+        As for ``catalog[uid]``: of the scan, or of one of its reconstructions.
     catalog : Catalog
     settings : PreprocessSettings
 
@@ -105,7 +105,9 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
 def read_intake(uid: str, catalog: Catalog) -> Intake:
     """Return what the documents of a stored run tell of its frames; raises as :func:`stored_scan` does."""
     intake: Intake | None = None
-    for name, doc in stored_documents(catalog[uid]):
+    run = catalog[uid]
+    raw_uid = run.metadata["start"].get("raw_uid")  # of a reconstruction: its scan is meant
+    for name, doc in stored_documents(run if raw_uid is None else catalog[raw_uid]):
         if name == "start":
             plan = read_plan(doc)
             if plan is None:

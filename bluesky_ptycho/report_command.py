@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .output_file import check_output, require_different
 from .terminal import say
 
 
@@ -23,14 +24,14 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     command.add_argument(
         "--output",
-        type=Path,
+        type=file_name,
         default=Path("report.html"),
         metavar="FILE",
         help="the page, .html, or .pdf where Chromium or Chrome is installed (default: %(default)s)",
     )
-    command.add_argument("--notebook", type=Path, metavar="FILE.ipynb", help="keep the notebook as it was run")
+    command.add_argument("--notebook", type=file_name, metavar="FILE.ipynb", help="keep the notebook as it was run")
     command.add_argument(
-        "--template", type=Path, metavar="FILE.ipynb", help="run this notebook, an edited one, in place of the own"
+        "--template", type=file_name, metavar="FILE.ipynb", help="run this notebook, an edited one, in place of the own"
     )
     add_catalog(command)
     command.set_defaults(command=run)
@@ -38,8 +39,20 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the report; return the exit status."""
+    from .catalog import open_catalog
     from .report import report
+    from .report.making import require_extra, require_notebook
 
-    path = report(options.uid, options.catalog, options.output, notebook=options.notebook, template=options.template)
+    require_extra()
+    # A page that attach(report=True) makes lies beside the reconstruction it is about.
+    check_output(options.output, (".html", ".pdf"), inputs=[options.template], beside_results=True)
+    if options.notebook is not None:
+        check_output(options.notebook, (".ipynb",), inputs=[options.template], option="--notebook")
+        require_different(options.output, options.notebook, "--notebook")
+    if options.template is not None:
+        require_notebook(options.template)
+    with open_catalog(options.catalog, create=False) as catalog:
+        tell_default_catalog(options, catalog.name)
+        path = report(options.uid, catalog, options.output, notebook=options.notebook, template=options.template)
     say(f"{path} holds the report" + (f", {options.notebook} its notebook" if options.notebook else ""))
     return 0

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .arguments import LineParser, add_catalog
-from .errors import NotFoundError, PtychoError, SettingsError
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .errors import NotFoundError, SettingsError
+from .output_file import check_output
 from .terminal import say
 
 SUFFIXES = (".cxi", ".nxs", ".ptyd", ".h5", ".hdf5")
@@ -34,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--compare", metavar="OTHER", help="file or uid of another reconstruction of the same stage field")
     add("--frames", action="store_true", help="a run's raw frames, even if it has a reconstruction")
     add("--points", metavar="POINTS", help="scan points to show, as 5,9 or 40-51 (default: 12 all over the scan)")
-    add("--output", type=Path, metavar="FILE.png", help="picture to write (default: a window, else show.png)")
+    add("--output", type=file_name, metavar="FILE.png", help="picture to write (default: a window, else show.png)")
     add_catalog(show)
     show.set_defaults(command=run)
 
@@ -44,11 +45,13 @@ def run(options: argparse.Namespace) -> int:
     for name in filter(None, (options.what, options.compare)):
         _require_file(name)
     output = _output(options.output)
+    if output is not None:
+        check_output(output, (".png",), inputs=(options.what, options.compare))
     if options.compare is not None and (options.frames or options.points):
         raise SettingsError("--compare is given with frames; expected two reconstructions")
     with ExitStack() as opened:
         draw = _compare if options.compare is not None else _show
-        told = draw(options, output, _opener(options.catalog, opened))
+        told = draw(options, output, _opener(options, opened))
     say(told if output is None else f"{told}; {output} shows it")
     return 0
 
@@ -65,8 +68,6 @@ def _output(wanted: Path | None) -> Path | None:
     from .figure import check_windows
 
     if wanted is not None:
-        if wanted.suffix.lower() != ".png" or not wanted.parent.is_dir():
-            raise PtychoError(f"--output is {wanted}; expected a .png file in a directory that exists")
         return wanted
     try:
         check_windows()
@@ -75,7 +76,7 @@ def _output(wanted: Path | None) -> Path | None:
     return None
 
 
-def _opener(target: str | None, opened: ExitStack) -> Callable[[], Any]:
+def _opener(options: argparse.Namespace, opened: ExitStack) -> Callable[[], Any]:
     """Return what gives the catalog, opened when it is first asked for."""
     found: list[Any] = []
 
@@ -83,7 +84,8 @@ def _opener(target: str | None, opened: ExitStack) -> Callable[[], Any]:
         from .catalog import open_catalog
 
         if not found:
-            found.append(opened.enter_context(open_catalog(target, create=False)))
+            found.append(opened.enter_context(open_catalog(options.catalog, create=False)))
+            tell_default_catalog(options, found[0].name)
         return found[0]
 
     return catalog

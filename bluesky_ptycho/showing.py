@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,22 @@ def chosen_points(text: str | None, roll: FrameRoll, most: int) -> list[int]:
 
     if text is None:
         return [int(i) for i in spread(roll.n, most)]
-    points: list[int] = []
     try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            points += range(int(first) - 1, int(last or first))
+        ranges = [_range(part, roll.n) for part in text.split(",")]
     except ValueError:
-        points = []
-    if not 0 < len(points) <= most or min(points) < 0 or max(points) >= roll.n:
+        ranges = []
+    points = list(chain.from_iterable(ranges)) if sum(map(len, ranges)) <= most else []
+    if not points:
         raise MetadataError(f"points are {text!r}; expected 1 to {most} of the points 1 to {roll.n}, as 5,9 or 40-51")
+    return points
+
+
+def _range(text: str, n: int) -> range:
+    """Return the points, from 0, of "5" or "40-51"; raise ValueError if they are none of the points 1 to `n`."""
+    first, _, last = text.partition("-")
+    points = range(int(first) - 1, int(last or first))
+    if not 0 <= points.start < points.stop <= n:
+        raise ValueError(text)
     return points
 
 

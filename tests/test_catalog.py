@@ -142,6 +142,19 @@ def test_the_beginning_of_two_uids_is_refused(catalog):
     assert catalog["beef1"].start["uid"].startswith("beef1")
 
 
+def test_a_few_digits_are_a_number_and_never_the_beginning_of_a_uid(catalog):
+    store_scan(catalog, scan_id=1)
+    writer, uid = catalog.raw_writer(), "5123" + str(uuid.uuid4())[4:]
+    writer("start", compose_run(uid=uid, metadata={"scan_id": 2}).start_doc)
+    for key in ("5", "512"):
+        with pytest.raises(NotFoundError, match=f"no scan has the number {key}"):
+            catalog[key]
+    assert catalog["5123"].start["uid"] == uid
+    for key in ("0", "-0"):
+        with pytest.raises(NotFoundError, match="no scan has the number 0; expected 1 or more, or -1 for the last"):
+            catalog[key]
+
+
 def test_an_empty_catalog_says_so(catalog):
     with pytest.raises(NotFoundError, match="the catalog has 0 scans"):
         catalog[-1]

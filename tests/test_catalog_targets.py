@@ -1,12 +1,15 @@
 """Which catalog is meant: profiles, servers, a session's own client, the last one."""
 
 import shutil
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
+from bluesky_ptycho import attach
 from bluesky_ptycho.catalog import (
     Catalog,
     default_target,
@@ -15,7 +18,9 @@ from bluesky_ptycho.catalog import (
     remember_catalog,
     write_profile,
 )
+from bluesky_ptycho.cli import main
 from bluesky_ptycho.errors import NotFoundError, PtychoError, SettingsError
+from tests.small_cxi import write_small_cxi
 from tests.stored import scan_documents, small_snapshot, store_result, store_scan
 
 
@@ -128,3 +133,64 @@ def test_the_catalog_of_the_last_command_is_the_default(catalog_dir, tmp_path, m
         assert catalog.name == str(catalog_dir)
     (tmp_path / "default_profile").write_text("mine")
     assert default_target() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_no_catalog(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: open_catalog(name), lambda: attach(None, name)):
+        with pytest.raises(PtychoError, match=rf"catalog is '{name}'; expected a directory, an http address or a prof"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_remembered_catalog_that_is_gone_is_told_as_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    remember_catalog(tmp_path / "gone")
+    for make in (lambda: None, (tmp_path / "gone").mkdir, lambda: (tmp_path / "gone").rmdir() or touch(tmp_path)):
+        make()
+        assert main(["replay", "1"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(
+            f"error: the catalog last used, {tmp_path / 'gone'}, is no longer there; --catalog names another"
+        )
+
+
+def touch(directory):
+    (directory / "gone").touch()
+
+
+def of_another_program(file):
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE moz_bookmarks (id)")
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("catalog.db", of_another_program),
+        ("catalog.db", lambda file: file.write_text("no data base\n" * 99)),
+        ("catalog.db", lambda file: file.write_text("")),
+    ],
+)
+def test_what_is_no_catalog_s_data_base_is_refused_and_nothing_is_written(tmp_path, capsys, name, make):
+    make(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    for create in (["runs"], ["ingest", str(write_small_cxi(tmp_path / "a.cxi").path)]):
+        assert main([*create, "--catalog", str(tmp_path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(f"error: catalog {tmp_path} cannot be used: {name} is no catalog's data base")
+    with pytest.raises(PtychoError, match="is no catalog's data base"):
+        write_profile("x", tmp_path, tmp_path / "profiles")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.cxi", name]
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_event_tables_that_are_none_are_one_line(catalog_dir, capsys):
+    (catalog_dir / "tables.db").write_text("no data base\n" * 99)
+    for suffix in ("-wal", "-shm"):
+        (catalog_dir / f"tables.db{suffix}").unlink(missing_ok=True)
+    assert main(["mask", "1", "--catalog", str(catalog_dir)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"error: catalog {catalog_dir} cannot be used: tables.db is no catalog's data base")

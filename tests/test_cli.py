@@ -3,13 +3,19 @@
 import dataclasses
 import socket
 import warnings
+from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+from event_model import compose_run
 
-from bluesky_ptycho.catalog import Catalog, remember_catalog
+from bluesky_ptycho import ingest
+from bluesky_ptycho.catalog import Catalog, backup, remember_catalog
 from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
 from bluesky_ptycho.errors import PtychoError, SettingsError
+from bluesky_ptycho.output import output_directory
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
@@ -156,15 +162,96 @@ def test_the_catalog_that_was_not_given_is_told(workplace, capsys, ptycho_catalo
             assert main([*arguments, *more]) == 2
             *before, _ = capsys.readouterr().err.splitlines()
             assert before == told
-    assert main(["ingest", "star.cxi"]) == 0
-    assert says in capsys.readouterr().err
+    for arguments in (["show"], ["convert", "--to", "cxi"], ["mask"], ["preprocess"], ["bug-report"], ["report"]):
+        assert main([*arguments, "beef"]) == 2
+        *before, _ = capsys.readouterr().err.splitlines()
+        assert before == [says]
+    for arguments in (["ingest", "star.cxi"], ["logbook"], ["restore"]):
+        assert main(arguments) == 0
+        assert says in capsys.readouterr().err
 
 
 def test_what_is_no_hdf5_makes_no_catalog(workplace, capsys):
     (workplace / "README.md").write_text("# no frames\n")
     assert "README.md is not an HDF5 file" in error_line(capsys, "ingest", "README.md", "--catalog", "new")
     assert "absent.cxi does not exist" in error_line(capsys, "ingest", "absent.cxi", "--catalog", "new")
+    write_small_cxi(workplace / "nan.cxi")
+    with h5py.File("nan.cxi", "r+") as file:
+        file["entry_1/instrument_1/source_1/energy"][...] = np.nan
+    assert "nan" in error_line(capsys, "ingest", "nan.cxi", "--catalog", "new")
+    with pytest.raises(PtychoError):
+        ingest("nan.cxi", workplace / "new")
     assert not (workplace / "new").exists()
+
+
+def test_a_run_that_is_no_scan_of_ours_leaves_no_directory(workplace, capsys, ptycho_catalog):
+    writer = ptycho_catalog.raw_writer()
+    bundle = compose_run(metadata={"scan_id": 4})
+    writer("start", bundle.start_doc)
+    writer("stop", bundle.compose_stop())
+    for output in ([], ["--output", "made/here"]):
+        line = error_line(capsys, "replay", "4", "--catalog", ptycho_catalog.name, *output)
+        assert line == f"run {bundle.start_doc['uid']} carries no ptychography scan"
+    assert [p.name for p in workplace.iterdir()] == ["catalog"]
+
+
+def test_a_directory_goes_again_where_nothing_came_of_it_and_stays_else(workplace):
+    (workplace / "there").mkdir()
+    for wanted in (Path("made/here"), None, Path("there")):
+        with pytest.raises(PtychoError), output_directory(wanted, Path("default")) as made:
+            assert made.is_dir()
+            raise PtychoError("no frames")
+    assert sorted(p.name for p in workplace.iterdir()) == ["there"]
+    with pytest.raises(PtychoError), output_directory(None, Path("default")) as made:
+        (made / "summary.json").write_text("{}")
+        raise PtychoError("no frames")
+    assert (workplace / "default" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--settings", "s.toml"], "has no setting 'speed'"), (["--address", "nowhere"], "address 'nowhere' cannot be")],
+)
+def test_to_listen_with_what_cannot_be_makes_no_catalog(workplace, capsys, arguments, says):
+    (workplace / "s.toml").write_text("speed = 2\n")
+    assert says in error_line(capsys, "listen", *arguments, "--catalog", "new")
+    assert not (workplace / "new").exists()
+
+
+def test_a_catalog_that_refuses_what_is_ingested_is_an_error_and_restore_stores_it(
+    workplace, capsys, ptycho_catalog, monkeypatch
+):
+    write_small_cxi(workplace / "star.cxi")
+    directory = ptycho_catalog.name
+
+    def refuse(self, container, **options):
+        raise PermissionError("read only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "writer_into", refuse)
+        assert main(["--quiet", "ingest", "star.cxi", "--catalog", directory]) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    (kept,) = ptycho_catalog.backup_dir.glob("*.jsonl")
+    assert said.out == ""
+    assert line == (
+        f"bluesky-ptycho: error: catalog {directory} did not take a run (PermissionError: read only); its documents "
+        f"are kept: bluesky-ptycho restore {kept} --catalog {directory}"
+    )
+    assert main(["restore", str(kept), "--catalog", directory]) == 0
+    assert main(["convert", "-1", "--to", "nxs", "--stage", "raw", "--catalog", directory]) == 0
+
+
+def test_frames_of_a_run_that_is_not_kept_either_go(workplace, capsys, ptycho_catalog, monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise PermissionError("read only")
+
+    write_small_cxi(workplace / "star.cxi")
+    monkeypatch.setattr(Catalog, "writer_into", refuse)
+    monkeypatch.setattr(backup, "RunFile", refuse)
+    assert main(["ingest", "star.cxi", "--catalog", ptycho_catalog.name]) == 2
+    assert "did not take a run, which is not kept either" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(ptycho_catalog.frames_dir.glob("*.h5"))
 
 
 def test_a_port_that_is_taken_is_told(workplace, capsys, ptycho_catalog):

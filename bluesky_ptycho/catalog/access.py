@@ -50,11 +50,13 @@ def open_catalog(
     NotFoundError
         If there is no such directory, profile or default.
     PtychoError
-        If the directory cannot be used or the server cannot be reached.
+        If `target` is empty, the directory cannot be used or the server cannot be reached.
     """
-    from .profiles import default_target, is_profile
+    from .profiles import default_target, is_profile, missing_default
 
     text = default_target() if target is None else str(target)
+    if not text.strip():  # it would be the working directory
+        raise PtychoError(f"catalog is {text!r}; expected a directory, an http address or a profile")
     results = None if results_dir is None else Path(results_dir).expanduser().resolve()
     if text.startswith(("http://", "https://")):
         # Without the query, which may hold a key.
@@ -62,9 +64,11 @@ def open_catalog(
     directory = Path(text).expanduser().resolve()
     if not isinstance(target, Path) and not directory.is_dir() and "/" not in text and is_profile(text):
         return Catalog.wrap(connect(text, uri=False), results_dir=results, name=text)
+    if target is None and not embedded.is_catalog(directory):
+        raise NotFoundError(missing_default(text))
     if directory.exists() and not directory.is_dir():
         raise PtychoError(f"catalog {text!r} is a file; expected a catalog's directory, an http address or a profile")
-    if not (create and target is not None) and not embedded.is_catalog(directory):
+    if not create and not embedded.is_catalog(directory):
         raise NotFoundError(f"catalog {text!r} is neither a directory with a catalog, an http address nor a profile")
     return _open_directory(directory, frames, results)
 
@@ -231,9 +235,14 @@ class Catalog:
 
         return None if self.processed is None else last_probe(self.processed, geometry, before_s)
 
-    def raw_writer(self, **options: Any) -> DocumentCallable:
-        """Return a callable that stores scans and never raises; subscribe it first. See `writer.run_writer`."""
-        return keeping(self.backup_dir, lambda: self.writer_into(self.raw, **options), self.name)
+    def raw_writer(self, *, tell: bool = False, **options: Any) -> DocumentCallable:
+        """Return a callable that stores scans and never raises; subscribe it first. See `writer.run_writer`.
+
+        With `tell` it logs no refusal and raises :class:`PtychoError` after a run that the catalog did not take.
+        """
+        return keeping(
+            self.backup_dir, lambda: self.writer_into(self.raw, **options), self.name, tell=tell, warn=not tell
+        )
 
     def result_writer(self, **options: Any) -> DocumentCallable:
         """Return a callable that stores reconstructions; it raises :class:`PtychoError` after a run that was kept."""

@@ -33,6 +33,10 @@ PATIENCE_S = 30.0
 DocumentCallable = Callable[[str, Mapping[str, Any]], None]
 
 
+class KeptRunError(PtychoError):
+    """A catalog did not take a run, whose documents are kept: what they refer to is wanted still."""
+
+
 class RunFile:
     """The documents of one run, as lines ``{"name": ..., "doc": ...}``; locked while the run may still grow.
 
@@ -91,6 +95,8 @@ class KeptRun:
         Returns what writes into the catalog; called with the first document.
     catalog : str
         Name of the catalog, for the command that a message tells.
+    warn : bool
+        Log a refusal at once; else who reads `refusal` tells of it.
 
     Attributes
     ----------
@@ -98,8 +104,10 @@ class KeptRun:
         Why the run is not in the catalog, and what to do about it; empty as long as it is.
     """
 
-    def __init__(self, directory: Path, make_writer: Callable[[], DocumentCallable], catalog: str) -> None:
-        self._directory, self._make_writer, self._catalog = directory, make_writer, catalog
+    def __init__(
+        self, directory: Path, make_writer: Callable[[], DocumentCallable], catalog: str, *, warn: bool = True
+    ) -> None:
+        self._directory, self._make_writer, self._catalog, self._warn = directory, make_writer, catalog, warn
         self._file: RunFile | None = None
         self._unkept = ""
         self._writer: DocumentCallable | None = None
@@ -117,6 +125,24 @@ class KeptRun:
             if not self.refusal:
                 self._file.path.unlink(missing_ok=True)
             self._file.close()
+
+    @property
+    def kept(self) -> bool:
+        """Whether the file holds all documents."""
+        return self._file is not None and not self._unkept
+
+    def require_taken(self) -> None:
+        """Raise what there is to be said if the catalog did not take the run.
+
+        Raises
+        ------
+        KeptRunError
+            If its documents are kept.
+        PtychoError
+            If they are not.
+        """
+        if self.refusal:
+            raise (KeptRunError if self.kept else PtychoError)(self.refusal)
 
     def _keep(self, name: str, doc: Mapping[str, Any]) -> None:
         try:
@@ -142,28 +168,29 @@ class KeptRun:
 
     def _refused(self, reason: str) -> None:
         self._writer = None
-        if self._file is None or self._unkept:
+        if self._file is None or not self.kept:
             self.refusal = f"catalog {self._catalog} did not take a run, which is not kept either: {reason}"
         else:
             self.refusal = (
                 f"catalog {self._catalog} did not take a run ({reason}); its documents are kept: "
                 f"bluesky-ptycho restore {self._file.path} --catalog {self._catalog}"
             )
-        logger.warning("%s", self.refusal)
+        if self._warn:
+            logger.warning("%s", self.refusal)
 
 
 def keeping(
-    directory: Path, make_writer: Callable[[], DocumentCallable], catalog: str, *, tell: bool = False
+    directory: Path, make_writer: Callable[[], DocumentCallable], catalog: str, *, tell: bool = False, warn: bool = True
 ) -> DocumentCallable:
     """Return a writer of any number of runs that keeps what the catalog does not take.
 
     Parameters
     ----------
-    directory, make_writer, catalog
+    directory, make_writer, catalog, warn
         As for :class:`KeptRun`.
     tell : bool
-        Raise :class:`PtychoError` after the stop document of a run that the catalog did not take. Else nothing is
-        ever raised: a scan goes on without its catalog.
+        Raise as :meth:`KeptRun.require_taken` does after the stop document of a run that the catalog did not take.
+        Else nothing is ever raised: a scan goes on without its catalog.
     """
     from event_model import NoFiller, RunRouter
 
@@ -172,7 +199,7 @@ def keeping(
     one_at_a_time = threading.Lock()
 
     def _run(uid: str) -> KeptRun:
-        return runs.setdefault(uid, KeptRun(directory, make_writer, catalog))
+        return runs.setdefault(uid, KeptRun(directory, make_writer, catalog, warn=warn))
 
     def write(name: str, doc: Mapping[str, Any]) -> None:
         with one_at_a_time:
@@ -181,7 +208,7 @@ def keeping(
             except Exception as error:  # of a run whose beginning was missed
                 logger.warning("catalog %s: a %s document has no run: %r", catalog, name, error)
             run = runs.pop(doc.get("run_start", ""), None) if name == "stop" else None
-        if tell and run is not None and run.refusal:
-            raise PtychoError(run.refusal)
+        if tell and run is not None:
+            run.require_taken()
 
     return write

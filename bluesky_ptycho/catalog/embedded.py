@@ -23,19 +23,25 @@ from typing import Any
 
 from ..errors import PtychoError
 from ..whole_file import write_whole
+from .databases import TABLES, TREE, require_databases
 
 RAW, PROCESSED = "raw", "processed"
 RUNS_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 ROOT_SPEC = {"name": "BlueskyPtychoCatalog", "version": "1.0"}
 """Spec of the root; with this package installed tiled opens it as ``client.scan_catalog``."""
 
-TABLES = "tables.db"
 _FRAMES_FILE = "frames.json"
+_OWN = ("writing.lock", _FRAMES_FILE, "frames", "data", "results", "unwritten")
 
 
 def is_catalog(directory: Path) -> bool:
     """Tell whether an embedded catalog lies in `directory`."""
-    return (directory / "catalog.db").is_file()
+    return (directory / TREE).is_file()
+
+
+def is_own(name: str) -> bool:
+    """Tell whether what has this name in a catalog's directory is the catalog's own."""
+    return name in _OWN or name.startswith((TREE, TABLES))  # SQLite adds endings to the names of its files
 
 
 def prepare(directory: Path, frames: Iterable[str | Path] = ()) -> list[Path]:
@@ -44,8 +50,9 @@ def prepare(directory: Path, frames: Iterable[str | Path] = ()) -> list[Path]:
     Raises
     ------
     PtychoError
-        If the directory cannot be made or written.
+        If the directory cannot be made or written, or holds data bases that are no catalog's.
     """
+    require_databases(directory)
     stored = directory / _FRAMES_FILE
     try:
         for part in ("data", "frames", "results"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ def list_runs(catalog: Any, limit: int | None = None, search: Search | None = No
     """
     from ..callbacks.results import SUMMARY_KEY
 
-    scans = [_documents(run) for run in islice((search or Search()).scans(catalog), limit)]
+    most = None if limit is None else min(limit, sys.maxsize)
+    scans = [_documents(run) for run in islice((search or Search()).scans(catalog), most)]
     of_scan: dict[str, list[RunRow]] = defaultdict(list)
     for start, stop in map(_documents, results_of(catalog, [start["uid"] for start, _ in scans])):
         figures = stop.get(SUMMARY_KEY, {})

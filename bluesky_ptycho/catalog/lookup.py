@@ -12,6 +12,8 @@ from .tree import plain
 
 _FULL_UID = 36
 _MAX_SCAN_ID_DIGITS = 9
+_MIN_UID_DIGITS = 4
+"""Fewer digits alone are what somebody types for a scan, and not the beginning of the uid of whatever run has it."""
 
 
 def runs(container: Any) -> Any:
@@ -32,7 +34,8 @@ def find_run(raw: Any, processed: Any | None, key: Any) -> Any:
     key : int or str
         Positive: scan number (the newest scan that has it). Zero or negative: place in the
         list of scans, -1 is the last. Text: a uid or the beginning of one, of a scan or of
-        a result, or one of those numbers. Where both fit, scans win.
+        a result, or a scan number or a negative place; where both fit, the scan of that number. Digits
+        alone, fewer than four, are a number.
 
     Raises
     ------
@@ -44,9 +47,9 @@ def find_run(raw: Any, processed: Any | None, key: Any) -> Any:
     text = str(key).strip()
     if re.fullmatch(rf"-?\d{{1,{_MAX_SCAN_ID_DIGITS}}}", text):
         try:
-            return _by_number(raw, int(text))
+            return _by_typed_number(raw, int(text))
         except NotFoundError:
-            if text.startswith("-"):
+            if text.startswith("-") or len(text) < _MIN_UID_DIGITS:
                 raise
     if not re.fullmatch(r"[0-9A-Za-z-]+", text):
         raise NotFoundError(f"run {key!r} is neither a uid, its beginning, a scan number nor -1")
@@ -54,6 +57,12 @@ def find_run(raw: Any, processed: Any | None, key: Any) -> Any:
         if container is not None and (run := _by_uid(container, text)) is not None:
             return run
     raise NotFoundError(f"no run {text!r} in the catalog, neither among scans nor among results")
+
+
+def _by_typed_number(raw: Any, number: int) -> Any:
+    if number == 0:  # who counts scans from 0 means another one than the first
+        raise NotFoundError("no scan has the number 0; expected 1 or more, or -1 for the last scan")
+    return _by_number(raw, number)
 
 
 def _by_number(raw: Any, number: int) -> Any:

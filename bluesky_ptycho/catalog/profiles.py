@@ -80,13 +80,26 @@ def default_target() -> str:
 
     if profile := get_default_profile_name():
         return profile.strip()
+    if remembered := _remembered():
+        return remembered
+    raise NotFoundError(
+        "no catalog was named, and there is no default profile and none that an earlier command wrote to; expected "
+        "--catalog DIR"
+    )
+
+
+def missing_default(name: str) -> str:
+    """Say that the catalog taken by default is gone, and whence its name comes: nobody has typed it now."""
+    whence = "the catalog last used" if name == _remembered() else "the catalog of tiled's default profile"
+    return f"{whence}, {name}, is no longer there; --catalog names another"
+
+
+def _remembered() -> str:
+    """Return what :func:`remember_catalog` has kept; empty where there is nothing that can be read."""
     try:
         return _state_file().read_text().strip()
-    except OSError:
-        raise NotFoundError(
-            "no catalog was named, and there is no default profile and none that an earlier command wrote to; expected "
-            "--catalog DIR"
-        ) from None
+    except (OSError, UnicodeError):
+        return ""
 
 
 def remember_catalog(catalog: str | Path) -> None:

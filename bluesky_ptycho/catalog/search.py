@@ -165,6 +165,19 @@ def make_search(
 
 
 def _time_s(name: str, value: str | float | datetime, *, end: bool) -> float:
+    try:
+        moment = _moment_s(value, end=end)
+    except (ValueError, OverflowError, OSError):  # the clock of the system ends before the calendar does
+        moment = math.nan
+    if not math.isfinite(moment):
+        raise SettingsError(
+            f"search: {name} is {str(value)!r}; expected 2026-11-01, '2026-11-01 14:30', today, yesterday, or an age "
+            "as 30min, 12h, 3d, 2w"
+        )
+    return moment
+
+
+def _moment_s(value: str | float | datetime, *, end: bool) -> float:
     if isinstance(value, datetime):
         return value.timestamp()
     if not isinstance(value, str):
@@ -172,17 +185,11 @@ def _time_s(name: str, value: str | float | datetime, *, end: bool) -> float:
     text = value.strip().lower()
     if age := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", text):
         return time.time() - float(age[1]) * _AGES[age[2]]
-    try:
-        if text in _DAYS:
-            midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
-            moment, is_day = midnight - timedelta(days=_DAYS[text]), True
-        else:
-            moment, is_day = datetime.fromisoformat(text), len(text) <= len("2026-11-01")
-    except ValueError:
-        raise SettingsError(
-            f"search: {name} is {value!r}; expected 2026-11-01, '2026-11-01 14:30', today, yesterday, or an age as "
-            "30min, 12h, 3d, 2w"
-        ) from None
+    if text in _DAYS:
+        midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        moment, is_day = midnight - timedelta(days=_DAYS[text]), True
+    else:
+        moment, is_day = datetime.fromisoformat(text), len(text) <= len("2026-11-01")
     return (moment + timedelta(days=1)).timestamp() if end and is_day else moment.timestamp()
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError, PtychoError
+from ..output_file import check_output, require_different
+from ..terminal import printable
 from ..whole_file import write_whole
 from .pdf import html_to_pdf
 
@@ -69,7 +71,7 @@ def report(
 
     require_extra()
     output, source = Path(output), TEMPLATE if template is None else Path(template)
-    _check_files(output, source)
+    _check_files(output, None if notebook is None else Path(notebook), source)
     opened = nullcontext(catalog) if isinstance(catalog, Catalog) else open_catalog(catalog, create=False)
     with opened as found:
         stored, result = find_reconstruction(uid, found)
@@ -78,7 +80,7 @@ def report(
         if notebook is not None:
             write_whole(notebook, _as_text(executed))
         page = _page(executed)
-        write_whole(output, html_to_pdf(page) if output.suffix == ".pdf" else page)
+        write_whole(output, html_to_pdf(page) if output.suffix.lower() == ".pdf" else page)
         _note(result, output)
     return output
 
@@ -101,13 +103,33 @@ def require_extra() -> None:
             ) from None
 
 
-def _check_files(output: Path, source: Path) -> None:
-    if output.suffix not in SUFFIXES:
-        raise PtychoError(f"output is {str(output)!r}; expected a name that ends with {' or '.join(SUFFIXES)}")
-    if not output.absolute().parent.is_dir():
-        raise PtychoError(f"output is {str(output)!r}; there is no directory {output.absolute().parent}")
+def _check_files(output: Path, notebook: Path | None, source: Path) -> None:
+    check_output(output, SUFFIXES, inputs=[source], option="output", beside_results=True)
+    if notebook is not None:
+        check_output(notebook, inputs=[source], option="notebook", beside_results=True)
+        require_different(output, notebook, "notebook")
+    require_notebook(source)
+
+
+def require_notebook(source: Path) -> None:
+    """Make sure that a template can be run.
+
+    Raises
+    ------
+    NotFoundError, PtychoError
+        If it is no file, or no notebook.
+    """
+    import nbformat
+
     if not source.is_file():
         raise NotFoundError(f"template {str(source)!r} is no file; expected a notebook")
+    try:
+        nbformat.reads(source.read_text(encoding="utf-8"), as_version=4)
+    except OSError:
+        raise
+    except Exception as error:  # what holds other JSON fails in ways of its own
+        reason = printable(getattr(error, "message", error), 200)
+        raise PtychoError(f"template {str(source)!r} is no notebook: {reason}") from None
 
 
 def _run(source: Path, parameters: dict[str, Any], title: str) -> Any:

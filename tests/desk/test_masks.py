@@ -84,3 +84,11 @@ def test_masks_that_cannot_be_made_are_refused(desk, workplace, capsys, argument
         (line,) = capsys.readouterr().err.splitlines()
     assert says in line
     assert not list(workplace.glob("m*"))
+
+
+@pytest.mark.parametrize("command", ["mask", "preprocess"])
+def test_the_uid_of_a_reconstruction_means_its_scan(desk, workplace, capsys, command):
+    uid = desk.processed[-1].start["uid"]
+    status, _, _ = run(capsys, "--quiet", command, uid, "--catalog", str(desk.name))
+    assert status == 0
+    assert (workplace / {"mask": "mask.npy", "preprocess": "clean.cxi"}[command]).is_file()

@@ -44,6 +44,9 @@ def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
     ("arguments", "says"),
     [
         (["--since", "someday"], "since is 'someday'; expected 2026-11-01, "),
+        (["--since", "0001-01-01"], "since is '0001-01-01'; expected 2026-11-01, "),
+        (["--until", "9999-12-31"], "until is '9999-12-31'; expected 2026-11-01, "),
+        (["--until", "9" * 400 + "w"], "99w'; expected 2026-11-01, "),
         (["--since", "1h", "--until", "2h"], "since is later than until"),
         (["--energy", "red"], "energy is 'red'; expected an energy in eV, or two as 700-900"),
         (["--energy", "900-700"], "expected a lowest and a highest one"),
@@ -54,3 +57,8 @@ def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
 @pytest.mark.parametrize("command", ["runs", "logbook"])
 def test_a_search_that_cannot_be_read_is_refused(command, arguments, says, workplace, capsys):
     assert says in error_of(capsys, command, *arguments)
+
+
+def test_a_limit_beyond_all_numbers_is_none(desk, workplace, capsys):
+    status, out, _ = run(capsys, "runs", "--catalog", str(desk.name), "--limit", "9" * 30)
+    assert status == 0 and len(out.splitlines()) == 6

@@ -207,12 +207,27 @@ def test_a_scan_without_a_reconstruction_is_refused(catalog, tmp_path):
 
 @pytest.mark.parametrize(
     ("output", "told"),
-    [("report.docx", "expected a name that ends with .html or .pdf"), ("nowhere/report.html", "there is no directory")],
+    [("report.docx", "expected the name of a .html or .pdf"), ("nowhere/report.html", "nowhere does not exist")],
 )
 def test_a_file_that_cannot_be_written_is_refused_at_once(output, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PtychoError, match=told):
         report(-1, tmp_path / "no catalog", output)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("text", "Notebook does not appear to be JSON"), ("{}", "a key: cells"), ("[]", "'list' object"), ("\0", "JSON")],
+)
+def test_a_template_that_is_no_notebook_is_refused_at_once(content, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.ipynb").write_text(content)
+    assert main(["report", "1", "--template", "text.ipynb", "--catalog", "absent"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "error: template 'text.ipynb' is no notebook: " in line and told in line
+    (tmp_path / "text.ipynb").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(PtychoError, match=r"template 'text\.ipynb' is no notebook: "):
+        report(-1, tmp_path / "absent", template="text.ipynb")
 
 
 def test_without_the_extra_one_line_tells_what_to_install(monkeypatch, capsys):

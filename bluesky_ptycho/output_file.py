@@ -1,0 +1,80 @@
+"""The file that a command is to write: one check for all commands, made before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .errors import PtychoError
+
+RESULTS = "results"
+
+
+def check_output(
+    path: Path,
+    suffixes: Sequence[str] = (),
+    *,
+    inputs: Iterable[Path | str | None] = (),
+    option: str = "--output",
+    beside_results: bool = False,
+) -> None:
+    """Refuse a file that cannot be written, or that would take the place of what nobody meant to lose.
+
+    Parameters
+    ----------
+    path : Path
+        The file; an ordinary one that is there is going to be replaced.
+    suffixes : sequence of str
+        Endings that it may have, in small or capital letters; none for any.
+    inputs : iterable of path or str
+        What the command reads, ``FILE`` or ``FILE::DATASET``; what is no file does not matter.
+    option : str
+        How messages call it.
+    beside_results : bool
+        It may go to a catalog's reconstructions, where a report made at the end of a scan lies.
+
+    Raises
+    ------
+    PtychoError
+        If it is a directory, an input or one of a catalog's own files, has another ending, or its directory is not
+        there.
+    """
+    expected = f"expected the name of a {' or '.join(suffixes)} file" if suffixes else "expected the name of a file"
+    if path.is_dir():
+        raise PtychoError(f"{option} is {path}, which is a directory; {expected}")
+    _require_no_input(path, inputs, option)
+    _require_outside_catalogs(path, option, beside_results)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise PtychoError(f"{option} is {path}; {expected}")
+    if not path.parent.is_dir():
+        lack = "is no directory" if path.parent.exists() else "does not exist"
+        raise PtychoError(f"{option} is {path}; its directory {path.parent} {lack}")
+
+
+def require_different(first: Path, second: Path, option: str) -> None:
+    """Refuse two outputs that are one file."""
+    if first.resolve() == second.resolve():
+        raise PtychoError(f"{option} is {second}, which is --output as well; expected another file")
+
+
+def _require_no_input(path: Path, inputs: Iterable[Path | str | None], option: str) -> None:
+    for name in filter(None, inputs):
+        file = Path(str(name).partition("::")[0])
+        if path.is_file() and file.is_file() and path.samefile(file):
+            raise PtychoError(f"{option} is {path}, which the command reads; expected another file")
+
+
+def _require_outside_catalogs(path: Path, option: str, beside_results: bool) -> None:
+    """Refuse what lies in a catalog's directory, but for a file of another name directly in it."""
+    from .catalog.embedded import is_catalog, is_own
+
+    place = path.resolve()
+    for directory in place.parents:
+        if not is_catalog(directory):
+            continue
+        first, *below = place.relative_to(directory).parts
+        # Frames may lie anywhere below a catalog's directory: whoever measures chooses their names.
+        if (below or is_own(first)) and not (beside_results and first == RESULTS):
+            raise PtychoError(
+                f"{option} is {path}, which lies among the files of catalog {directory}; expected a file outside of it"
+            )

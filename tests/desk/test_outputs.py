@@ -1,0 +1,105 @@
+"""Which files commands write, and what they must not replace."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from bluesky_ptycho.output_file import check_output
+from tests.small_cxi import write_small_cxi
+
+from .commands import error_of
+
+WRITERS = {
+    "logbook": (["logbook"], "--output", ".html"),
+    "mask": (["mask", "1"], "--output", ".npy"),
+    "bug-report": (["bug-report", "1"], "--output", ".zip"),
+    "show": (["show", "1"], "--output", ".png"),
+    "report": (["report", "1"], "--output", ".html"),
+    "notebook": (["report", "1"], "--notebook", ".ipynb"),
+    "cxi": (["convert", "1", "--to", "cxi"], "--output", ".cxi"),
+    "ptyd": (["convert", "1", "--to", "ptyd"], "--output", ".ptyd"),
+    "tiff": (["convert", "1", "--to", "tiff"], "--output", ".tiff"),
+    "preprocess": (["preprocess", "1"], "--output", ".cxi"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, workplace, capsys):
+    command, option, suffix = WRITERS[name]
+    (workplace / f"made{suffix}").mkdir()
+    (workplace / "file").write_text("")
+
+    def told(output):
+        return error_of(capsys, *command, option, output, "--catalog", "absent").partition(" error: ")[2]
+
+    assert told(f"no/x{suffix}") == f"{option} is no/x{suffix}; its directory no does not exist"
+    assert told(f"file/x{suffix}") == f"{option} is file/x{suffix}; its directory file is no directory"
+    assert told(f"made{suffix}").startswith(f"{option} is made{suffix}, which is a directory; expected the name of a .")
+    assert told(".").startswith(f"{option} is ., which is a directory; expected the name of a .")
+    assert f"{option} is x.ptyx; expected the name of a {suffix}" in told("x.ptyx")
+    with pytest.raises(SystemExit) as left:
+        told("")
+    assert left.value.code == 2
+    assert f"argument {option}: value is ''; expected the name of a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "place", ["frames/2026/x.h5", "tables.db", "catalog.db", "catalog.db-wal", "frames.json", "results/x.h5", "mine/x"]
+)
+def test_no_output_lies_among_the_files_of_a_catalog(desk, workplace, capsys, place):
+    target = f"{desk.name}/{place}"
+    told = error_of(capsys, "convert", "1", "--to", "cxi", "--catalog", str(desk.name), "--output", target)
+    lies = f"--output is {target}, which lies among the files of catalog {desk.name}; expected a file outside of it"
+    assert lies in told
+    (workplace / "link").symlink_to(desk.name)
+    assert "among the files of catalog" in error_of(
+        capsys, "logbook", "--catalog", str(desk.name), "--output", f"link/{place}"
+    )
+
+
+def test_a_file_of_another_name_beside_a_catalog_s_own_is_all_right_and_so_is_a_report_of_a_scan(desk):
+    place = desk.results_dir.parent
+    check_output(place / "results.html", (".html",))
+    check_output(place / "results" / "00001.html", (".html",), beside_results=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        (["preprocess", "raw.h5", "--positions", "x.csv"], "x.csv"),
+        (["preprocess", "raw.h5", "--darks", "x.cxi::darks"], "x.cxi"),
+        (["preprocess", "x.cxi"], "hard.cxi"),
+        (["preprocess", "1", "--settings", "x.csv"], "x.csv"),
+        (["convert", "1", "--to", "cxi", "--settings", "x.cxi"], "./x.cxi"),
+        (["mask", "1", "--file", "x.npy"], "x.npy"),
+        (["bug-report", "1", "--log", "x.zip"], "x.zip"),
+        (["show", "x.png"], "x.png"),
+    ],
+)
+def test_no_output_is_what_the_command_reads(command, output, workplace, capsys):
+    for suffix in ("csv", "cxi", "npy", "zip", "png"):
+        (workplace / f"x.{suffix}").write_text("mine")
+    (workplace / "raw.h5").write_text("")
+    (workplace / "hard.cxi").hardlink_to(workplace / "x.cxi")
+    told = error_of(capsys, *command, "--output", output)
+    assert "which the command reads; expected another file" in told
+    assert (workplace / output).read_text() == "mine"
+
+
+def test_page_and_notebook_of_a_report_are_two_files(workplace, capsys):
+    (workplace / "same.ipynb").symlink_to("same.html")
+    told = error_of(capsys, "report", "1", "--output", "same.html", "--notebook", "same.ipynb")
+    assert "--notebook is same.ipynb, which is --output as well; expected another file" in told
+    (workplace / "mine.ipynb").write_text("{}")
+    told = error_of(capsys, "report", "1", "--template", "mine.ipynb", "--notebook", "mine.ipynb")
+    assert "--notebook is mine.ipynb, which the command reads" in told
+    assert (workplace / "mine.ipynb").read_text() == "{}"
+
+
+def test_pictures_that_come_along_replace_no_input(workplace, capsys):
+    file = write_small_cxi(workplace / "a.cxi").path
+    shutil.copy(file, "clean.point3.png")
+    told = error_of(capsys, "preprocess", "clean.point3.png", "--explain", "3")
+    assert "the picture beside --output is clean.point3.png, which the command reads" in told
