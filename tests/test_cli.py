@@ -210,7 +210,10 @@ def test_a_directory_goes_again_where_nothing_came_of_it_and_stays_else(workplac
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--settings", "s.toml"], "has no setting 'speed'"), (["--address", "nowhere"], "address 'nowhere' cannot be")],
+    [
+        (["--settings", "s.toml"], "has no setting 'speed'"),
+        (["--address", "300.0.0.1:5578"], "'300.0.0.1:5578' cannot"),
+    ],
 )
 def test_to_listen_with_what_cannot_be_makes_no_catalog(workplace, capsys, arguments, says):
     (workplace / "s.toml").write_text("speed = 2\n")

@@ -224,8 +224,13 @@ def probe_diameter_m(light: Illumination, energy_ev: float) -> float:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _amount(needed: int, free: int | None) -> str:
-    return f"{needed / 1e9:.2g} GB" + ("" if free is None else f" ({free / 1e9:.3g} GB free)")
+    amount = needed / 1e9
+    return (f"{amount:.2g} GB" if amount < 10 else f"{amount:.0f} GB") + (
+        "" if free is None else f" ({free / 1e9:.3g} GB free)"
+    )
