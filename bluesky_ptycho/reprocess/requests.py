@@ -10,6 +10,7 @@ from typing import Any
 from ..callbacks import LiveSettings
 from ..callbacks.document_keys import read_plan
 from ..errors import NotFoundError, SettingsError
+from ..preprocess.mask import Mask, is_packed
 from ..replay import access_tags
 from ..terminal import printable
 
@@ -83,7 +84,7 @@ class Request:
 
     def describe(self) -> str:
         """Name the scan and the first few settings that differ from those of its first result."""
-        changed = [f"{c['name']} {c['from']} → {c['to']}" for c in self.note.get("settings_changed", ())]
+        changed = [f"{c['name']} {_told(c['from'])} → {_told(c['to'])}" for c in self.note.get("settings_changed", ())]
         more = [] if len(changed) <= MOST_NAMED else [f"{len(changed) - MOST_NAMED} more"]
         how = ", ".join([*changed[:MOST_NAMED], *more])
         return f"{self.title} ({self.raw_uid[:8]}){f' with {how}' if how else ''}"
@@ -103,7 +104,8 @@ def make_request(
     changes : mapping
         Dotted names ("solver.modes") and values.
     settings : LiveSettings, optional
-        What is changed; by default the settings of the named result, of the scan's first result, or the usual ones.
+        What is changed; by default the settings of the named result, of the scan's first result that did not
+        fail, or the usual ones.
 
     Raises
     ------
@@ -134,10 +136,15 @@ def make_request(
 
 
 def first_result(catalog: Any, raw_uid: str) -> Any | None:
-    """Return the oldest result run of a scan, None if there is none."""
+    """Return the oldest result run of a scan that has not failed, None if there is none.
+
+    What failed may have failed for its settings; an interrupted scan's result has done as it was told.
+    """
     from ..catalog.search import results_of
 
-    return next(results_of(catalog, [raw_uid]), None)
+    ends = ("success", "abort")
+    results = results_of(catalog, [raw_uid])
+    return next((run for run in results if (run.metadata.get("stop") or {}).get("exit_status") in ends), None)
 
 
 def stored_settings(result: Any) -> LiveSettings:
@@ -166,6 +173,14 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
     old, new = dict(_flat(before)), dict(_flat(after))
     names = [*old, *(name for name in new if name not in old)]
     return [{"name": n, "from": old.get(n), "to": new.get(n)} for n in names if old.get(n) != new.get(n)]
+
+
+def _told(value: Any) -> Any:
+    """Return a setting's value as a line can tell it: a mask would fill the screen."""
+    if not is_packed(value):
+        return value
+    rows, columns = Mask.unpacked(value).good.shape
+    return f"a mask of {rows} x {columns}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
