@@ -183,6 +183,15 @@ def test_a_failed_result_is_none_to_start_from(with_results, results, passes):
     assert request.note.get("first_result") == (f"r{passes}" if passes == 6 else None)
 
 
+def test_an_algorithm_that_is_gone_can_be_replaced_but_not_run(with_results):
+    catalog = with_results(("success", 5))
+    result = next(search.results_of(catalog, []))
+    result.metadata["start"]["settings"]["solver"]["algorithm"] = "gone"
+    assert make_request(1, catalog, {"solver.algorithm": "rpie"}).settings.passes == 5
+    with pytest.raises(NotFoundError, match="algorithm 'gone' is not known"):
+        make_request(1, catalog, {"passes": 3})
+
+
 def test_a_mask_is_told_by_its_shape(with_results):
     mask = Mask(np.eye(64, 32) == 0)
     request = make_request(1, with_results(("success", 5)), {"preprocess.mask": mask})

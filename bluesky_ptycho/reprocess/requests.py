@@ -125,7 +125,8 @@ def make_request(
     if settings is None:
         base = named if raw_uid is not None else first
         settings = LiveSettings() if base is None else stored_settings(base)
-    settings = settings.with_changes(**changes)
+    # Made anew, so that stored names of algorithms and steps that are not replaced must be known here.
+    settings = LiveSettings.from_mapping(settings.with_changes(**changes).to_dict())
     note: dict[str, Any] = {}
     if first is not None:
         before = first.metadata["start"]
@@ -157,7 +158,7 @@ def stored_settings(result: Any) -> LiveSettings:
     """
     start = result.metadata["start"]
     try:
-        return LiveSettings.from_mapping(start.get("settings", {}))
+        return LiveSettings.from_stored(start.get("settings", {}))
     except SettingsError as error:
         raise SettingsError(
             f"settings of result {start['uid'][:8]} are of another version ({error}); expected settings to start from "
