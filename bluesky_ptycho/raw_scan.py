@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from .callbacks.document_keys import Point, read_plan
 from .callbacks.frame_reader import FrameReader, as_reason
 from .callbacks.intake import Intake
 from .catalog import Catalog
-from .errors import MetadataError, NotFoundError
+from .errors import MetadataError, NotFoundError, SettingsError
 from .io import hdf5
 from .io.raw_cxi import read_raw_facts
 from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
@@ -83,9 +84,14 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
     ------
     NotFoundError
         If there is no such run, or it is none of ours.
+    SettingsError
+        If `settings` are none of the preprocessing.
     MetadataError
         If its documents cannot be used.
     """
+    if not isinstance(settings, PreprocessSettings):
+        shown = f"{reprlib.repr(settings)} ({type(settings).__name__})"
+        raise SettingsError(f"settings is {shown}; expected PreprocessSettings (of LiveSettings, their .preprocess)")
     intake = read_intake(uid, catalog)
     points = tuple(intake.take_points(sys.maxsize))
     if not points:

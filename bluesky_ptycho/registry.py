@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any, Generic, TypeVar
 
@@ -42,6 +44,22 @@ def enable_plugins(*distributions: str) -> None:
 def enabled_plugins() -> dict[str, str]:
     """Return the enabled distributions with their versions."""
     return dict(_enabled)
+
+
+_as_stored: ContextVar[bool] = ContextVar("as_stored", default=False)
+
+
+@contextmanager
+def names_as_stored() -> Iterator[None]:
+    """Let settings that are made meanwhile name what nothing here offers.
+
+    A stored result may name an algorithm or a step of a plug-in that is not enabled any more; it can still be read.
+    """
+    token = _as_stored.set(True)
+    try:
+        yield
+    finally:
+        _as_stored.reset(token)
 
 
 def _normal(name: str) -> str:
@@ -106,6 +124,19 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or any(point.name == name for point in self._offered())
+
+    def require(self, name: str) -> None:
+        """Refuse a name that a setting gives and nothing offers, as a look-up does; what it names is not imported.
+
+        Nothing is refused of settings that are read as they were stored (:func:`names_as_stored`).
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such entry.
+        """
+        if name not in self and not _as_stored.get():
+            self[name]
 
     def _offered(self, *, enabled: bool = True) -> list[EntryPoint]:
         found = [] if self.group is None else list(entry_points(group=self.group))

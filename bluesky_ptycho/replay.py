@@ -110,7 +110,7 @@ def steering_of(uid: int | str, catalog: Any) -> Steered | None:
         return None
     start = results[-1].metadata["start"]
     try:
-        return Steered(start["uid"], LiveSettings.from_mapping(start["settings"]), changes)
+        return Steered(start["uid"], LiveSettings.from_stored(start["settings"]), changes)
     except SettingsError as error:
         raise SettingsError(f"result {start['uid'][:8]}: {error}") from error
 

@@ -88,7 +88,7 @@ def resume(
     raw_uid = str(catalog[uid].metadata["start"]["uid"])
     checkpoint = _usable_checkpoint(catalog, raw_uid, say)
     if settings is None:
-        settings = LiveSettings() if checkpoint is None else LiveSettings.from_mapping(checkpoint.settings)
+        settings = LiveSettings() if checkpoint is None else LiveSettings.from_stored(checkpoint.settings)
     for closed in close_orphans(catalog, raw_uid, "its session died; the scan was resumed"):
         say(f"reconstruction {closed[:8]} was left open by a session that died; it is closed as failed")
     with LivePtycho(settings, catalog=catalog, sinks=sinks, process=process, resume=True) as live:

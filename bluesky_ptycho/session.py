@@ -23,7 +23,7 @@ def attach(
     detector: Any = None,
     axes: Iterable[Any] | None = None,
     settings: LiveSettings | None = None,
-    sinks: Iterable[Sink | str] = (),
+    sinks: Iterable[Sink | str] | Sink | str = (),
     executor: Any = None,
     figure: bool | str = False,
     control: Control | None = None,
@@ -62,6 +62,8 @@ def attach(
 
     Raises
     ------
+    SettingsError, NotFoundError
+        If an argument is of no use, or a sink is not known.
     MetadataError
         If `axes` are not two, or `report` is given without a catalog.
     PtychoError

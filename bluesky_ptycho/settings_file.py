@@ -58,7 +58,7 @@ def read_settings_file(path: Path | str) -> LiveSettings:
         raise NotFoundError(f"settings file {path} does not exist")
     try:
         return LiveSettings.from_mapping(_parsed(path))
-    except SettingsError as error:
+    except (SettingsError, NotFoundError) as error:  # an algorithm or a step may be unknown
         raise SettingsError(f"settings file {path}: {error}") from error
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from event_model import DocumentNames, schema_validators
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
-from bluesky_ptycho.catalog import open_catalog
+from bluesky_ptycho.catalog import open_catalog, search
 from bluesky_ptycho.cli import main
 from bluesky_ptycho.errors import NotFoundError, PtychoError, SettingsError
+from bluesky_ptycho.preprocess.mask import Mask
 from bluesky_ptycho.replay import replay
 from bluesky_ptycho.reprocess import ReconQueue, State
 from bluesky_ptycho.reprocess import queue as queue_module
@@ -20,6 +23,7 @@ from bluesky_ptycho.reprocess.requests import differences, make_request
 from bluesky_ptycho.reprocess.work import Done
 from bluesky_ptycho.reprocess_command import live_changes
 from bluesky_ptycho.scan_plan import Illumination
+from tests.callbacks.compose import ComposedRun, small_plan
 from tests.stored import scan_documents, store_scan
 
 QUICK = LiveSettings().with_changes(passes=2, **{"solver.tail_passes": 1, "solver.frc_passes": 1})
@@ -141,6 +145,59 @@ def test_a_failure_is_told_and_the_others_go_on(stored):
         assert queue.wait(240)
     assert (bad.state, good.state) == (State.FAILED, State.DONE)
     assert bad.text and "failed" in bad.describe()
+
+
+@pytest.fixture
+def with_results(monkeypatch):
+    """Return a catalog of one scan whose results ended so, each with its number of passes."""
+    scan = ComposedRun(small_plan([(0.0, 0.0)])).start
+
+    def make(*results):
+        runs = [
+            SimpleNamespace(
+                metadata={
+                    "start": {"uid": f"r{passes}", "settings": QUICK.replace(passes=passes).to_dict()},
+                    "stop": end and {"exit_status": end},
+                }
+            )
+            for end, passes in results
+        ]
+        monkeypatch.setattr(search, "results_of", lambda catalog, uids: iter(runs))
+        return {1: SimpleNamespace(metadata={"start": scan}, item={"attributes": {}})}
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("results", "passes"),
+    [
+        ([("fail", 5), ("success", 6), ("success", 7)], 6),
+        ([(None, 5), ("abort", 6)], 6),
+        ([("fail", 5)], LiveSettings().passes),
+        ([], LiveSettings().passes),
+    ],
+)
+def test_a_failed_result_is_none_to_start_from(with_results, results, passes):
+    catalog = with_results(*results)
+    request = make_request(1, catalog, {})
+    assert request.settings.passes == passes
+    assert request.note.get("first_result") == (f"r{passes}" if passes == 6 else None)
+
+
+def test_an_algorithm_that_is_gone_can_be_replaced_but_not_run(with_results):
+    catalog = with_results(("success", 5))
+    result = next(search.results_of(catalog, []))
+    result.metadata["start"]["settings"]["solver"]["algorithm"] = "gone"
+    assert make_request(1, catalog, {"solver.algorithm": "rpie"}).settings.passes == 5
+    with pytest.raises(NotFoundError, match="algorithm 'gone' is not known"):
+        make_request(1, catalog, {"passes": 3})
+
+
+def test_a_mask_is_told_by_its_shape(with_results):
+    mask = Mask(np.eye(64, 32) == 0)
+    request = make_request(1, with_results(("success", 5)), {"preprocess.mask": mask})
+    assert request.describe().endswith("with preprocess.mask None → a mask of 64 x 32")
+    assert request.note["settings_changed"][0]["to"] == mask.packed
 
 
 def test_unknown_runs_and_settings_are_refused_at_once(stored):

@@ -7,7 +7,7 @@ import pytest
 from bluesky import RunEngine
 
 from bluesky_ptycho import attach, ptycho_scan
-from bluesky_ptycho.errors import MetadataError, NotFoundError
+from bluesky_ptycho.errors import MetadataError, NotFoundError, SettingsError
 from bluesky_ptycho.sim import make_beamline
 
 
@@ -33,8 +33,12 @@ def test_a_catalog_opened_for_the_callback_is_closed_with_it(RE, catalog_dir, op
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
-    [({"axes": ["stage_y"]}, MetadataError), ({"sinks": ["printer"]}, NotFoundError)],
-    ids=["one axis", "unknown sink"],
+    [
+        ({"axes": ["stage_y"]}, MetadataError),
+        ({"sinks": ["printer"]}, NotFoundError),
+        ({"settings": {"passes": 3}}, SettingsError),
+    ],
+    ids=["one axis", "unknown sink", "settings of a dict"],
 )
 def test_a_refusal_leaves_nothing_open(catalog_dir, open_files, arguments, error):
     with pytest.raises(error):

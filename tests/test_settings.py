@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bluesky_ptycho.errors import PtychoError, SettingsError
 from bluesky_ptycho.settings import Settings, setting
+from bluesky_ptycho.settings_file import read_settings_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,3 +129,18 @@ def test_settings_are_read_from_text(text, name, value):
 def test_text_that_is_no_setting_is_refused(text, says):
     with pytest.raises(SettingsError, match=says):
         Outer.from_mapping(Outer.read_changes([text]))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[solver]\nalgorithm = "foo"\n', "algorithm 'foo' is not known; known: admm, "),
+        ('[solver]\nalgorithm = "rpie:0"\n', "schedule is 'rpie:0'; expected NAME:PASSES"),
+        ('[preprocess]\nsteps = ["foo"]\n', "preprocessing step 'foo' is not known; known: "),
+    ],
+)
+def test_a_file_of_names_that_there_are_not_is_refused_when_it_is_read(tmp_path, text, says):
+    path = tmp_path / "alg.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=rf"^settings file .*alg\.toml: {says}"):
+        read_settings_file(path)

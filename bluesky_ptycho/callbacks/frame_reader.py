@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -65,8 +64,9 @@ class FrameReader:
             data = self._await_file()
             problems = self._await_rows(data, rows, n_each)
         except (MetadataError, *_READING_FAILED) as error:
+            problem = self._told(error)
             self.close()
-            return np.empty((0, n_each, 0, 0), dtype=np.uint16), dict.fromkeys(range(len(rows)), _line(error))
+            return np.empty((0, n_each, 0, 0), dtype=np.uint16), dict.fromkeys(range(len(rows)), problem)
         wanted = [i for i in range(len(rows)) if i not in problems]
         try:
             return _read_runs(data, rows[wanted], n_each), problems
@@ -98,9 +98,12 @@ class FrameReader:
             raise NotYetError(f"frames file {source.path} cannot be opened: {_line(error)}") from error
         try:
             self._data = self._checked(self._file.data(source.dataset, self._find))
-        except BaseException:
+        except BaseException as error:
+            problem = f"frames file {source.path} cannot be read: {self._told(error)}"
             self.close()
-            raise
+            if isinstance(error, MetadataError) or not isinstance(error, _READING_FAILED):
+                raise
+            raise MetadataError(problem) from error
         return self._data
 
     def _find(self, file: h5py.File) -> h5py.Dataset:
@@ -135,7 +138,7 @@ class FrameReader:
         deadline: float | None = None
         while True:
             data.refresh()
-            size = _size(data.file)
+            size = self._shared().size
             problems = self._absent(data, rows, n_each, size)
             now = time.monotonic()
             if deadline is None:
@@ -149,20 +152,35 @@ class FrameReader:
 
     def _absent(self, data: h5py.Dataset, rows: NDArray[np.intp], n_each: int, size: int) -> dict[int, str]:
         """Find rows beyond the data set, never written, or beyond the end of the file, where HDF5 would read zeros."""
-        path, n_rows, problems = self._source.path, int(data.shape[0]), {}
+        path, n_rows = self._source.path, int(data.shape[0])
+        problems: dict[int, str] = {}
+        cut = f" ({self._shared().cut})" if self._shared().cut else ""
         for i, row in enumerate(rows.tolist()):
             if row + n_each > n_rows:
                 problems[i] = f"{path} holds {n_rows} frames after {self._patience_s:g} s; expected {row + n_each}"
                 continue
-            chunks = [_chunk_of_row(data, r) for r in range(row, row + n_each)]
+            try:
+                chunks = [_chunk_of_row(data, r) for r in range(row, row + n_each)]
+            except _READING_FAILED as error:
+                problems[i] = f"{path} row {row} cannot be found: {self._told(error)}"
+                continue
             problem = None if data.chunks is None else hdf5.overfull(data, max(n for _, n in chunks))
             if any(end is None for end, _ in chunks):
-                problems[i] = f"{path} row {row} was never written"
+                problems[i] = f"{path} row {row} {'is lost' if cut else 'was never written'}{cut}"
             elif max(end for end, _ in chunks if end is not None) > size:
-                problems[i] = f"{path} row {row} lies beyond the end of the file"
+                problems[i] = f"{path} row {row} lies beyond the end of the file{cut}"
             elif problem is not None:
                 problems[i] = f"{path} row {row} has {problem}"
         return problems
+
+    def _shared(self) -> SharedFile:
+        assert self._file is not None  # what gives the data set has opened it
+        return self._file
+
+    def _told(self, error: BaseException) -> str:
+        """Return a message in one line; of a file that is cut short, that it is."""
+        cut = "" if self._file is None else self._file.cut
+        return f"{_line(error)} ({cut})" if cut else _line(error)
 
     def close(self) -> None:
         """Close the file."""
@@ -208,11 +226,6 @@ def _chunk_of_row(data: h5py.Dataset, row: int) -> tuple[int | None, int]:
     return (None if chunk.byte_offset is None else int(chunk.byte_offset + chunk.size)), int(chunk.size)
 
 
-def _size(file: h5py.File) -> int:
-    """Return the bytes of an open file, which it keeps when its name is deleted."""
-    return os.fstat(file.id.get_vfd_handle()).st_size
-
-
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """Return a message in one line, as reasons are."""
     return " ".join(str(error).split()) or type(error).__name__

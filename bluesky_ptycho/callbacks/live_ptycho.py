@@ -14,10 +14,10 @@ from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError, SettingsError
 from ..knobs import Change, Control, Request, turned
-from ..registry import sinks as named_sinks
 from ..scan_plan import ScanPlan
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
+from .arguments import check_catalog, check_settings, check_switches, find_sinks
 from .checkpoints import Checkpoints, Claims
 from .child.parent import ChildAnalysis
 from .dark_store import DarkStore
@@ -54,7 +54,7 @@ class LivePtycho:
     settings : LiveSettings, optional
     catalog : Catalog, optional
         Where results are stored as runs of their own.
-    sinks : iterable of callable or str, optional
+    sinks : callable or str, or iterable of them, optional
         A name is looked up in the registry of sinks ("progress_bar", "png", "cxi"). Each is called with every
         :class:`~bluesky_ptycho.callbacks.updates.Update` of every run, in a thread of its own.
     accept : callable, optional
@@ -88,6 +88,11 @@ class LivePtycho:
         Names of data keys, and what documents do not tell, as :class:`~bluesky_ptycho.callbacks.found_plan.OwnKeys`
         takes them: then scans of other plans, with other detectors, are taken as well (``docs/my-detector.md``).
 
+    Raises
+    ------
+    SettingsError, NotFoundError
+        If an argument is of no use, or a sink is not known.
+
     Examples
     --------
     >>> live = LivePtycho(catalog=catalog)                                    # doctest: +SKIP
@@ -101,7 +106,7 @@ class LivePtycho:
         settings: LiveSettings | None = None,
         *,
         catalog: ResultCatalog | None = None,
-        sinks: Iterable[Sink | str] = (),
+        sinks: Iterable[Sink | str] | Sink | str = (),
         accept: Callable[[Mapping[str, Any], ScanPlan], bool] | None = None,
         on_close: Callable[[], None] | None = None,
         on_old_darks: Callable[[ScanPlan, str], None] | None = None,
@@ -116,11 +121,14 @@ class LivePtycho:
         position_keys: tuple[str, str] | None = None,
         **facts: Any,
     ) -> None:
+        check_settings(settings)
+        check_catalog(catalog)
+        check_switches(strict=strict, process=process, resume=resume)
         if process and executor is not None:
             raise SettingsError("LivePtycho: executor is given with process=True; expected one of them")
         self._translated = translator(frames_key, position_keys, facts)
         self.settings = settings or LiveSettings()
-        self.sinks: list[Sink] = [named_sinks[s]() if isinstance(s, str) else s for s in sinks]
+        self.sinks = find_sinks(sinks)
         self._catalog = catalog
         self._accept = accept
         self._on_close = on_close

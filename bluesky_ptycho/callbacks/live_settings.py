@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from ..knobs import AnalysisSettings
 from ..recon.memory import bytes_of
+from ..registry import names_as_stored
 from ..settings import setting
 
 
@@ -51,3 +54,9 @@ class LiveSettings(AnalysisSettings):
             object.__setattr__(self, "memory_budget", str(self.memory_budget))
         super().__post_init__()
         bytes_of(self.memory_budget)
+
+    @classmethod
+    def from_stored(cls, values: Mapping[str, Any]) -> Self:
+        """Make settings of what was stored; algorithms and steps may be of plug-ins that are not enabled here."""
+        with names_as_stored():
+            return cls.from_mapping(values)

@@ -32,12 +32,12 @@ def translator(
     """
     if frames_key is None and position_keys is None and not facts:
         return lambda name, doc: ((name, doc),)
-    if frames_key is None or position_keys is None:
-        raise SettingsError("LivePtycho: one of frames_key and position_keys is missing; expected both")
     known = [entry.name for entry in fields(OwnKeys)]
     for name in facts:
         if name not in known:
             raise SettingsError(f"LivePtycho has no argument {name!r}; of keys and facts it knows {', '.join(known)}")
+    if frames_key is None or position_keys is None:
+        raise SettingsError("LivePtycho: one of frames_key and position_keys is missing; expected both")
     return _Translator(OwnKeys(frames_key, position_keys, **facts))
 
 

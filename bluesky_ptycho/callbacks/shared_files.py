@@ -6,11 +6,16 @@ are there read as never written, or as zeros (seen with h5py 3.16). Two callback
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import h5py
+
+from ..io.cut_file import CutFile, stored_end
 
 _Key = tuple[int, int, bool | None]
 
@@ -18,9 +23,33 @@ _Key = tuple[int, int, bool | None]
 class SharedFile:
     """An open file and its data sets; made by :func:`acquire`, given back by :func:`release`."""
 
-    def __init__(self, key: _Key, file: h5py.File) -> None:
-        self.key, self.file, self.users = key, file, 0
+    def __init__(self, key: _Key, path: Path, locking: bool | None) -> None:
+        self.key, self.users = key, 0
         self._found: dict[str, h5py.Dataset] = {}
+        with ExitStack() as closing:
+            self._raw: IO[bytes] = closing.enter_context(path.open("rb", buffering=0))
+            self.end = _end_of_cut(self._raw)
+            if self.end is None:
+                self.file = h5py.File(path, "r", libver="latest", swmr=True, locking=locking)
+            else:
+                # A reader in SWMR mode would try without end to read what its writer is taken to be writing.
+                self.file = h5py.File(CutFile(self._raw, self.end), "r")
+            self._closing = closing.pop_all()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there now; the file keeps them when its name is deleted."""
+        return os.fstat(self._raw.fileno()).st_size
+
+    @property
+    def cut(self) -> str:
+        """How the file is cut short, in words; empty where it is whole or may still grow."""
+        return "" if self.end is None else f"cut short: {self.size} of {self.end} bytes"
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+        self._closing.close()
 
     def data(self, name: str, find: Callable[[h5py.File], h5py.Dataset]) -> h5py.Dataset:
         """Return the data set called `name`, which `find` looks for the first time."""
@@ -35,7 +64,7 @@ _lock = threading.Lock()
 
 
 def acquire(path: Path, locking: bool | None) -> SharedFile:
-    """Return the file at `path`, opened for reading (SWMR) unless it is open already.
+    """Return the file at `path`, opened for reading unless it is open already: in SWMR mode unless it is cut short.
 
     Raises
     ------
@@ -46,7 +75,7 @@ def acquire(path: Path, locking: bool | None) -> SharedFile:
         status = path.stat()
         key = (status.st_dev, status.st_ino, locking)
         if key not in _open:
-            _open[key] = SharedFile(key, h5py.File(path, "r", libver="latest", swmr=True, locking=locking))
+            _open[key] = SharedFile(key, path, locking)
         _open[key].users += 1
         return _open[key]
 
@@ -57,4 +86,10 @@ def release(shared: SharedFile) -> None:
         shared.users -= 1
         if not shared.users:
             del _open[shared.key]
-            shared.file.close()
+            shared.close()
+
+
+def _end_of_cut(file: IO[bytes]) -> int | None:
+    """Return where a file ended when its writer closed it, None unless it is shorter now."""
+    end = stored_end(file)
+    return end if end is not None and os.fstat(file.fileno()).st_size < end else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..errors import MetadataError, SettingsError
+from ..errors import MetadataError, NotFoundError, SettingsError
 from ..geometry import Geometry
 from ..io.checkpoint import Checkpoint
 from ..preprocess import output_geometry
@@ -155,14 +155,14 @@ class Solving:
         try:
             self._refuse_others(checkpoint, intake.plan)
             self._restore(solver, checkpoint)
-        except (MetadataError, SettingsError) as error:
+        except (MetadataError, SettingsError, NotFoundError) as error:
             self._notes.add(f"the checkpoint cannot be used ({error}): the reconstruction starts anew")
             return
         self._visits, self.residual = checkpoint.visits, float(solver.step(0))
 
     def _refuse_others(self, checkpoint: Checkpoint, plan: ScanPlan) -> None:
         """Raise a MetadataError if `checkpoint` is of frames that were cleaned to another grid than those to come."""
-        was, now = LiveSettings.from_mapping(checkpoint.settings).preprocess, self._settings.preprocess
+        was, now = LiveSettings.from_stored(checkpoint.settings).preprocess, self._settings.preprocess
         if (before := output_geometry(plan, was)) != (after := output_geometry(plan, now)):
             raise MetadataError(f"its patterns are {_grid(before)}; expected {_grid(after)}")
         if was.optical_centre != now.optical_centre:  # a phase ramp in the probe
@@ -171,7 +171,7 @@ class Solving:
     def _restore(self, solver: IncrementalSolver, checkpoint: Checkpoint) -> None:
         """Restore `solver` under the settings that the checkpoint was made with, then go on with those in force."""
         settings = self._settings.solver
-        saved = LiveSettings.from_mapping(checkpoint.settings).solver
+        saved = LiveSettings.from_stored(checkpoint.settings).solver
         if saved == settings:
             solver.restore(checkpoint.arrays)
             return

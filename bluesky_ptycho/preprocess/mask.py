@@ -197,3 +197,14 @@ class Mask:
     def __repr__(self) -> str:
         bad, rows, columns = int(np.logical_not(self.good).sum()), *self.good.shape
         return f"<Mask {self.name}: {bad} of {rows} × {columns} pixels bad ({100 * bad / self.good.size:.3g} %)>"
+
+
+def is_packed(value: object) -> bool:
+    """Tell whether a value is a mask as :attr:`Mask.packed` gives it."""
+    if not isinstance(value, str) or not value.startswith(f"{_FORM} "):
+        return False
+    try:
+        Mask.unpacked(value)
+    except SettingsError:
+        return False
+    return True

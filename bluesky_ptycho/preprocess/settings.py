@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ..errors import SettingsError
+from ..registry import preprocessing_steps
 from ..settings import Settings, setting
 from .mask import Mask
 
@@ -30,6 +31,8 @@ class PreprocessSettings(Settings):
     ------
     SettingsError
         On a value out of range, or a position or matrix with the wrong number of entries.
+    NotFoundError
+        On a step that is not known.
     """
 
     preset: str = setting("cosmic", "Which steps and values to start from.", choices=tuple(PRESETS))
@@ -149,12 +152,14 @@ class PreprocessSettings(Settings):
     threads: int | None = setting(None, "Threads that work on frames; None for all cores.", low=1, high=256)
 
     def __post_init__(self) -> None:
-        for name, value in PRESETS.get(self.preset, {}).items():
+        own = PRESETS.get(self.preset, {}) if isinstance(self.preset, str) else {}
+        for name, value in own.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         if isinstance(self.mask, Mask):
             object.__setattr__(self, "mask", self.mask.packed)
         super().__post_init__()
+        self._check_steps()
         if self.mask is not None:
             Mask.unpacked(self.mask)
         for name, period in (("channel_shifts", 2), ("mask_regions", 4)):
@@ -173,6 +178,17 @@ class PreprocessSettings(Settings):
                 f"PreprocessSettings.overscan_low is {self.overscan_low}; "
                 f"expected less than overscan_high, {self.overscan_high}"
             )
+
+    def _check_steps(self) -> None:
+        """Refuse steps that no layout has use for; which ones a layout needs is known when there is a plan."""
+        if self.steps is None:
+            return
+        if not self.steps or len(set(self.steps)) != len(self.steps):
+            raise SettingsError(
+                f"PreprocessSettings.steps is {self.steps}; expected names of steps, each once, or None"
+            )
+        for name in self.steps:
+            preprocessing_steps.require(name)
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with `changes`; with another preset, what came from the old one comes from the new one."""

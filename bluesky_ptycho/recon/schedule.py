@@ -38,19 +38,10 @@ class Schedule:
         NotFoundError
             If there is no such algorithm.
         """
-        entries = [entry.strip() for entry in text.split(",")]
-        stages = []
-        for i, entry in enumerate(entries):
-            name, colon, count = (part.strip() for part in entry.partition(":"))
-            last = i == len(entries) - 1
-            if not name or (colon and not (count.isdecimal() and int(count) > 0)) or not (colon or last):
-                raise SettingsError(
-                    f"schedule is {text!r}; expected NAME:PASSES,NAME:PASSES,… with a positive number of passes for "
-                    "each algorithm, which the last may lack"
-                )
-            algorithms[name]
-            stages.append(Stage(name, int(count) if colon else None))
-        return cls(tuple(stages))
+        stages = _stages(text)
+        for stage in stages:
+            algorithms[stage.name]
+        return cls(stages)
 
     @property
     def total(self) -> int | None:
@@ -70,3 +61,24 @@ class Schedule:
                 return stage.name
             left -= own
         return self.stages[-1].name
+
+
+def check_schedule(text: str) -> None:
+    """Refuse what :meth:`Schedule.parse` refuses, without importing an algorithm of a plug-in."""
+    for stage in _stages(text):
+        algorithms.require(stage.name)
+
+
+def _stages(text: str) -> tuple[Stage, ...]:
+    entries = [entry.strip() for entry in text.split(",")]
+    stages = []
+    for i, entry in enumerate(entries):
+        name, colon, count = (part.strip() for part in entry.partition(":"))
+        last = i == len(entries) - 1
+        if not name or (colon and not (count.isdecimal() and int(count) > 0)) or not (colon or last):
+            raise SettingsError(
+                f"schedule is {text!r}; expected NAME:PASSES,NAME:PASSES,… with a positive number of passes for "
+                "each algorithm, which the last may lack"
+            )
+        stages.append(Stage(name, int(count) if colon else None))
+    return tuple(stages)

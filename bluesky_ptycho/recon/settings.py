@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..errors import SettingsError
 from ..settings import Settings, setting
 from .detection import NOISES
+from .schedule import check_schedule
 
 REFLECTING = ("raar", "dm", "admm")
 """Algorithms that project reflections of the waves, and keep a wave of every frame and mode."""
@@ -15,7 +16,15 @@ REFLECTING = ("raar", "dm", "admm")
 
 @dataclass(frozen=True)
 class SolverSettings(Settings):
-    """What the incremental solver does; the defaults serve soft and hard X-ray data alike."""
+    """What the incremental solver does; the defaults serve soft and hard X-ray data alike.
+
+    Raises
+    ------
+    SettingsError
+        On a value out of range, or a schedule that is none.
+    NotFoundError
+        On an algorithm that is not known.
+    """
 
     algorithm: str = setting(
         "mpie:20,lsqml", "Name in the registry of algorithms, or a schedule of them: NAME:PASSES,NAME:PASSES,…."
@@ -82,6 +91,7 @@ class SolverSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_schedule(self.algorithm)
         if self.motion_m is not None and (len(self.motion_m) != 2 or self.modes == 1):
             raise SettingsError(
                 f"SolverSettings.motion_m is {self.motion_m} with modes {self.modes}; expected a way (y, x) and two "

@@ -10,6 +10,7 @@ from typing import Any
 from ..callbacks import LiveSettings
 from ..callbacks.document_keys import read_plan
 from ..errors import NotFoundError, SettingsError
+from ..preprocess.mask import Mask, is_packed
 from ..replay import access_tags
 from ..terminal import printable
 
@@ -107,7 +108,8 @@ def make_request(
     changes : mapping
         Dotted names ("solver.modes") and values.
     settings : LiveSettings, optional
-        What is changed; by default the settings of the named result, of the scan's first result, or the usual ones.
+        What is changed; by default the settings of the named result, of the scan's first result that did not
+        fail, or the usual ones.
 
     Raises
     ------
@@ -127,7 +129,8 @@ def make_request(
     if settings is None:
         base = named if raw_uid is not None else first
         settings = LiveSettings() if base is None else stored_settings(base)
-    settings = settings.with_changes(**changes)
+    # Made anew, so that stored names of algorithms and steps that are not replaced must be known here.
+    settings = LiveSettings.from_mapping(settings.with_changes(**changes).to_dict())
     note: dict[str, Any] = {}
     if first is not None:
         before = first.metadata["start"]
@@ -138,10 +141,15 @@ def make_request(
 
 
 def first_result(catalog: Any, raw_uid: str) -> Any | None:
-    """Return the oldest result run of a scan, None if there is none."""
+    """Return the oldest result run of a scan that has not failed, None if there is none.
+
+    What failed may have failed for its settings; an interrupted scan's result has done as it was told.
+    """
     from ..catalog.search import results_of
 
-    return next(results_of(catalog, [raw_uid]), None)
+    ends = ("success", "abort")
+    results = results_of(catalog, [raw_uid])
+    return next((run for run in results if (run.metadata.get("stop") or {}).get("exit_status") in ends), None)
 
 
 def stored_settings(result: Any) -> LiveSettings:
@@ -154,7 +162,7 @@ def stored_settings(result: Any) -> LiveSettings:
     """
     start = result.metadata["start"]
     try:
-        return LiveSettings.from_mapping(start.get("settings", {}))
+        return LiveSettings.from_stored(start.get("settings", {}))
     except SettingsError as error:
         raise SettingsError(
             f"settings of result {start['uid'][:8]} are of another version ({error}); expected settings to start from "
@@ -181,6 +189,14 @@ def _as_it_was(result: Any, change: dict[str, Any]) -> dict[str, Any]:
     except (KeyError, IndexError):  # it failed before it had a probe
         return change
     return {**change, "from": modes}
+
+
+def _told(value: Any) -> Any:
+    """Return a setting's value as a line can tell it: a mask would fill the screen."""
+    if not is_packed(value):
+        return value
+    rows, columns = Mask.unpacked(value).good.shape
+    return f"a mask of {rows} x {columns}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -80,6 +80,15 @@ def test_cut_short_before_and_while_it_is_read(scan, timed, at):
 
 
 @ROW
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("size", [200, 1000, 5000])
+def test_cut_to_a_few_bytes_before_it_is_read(scan, timed, size):
+    """What a file says of itself may be lost with its frames."""
+    found, _ = timed(f"cut to {size} bytes", lambda: os.truncate(scan.path, size))
+    assert all(f"cut short: {size} of " in reason for reason in found.rejected.values())
+
+
+@ROW
 @pytest.mark.parametrize("at", [0, 3 + N])
 def test_deleted_before_and_while_it_is_read(scan, timed, at):
     found, _ = timed("deleted while read" if at else "deleted", scan.path.unlink, at)

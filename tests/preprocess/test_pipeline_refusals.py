@@ -45,6 +45,20 @@ def test_missing_and_unfit_darks_go_on_marked_or_are_refused(frames, dark, caplo
     assert strict(frames[:1], (dark,)).dark_corrected
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"steps": ("crop", "foo")}, "preprocessing step 'foo' is not known; known: .*crop"),
+        ({"steps": ()}, r"steps is \(\); expected names of steps"),
+        ({"steps": ("crop", "crop")}, "each once"),
+        ({"preset": ["a"]}, r"PreprocessSettings.preset is \['a'\] \(list\); expected str"),
+    ],
+)
+def test_settings_refuse_steps_and_presets_that_there_are_not(values, says):
+    with pytest.raises((SettingsError, NotFoundError), match=says):
+        PreprocessSettings(**values)
+
+
 def test_wrong_frames_are_refused_in_one_clear_line(frames):
     pipeline = make_pipeline(make_plan())
     with pytest.raises(MetadataError, match=r"shape \(3, 1040, 1152\); the scan plan says \(n, 1, 1040, 1152\)"):

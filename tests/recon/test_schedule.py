@@ -6,7 +6,8 @@ import pytest
 from bluesky_ptycho.errors import NotFoundError, SettingsError
 from bluesky_ptycho.recon.measure import has_converged
 from bluesky_ptycho.recon.schedule import Schedule
-from bluesky_ptycho.registry import algorithms
+from bluesky_ptycho.recon.settings import SolverSettings
+from bluesky_ptycho.registry import algorithms, names_as_stored
 
 from .small_problem import make_problem
 
@@ -20,6 +21,23 @@ def test_bad_schedules_are_refused(text):
 def test_unknown_algorithm_is_refused():
     with pytest.raises(NotFoundError, match="algorithm 'magic'"):
         Schedule.parse("mpie:3,magic")
+
+
+@pytest.mark.parametrize("text", ["foo", "rpie:3,foo", "rpie:0", "", "rpie:x,"])
+def test_settings_refuse_what_is_no_schedule(text):
+    with pytest.raises(
+        (SettingsError, NotFoundError), match=r"algorithm 'foo' is not known; known: .*rpie|schedule is '.*'; expected"
+    ):
+        SolverSettings(algorithm=text)
+
+
+def test_names_of_a_plug_in_that_is_gone_are_read_but_not_made():
+    with names_as_stored():
+        settings = SolverSettings(algorithm="gone:3,rpie")
+    assert settings.algorithm == "gone:3,rpie"
+    assert settings.replace(algorithm="rpie").algorithm == "rpie"
+    with pytest.raises((SettingsError, NotFoundError), match="'gone' is not known"):
+        settings.replace(modes=2)
 
 
 def names(schedule, passes, *, before=0):

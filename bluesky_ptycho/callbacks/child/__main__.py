@@ -44,7 +44,7 @@ class Child:
         hello = channel.receive()
         if hello is None:
             raise PtychoError("the parent is gone")
-        settings = LiveSettings.from_mapping(hello["settings"])
+        settings = LiveSettings.from_stored(hello["settings"])
         start = hello["start"]
         plan = read_plan(start)
         if plan is None:
