@@ -8,6 +8,7 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
+from .arguments import check_field
 from .skeleton import Request, Scan, measure
 from .trajectories import offsets
 
@@ -53,6 +54,7 @@ def ptycho_fly_scan(
     str
         Uid of the run.
     """
+    check_field(width=width, height=height, step=step, jitter=jitter, seed=seed)
     points = offsets(trajectory, width, height, step, jitter=jitter, seed=seed)
     arguments = {"width": width, "height": height, "step": step, "jitter": jitter, "seed": seed}
     request = Request(

@@ -21,6 +21,7 @@ from ..frames import Acquisition
 from ..paths import ScanPaths
 from ..preprocess import output_geometry
 from ..scan_plan import MAX_DARK_AGE_S, START_KEY, Axis, ScanPlan
+from .arguments import check_count, check_devices, check_metadata, check_number, numbers
 from .beamline import Shutter, axes_of, check_limits, energy_and_distance, where
 from .darks import dark_acquisition, dark_records, take_darks
 from .preflight import Resources, check
@@ -172,6 +173,11 @@ def work_out(request: Request, points: NDArray[np.float64], relative: bool) -> M
         if isinstance(device := getattr(request, name), str):  # a queue item with a name that nobody knows
             raise SettingsError(f"{name} is {device!r}; expected a device, and no device has that name")
     fccd = request.fccd
+    check_devices(fccd, request.y, request.x)
+    check_count("darks", request.darks)
+    check_number("max_dark_age", request.max_dark_age)
+    check_metadata(request.sample_name, request.md)
+    exposures_s = exposures_of(request.exposure)
     axes = axes_of(request.y, request.x)
     start_y = yield from where(request.y)
     start_x = yield from where(request.x)
@@ -184,15 +190,15 @@ def work_out(request: Request, points: NDArray[np.float64], relative: bool) -> M
         check_limits(motor, column, axis.units)
     energy_ev, distance_m = energy_and_distance(fccd)
     shutter = Shutter.of(request.shutter if request.shutter is not None else getattr(fccd, "shutter", None))
-    if request.darks < 0 or (request.darks and shutter is None):
-        raise PreflightError(f"darks are {request.darks} with shutter {shutter}; expected a shutter, or darks=0")
+    if request.darks and shutter is None:
+        raise PreflightError(f"darks is {request.darks} without a shutter; expected a shutter, or darks=0")
     common: dict[str, Any] = {
         "energy_ev": energy_ev,
         "distance_m": distance_m,
         "detector": fccd.info(),
         "axes": axes,
         "trajectory": request.trajectory,
-        "exposures_s": exposures_of(request.exposure),
+        "exposures_s": exposures_s,
         "illumination": getattr(fccd, "illumination", None),
         "max_dark_age_s": float(request.max_dark_age),
     }
@@ -212,9 +218,11 @@ def exposures_of(exposure: float | Sequence[float]) -> tuple[float, ...]:
     SettingsError
         If there is none, or one is not a positive number.
     """
-    times = tuple(float(t) for t in np.atleast_1d(np.asarray(exposure, dtype=np.float64)))
-    if not times or not all(np.isfinite(t) and t > 0 for t in times):
-        raise SettingsError(f"exposure is {exposure!r}; expected positive numbers of seconds")
+    expected = "positive numbers of seconds"
+    found = np.atleast_1d(numbers("exposure", exposure, expected))
+    times = tuple(found.ravel().tolist())
+    if found.ndim != 1 or not times or not all(np.isfinite(t) and t > 0 for t in times):
+        raise SettingsError(f"exposure is {exposure!r}; expected {expected}")
     return times
 
 

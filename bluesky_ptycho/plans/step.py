@@ -4,10 +4,10 @@
 from typing import Any
 
 import bluesky.plan_stubs as bps
-import numpy as np
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
+from .arguments import centre_of, check_field, numbers
 from .skeleton import Request, Scan, measure
 from .trajectories import offsets
 
@@ -83,9 +83,10 @@ def ptycho_scan(
     PtychoError
         One clear line, before the shutter opens, if the scan cannot work.
     """
+    check_field(width=width, height=height, step=step, jitter=jitter, seed=seed)
     points = offsets(trajectory, width, height, step, jitter=jitter, seed=seed)
     if centre is not None:
-        points = points + np.asarray(centre, dtype=np.float64)
+        points = points + centre_of(centre)
     arguments = {"width": width, "height": height, "step": step, "centre": centre, "jitter": jitter, "seed": seed}
     request = Request(
         fccd,
@@ -136,7 +137,7 @@ def ptycho_list_scan(
     str
         Uid of the run.
     """
-    points = np.asarray(positions, dtype=np.float64)
+    points = numbers("positions", positions, "rows [y, x] of numbers")
     request = Request(
         fccd,
         y,

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from bluesky_ptycho.errors import SettingsError
 from bluesky_ptycho.plans import ptycho_fly_scan, ptycho_scan
 
 from .recording import assert_stored_is_measured
@@ -66,3 +67,18 @@ def test_as_fast_as_the_camera(RE, beamline, recorder):
     times = np.concatenate([p["timestamps"]["fccd_frame_index"] for p in recorder.all("event_page")])
     assert len(times) == 100
     assert np.ptp(times) == pytest.approx(99 * 0.005, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"step": "a"}, r"^step is 'a' \(str\); expected a number$"),
+        ({"seed": -1}, "^seed is -1; expected 0 or more$"),
+        ({"darks": 1.5}, r"^darks is 1.5 \(float\); expected a whole number"),
+        ({"md": 3}, r"^md is 3 \(int\); expected a dictionary"),
+    ],
+)
+def test_arguments_of_no_use_are_refused_before_anything_moves(RE, beamline, recorder, seen, change, says):
+    with pytest.raises(SettingsError, match=says):
+        RE(ptycho_fly_scan(beamline.fccd, beamline.stage.y, beamline.stage.x, **FIELD | change))
+    assert not recorder.documents and not seen

@@ -48,7 +48,7 @@ def test_what_is_stored_is_what_was_measured(RE, beamline, recorder, seen, scan,
 
 
 def test_start_document_carries_the_whole_plan(RE, beamline, recorder, scan):
-    RE(scan(md={"purpose": "test", "ptycho": "mine"}, trajectory="raster"))
+    RE(scan(md={"purpose": "test"}, trajectory="raster"))
     start, plan = recorder.start, recorder.plan
     assert start["plan_name"] == "ptycho_scan"
     assert start["plan_args"]["width"] == 0.4 and start["plan_args"]["trajectory"] == "raster"
@@ -176,7 +176,22 @@ def test_list_scan(RE, beamline, recorder, seen, relative):
         ({"exposure": []}, SettingsError, "exposure is"),
         ({"width": 0.0}, SettingsError, "width is 0.0"),
         ({"trajectory": "zigzag"}, NotFoundError, "zigzag"),
-        ({"darks": -1}, PreflightError, "darks are -1"),
+        ({"darks": -1}, SettingsError, "^darks is -1; expected 0 or more$"),
+        ({"darks": "many"}, SettingsError, r"darks is 'many' \(str\); expected a whole number"),
+        ({"darks": 1.5}, SettingsError, r"darks is 1.5 \(float\); expected a whole number"),
+        ({"step": "a"}, SettingsError, r"step is 'a' \(str\); expected a number"),
+        ({"step": None}, SettingsError, r"step is None \(NoneType\); expected a number"),
+        ({"width": "0.8"}, SettingsError, r"width is '0.8' \(str\); expected a number"),
+        ({"jitter": "a"}, SettingsError, r"jitter is 'a' \(str\); expected a number"),
+        ({"seed": -1}, SettingsError, "seed is -1; expected 0 or more"),
+        ({"exposure": "fast"}, SettingsError, r"exposure is 'fast' \(str\); expected positive numbers of seconds"),
+        ({"exposure": [[0.1], [0.1, 0.2]]}, SettingsError, "exposure is .* expected positive numbers"),
+        ({"centre": (1,)}, SettingsError, r"centre is \(1,\) \(tuple\); expected a stage position \[y, x\]"),
+        ({"centre": 0.3}, SettingsError, r"centre is 0.3 \(float\); expected a stage position"),
+        ({"sample_name": 5}, SettingsError, r"sample_name is 5 \(int\); expected text"),
+        ({"md": 3}, SettingsError, r"md is 3 \(int\); expected a dictionary"),
+        ({"md": {"ptycho": 3}}, SettingsError, "md holds 'ptycho', where the scan plan goes"),
+        ({"max_dark_age": None}, SettingsError, "max_dark_age is None"),
         ({"width": 1200.0, "height": 1.0, "step": 0.5}, PreflightError, r"stage_x would go .* within its limits"),
         ({"step": 0.4, "width": 2.0}, PreflightError, "overlap is"),
         ({"shutter": "shuter"}, SettingsError, "shutter is 'shuter'; expected a device"),
@@ -187,6 +202,26 @@ def test_refusals(RE, beamline, recorder, seen, scan, change, error, named):
     with pytest.raises(error, match=named):
         RE(scan(**change))
     assert not recorder.documents and not seen and not beamline.shutter.is_open
+
+
+@pytest.mark.parametrize("fccd", [None, []])
+def test_a_detector_that_is_none_is_refused(RE, beamline, recorder, fccd):
+    with pytest.raises(SettingsError, match=r"^fccd is (None|\[\]) \(\w+\); expected a detector"):
+        RE(ptycho_scan(fccd, beamline.stage.y, beamline.stage.x, **FIELD))
+    assert not recorder.documents
+
+
+def test_the_same_axis_twice_is_refused(RE, beamline, recorder):
+    with pytest.raises(SettingsError, match=r"^y and x are both 'stage_y'; expected two axes"):
+        RE(ptycho_scan(beamline.fccd, beamline.stage.y, beamline.stage.y, **FIELD))
+    with pytest.raises(SettingsError, match=r"^x is None .*; expected an axis"):
+        RE(ptycho_scan(beamline.fccd, beamline.stage.y, None, **FIELD))
+    assert not recorder.documents
+
+
+def test_positions_that_are_none_are_refused(RE, beamline):
+    with pytest.raises(SettingsError, match=r"^positions is .*; expected rows"):
+        RE(ptycho_list_scan(beamline.fccd, beamline.stage.y, beamline.stage.x, [[0, 1], [2]], exposure=0.005))
 
 
 def test_force_overrules_the_preflight(RE, recorder, scan):

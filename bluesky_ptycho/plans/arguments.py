@@ -1,0 +1,91 @@
+"""What a scan plan is given, refused in one line before anything moves."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SettingsError
+from ..scan_plan import START_KEY
+
+
+def check_field(**lengths: object) -> None:
+    """Refuse lengths, or a jitter, that are no numbers, and a seed that is no whole number of 0 or more.
+
+    Parameters
+    ----------
+    **lengths
+        By the plan's names; `jitter` may be None.
+    """
+    for name, value in lengths.items():
+        if name == "seed":
+            check_count(name, value)
+        elif not (name == "jitter" and value is None):
+            check_number(name, value)
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise a SettingsError if `value` is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise refused(name, value, "a number")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise a SettingsError if `value` is no whole number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise refused(name, value, "a whole number, 0 or more")
+    if value < 0:
+        raise SettingsError(f"{name} is {value}; expected 0 or more")
+
+
+def numbers(name: str, value: object, expected: str) -> NDArray[np.float64]:
+    """Return numbers, or raise a SettingsError."""
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind in "iuf":
+            return found.astype(np.float64)
+    except ValueError:  # rows of unequal length
+        pass
+    raise refused(name, value, expected)
+
+
+def centre_of(centre: object) -> NDArray[np.float64]:
+    """Return a stage position (y, x), or raise a SettingsError."""
+    expected = "a stage position [y, x], or None"
+    found = numbers("centre", centre, expected)
+    if found.shape != (2,) or not np.isfinite(found).all():
+        raise refused("centre", centre, expected)
+    return found
+
+
+def check_devices(fccd: Any, y: Any, x: Any) -> None:
+    """Raise a SettingsError if the detector or an axis is none, or the axes are one."""
+    if not callable(getattr(fccd, "info", None)):
+        raise refused("fccd", fccd, "a detector, which can be prepared and has info()")
+    for name, motor in (("y", y), ("x", x)):
+        if not callable(getattr(motor, "describe", None)):
+            raise refused(name, motor, "an axis of the stage")
+    if y is x:
+        raise SettingsError(f"y and x are both {y.name!r}; expected two axes of the stage")
+
+
+def check_metadata(sample_name: object, md: object) -> None:
+    """Raise a SettingsError if the name is no text, or the metadata are none, or stand for the scan plan."""
+    if not isinstance(sample_name, str):
+        raise refused("sample_name", sample_name, "text")
+    if md is not None and not isinstance(md, Mapping):
+        raise refused("md", md, "a dictionary, or None")
+    if md is not None and START_KEY in md:
+        raise SettingsError(f"md holds {START_KEY!r}, where the scan plan goes; expected other names")
+
+
+def refused(name: str, value: object, expected: str) -> SettingsError:
+    """Return the error that names argument, value and what was expected."""
+    shown = " ".join(reprlib.repr(value).split())
+    return SettingsError(f"{name} is {shown} ({type(value).__name__}); expected {expected}")
