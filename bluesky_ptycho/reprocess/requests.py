@@ -90,10 +90,6 @@ class Request:
         return f"{self.title} ({self.raw_uid[:8]}){f' with {how}' if how else ''}"
 
 
-def _told(value: Any) -> str:
-    return "unset" if value is None else str(value)
-
-
 def make_request(
     uid: int | str, catalog: Any, changes: Mapping[str, Any], settings: LiveSettings | None = None
 ) -> Request:
@@ -191,10 +187,10 @@ def _as_it_was(result: Any, change: dict[str, Any]) -> dict[str, Any]:
     return {**change, "from": modes}
 
 
-def _told(value: Any) -> Any:
+def _told(value: Any) -> str:
     """Return a setting's value as a line can tell it: a mask would fill the screen."""
     if not is_packed(value):
-        return value
+        return "unset" if value is None else str(value)
     rows, columns = Mask.unpacked(value).good.shape
     return f"a mask of {rows} x {columns}"
 
