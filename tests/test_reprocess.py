@@ -196,7 +196,7 @@ def test_an_algorithm_that_is_gone_can_be_replaced_but_not_run(with_results):
 def test_a_mask_is_told_by_its_shape(with_results):
     mask = Mask(np.eye(64, 32) == 0)
     request = make_request(1, with_results(("success", 5)), {"preprocess.mask": mask})
-    assert request.describe().endswith("with preprocess.mask None → a mask of 64 x 32")
+    assert request.describe().endswith("with preprocess.mask unset → a mask of 64 x 32")
     assert request.note["settings_changed"][0]["to"] == mask.packed
 
 
