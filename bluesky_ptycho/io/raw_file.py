@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,14 +170,29 @@ def read_positions(location: str, units: str | None = None) -> NDArray[np.float6
             if not {"x", "y"} <= set(names):
                 found = ", ".join(table.fieldnames or ()) or "nothing"
                 raise MetadataError(f"positions file {path} begins with {found}; expected columns named x and y")
-            positions = np.array([[float(row[names[axis]]) for axis in ("y", "x")] for row in table])
+            positions = np.array([_position(row, names, f"{path} line {table.line_num}") for row in table])
         except (ValueError, TypeError, csv.Error) as error:
             if isinstance(error, MetadataError):
                 raise
             raise MetadataError(f"positions file {path} cannot be read: {error}") from error
-    if not len(positions) or not np.isfinite(positions).all():
-        raise MetadataError(f"positions file {path} holds {len(positions)} rows; expected finite numbers x and y")
+    if not len(positions):
+        raise MetadataError(f"positions file {path} holds no rows; expected finite numbers x and y")
     return positions * metres_per_unit(units or "um", location)
+
+
+def _position(row: Mapping[str, str], names: Mapping[str, str], where: str) -> list[float]:
+    """Return y and x of a line of a table; `names` are the columns'."""
+    position = []
+    for axis in ("y", "x"):
+        text = row[names[axis]]
+        try:
+            number = float(text)
+        except (ValueError, TypeError):  # None where the line is short
+            number = math.nan
+        position.append(number)
+        if not math.isfinite(number):
+            raise MetadataError(f"positions file {where}: {axis} is {text!r}; expected a finite number")
+    return position
 
 
 def _rows_of_xy(found: h5py.Dataset, metres: float) -> NDArray[np.float64]:

@@ -37,9 +37,10 @@ def load_image(location: str, shape: tuple[int, int] | None, name: str) -> NDArr
     if not Path(path).is_file():
         raise SettingsError(f"PreprocessSettings.{name} is {location!r}; there is no such file")
     try:
-        image = _from_hdf5(path, dataset, shape) if dataset else np.load(path, allow_pickle=False, mmap_mode="r")
+        image = _from_hdf5(path, dataset, shape) if dataset else _from_npy(path)
     except (OSError, ValueError, KeyError) as error:
-        raise SettingsError(f"PreprocessSettings.{name} is {location!r}; it cannot be read: {error}") from error
+        why = " ".join(str(error).split())
+        raise SettingsError(f"PreprocessSettings.{name} is {location!r}; it cannot be read: {why}") from error
     if not _fits(image.shape, shape) or image.dtype.kind not in "buif":
         raise SettingsError(
             f"PreprocessSettings.{name} is {location!r} ({image.dtype}, {image.shape}); "
@@ -49,6 +50,14 @@ def load_image(location: str, shape: tuple[int, int] | None, name: str) -> NDArr
     if not np.isfinite(image).all():
         raise SettingsError(f"PreprocessSettings.{name} is {location!r}; expected finite numbers")
     return image
+
+
+def _from_npy(path: str) -> NDArray[Any]:
+    """Map a .npy file; numpy's own words about other files advise to unpickle them."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError("no whole .npy file; expected FILE.npy, or FILE::DATASET of an HDF5 file") from error
 
 
 def _from_hdf5(path: str, dataset: str, shape: tuple[int, int] | None) -> NDArray[Any]:

@@ -33,6 +33,8 @@ class Mask:
     ----------
     good : ndarray (rows, columns)
         False or 0 where a pixel is bad; copied.
+    source : str
+        File that it comes from, for messages.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Mask:
     """
 
     good: NDArray[np.bool_]
+    source: str = ""
 
     def __post_init__(self) -> None:
         good = np.array(self.good, dtype=bool)
@@ -64,7 +67,7 @@ class Mask:
         SettingsError
             If there is no such image.
         """
-        return cls(load_image(location, None, "mask") != 0)
+        return cls(load_image(location, None, "mask") != 0, location)
 
     @classmethod
     def rectangle(cls, shape: tuple[int, int], top: float, bottom: float, left: float, right: float) -> Self:
@@ -122,12 +125,10 @@ class Mask:
         return cls(good)
 
     def __and__(self, other: Mask) -> Mask:
-        self._require_shape(other.good.shape)
-        return Mask(self.good & other.good)
+        return Mask(self.good & self._alike(other))
 
     def __or__(self, other: Mask) -> Mask:
-        self._require_shape(other.good.shape)
-        return Mask(self.good | other.good)
+        return Mask(self.good | self._alike(other))
 
     def __invert__(self) -> Mask:
         return Mask(~self.good)
@@ -140,12 +141,13 @@ class Mask:
         SettingsError
             If the mask is of another shape.
         """
-        self._require_shape(shape)
+        _require_shape(self, tuple(shape))
         return np.logical_not(self.good)
 
-    def _require_shape(self, shape: tuple[int, ...]) -> None:
-        if self.good.shape != tuple(shape):
-            raise SettingsError(f"mask has shape {self.good.shape}; expected {tuple(shape)}")
+    def _alike(self, other: Mask) -> NDArray[np.bool_]:
+        """Return the pixels of a mask that is put to this one, by whose shape it is measured."""
+        _require_shape(other, self.good.shape)
+        return other.good
 
     # -- as text ------------------------------------------------------------------------------
 
@@ -197,6 +199,12 @@ class Mask:
     def __repr__(self) -> str:
         bad, rows, columns = int(np.logical_not(self.good).sum()), *self.good.shape
         return f"<Mask {self.name}: {bad} of {rows} × {columns} pixels bad ({100 * bad / self.good.size:.3g} %)>"
+
+
+def _require_shape(mask: Mask, shape: tuple[int, ...]) -> None:
+    if mask.good.shape != shape:
+        name = f"mask {mask.source}".rstrip()
+        raise SettingsError(f"{name} has shape {mask.good.shape}; expected {shape}")
 
 
 def is_packed(value: object) -> bool:

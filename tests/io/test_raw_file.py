@@ -71,10 +71,10 @@ def test_positions_come_with_names_and_units(tmp_path, bare):
     [
         ("1,2\n3,4\n", "begins with 1, 2; expected columns named x and y"),
         ("", "begins with nothing; expected columns named x and y"),
-        ("x,y\n", "holds 0 rows; expected finite numbers x and y"),
-        ("x,y\n1,two\n", "cannot be read: could not convert string to float"),
-        ("x,y\n1,nan\n", "expected finite numbers"),
-        ("x,y\n1\n", "cannot be read: "),
+        ("x,y\n", "holds no rows; expected finite numbers x and y"),
+        ("x,y\n1,two\n", "p.csv line 2: y is 'two'; expected a finite number"),
+        ("x,y\n1,2\nnan,4\n", "p.csv line 3: x is 'nan'; expected a finite number"),
+        ("x,y\n1\n", "p.csv line 2: y is None; expected a finite number"),
     ],
 )
 def test_positions_that_are_none_are_told(tmp_path, text, says):

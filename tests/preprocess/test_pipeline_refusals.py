@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.errors import MetadataError, NotFoundError, SettingsError
-from bluesky_ptycho.preprocess import PreprocessSettings, make_pipeline
+from bluesky_ptycho.preprocess import Mask, PreprocessSettings, make_pipeline
 
 from .camera import make_plan
 
@@ -102,3 +102,22 @@ def test_unknown_backend_and_step_are_refused():
         make_pipeline(make_plan(), backend="cuda")
     with pytest.raises(NotFoundError, match="preprocessing step 'despike' is not known"):
         make_pipeline(make_plan(), PreprocessSettings(steps=("despike",)))
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"])
+def test_a_file_that_is_no_image_is_told_by_what_was_expected(tmp_path, content):
+    (tmp_path / "mask.txt").write_bytes(content)
+    with pytest.raises(
+        SettingsError, match=r"mask\.txt'; it cannot be read: .*expected FILE.npy, or FILE::D"
+    ) as caught:
+        Mask.from_file(str(tmp_path / "mask.txt"))
+    assert "pickle" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_mask_of_another_shape_is_told_by_its_file(tmp_path):
+    np.save(tmp_path / "small.npy", np.ones((10, 10)))
+    small, right = Mask.from_file(str(tmp_path / "small.npy")), Mask(np.ones((64, 64)))
+    says = r"mask .*small\.npy has shape \(10, 10\); expected \(64, 64\)$"
+    for combined in (lambda: right & small, lambda: right | small, lambda: small.bad_in((64, 64))):
+        with pytest.raises(SettingsError, match=says):
+            combined()
