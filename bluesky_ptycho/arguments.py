@@ -14,6 +14,9 @@ from .terminal import say
 USER_ERROR = 2
 """Exit status after an error that the user can mend."""
 
+RUN = "uid of a scan or of a reconstruction, the beginning of one, a scan_id, or -1 for the last scan"
+"""What names a stored run, as help tells it."""
+
 
 class LineParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all errors of the command are."""
@@ -28,7 +31,7 @@ def add_catalog(parser: LineParser) -> None:
     parser.add_argument(
         "--catalog",
         metavar="CATALOG",
-        help="directory, http address or profile (default: tiled's default profile, else what was last written to)",
+        help="directory, http address or profile (default: tiled's default profile, else the one used last)",
     )
 
 

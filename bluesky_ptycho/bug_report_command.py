@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name, positive_whole, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, file_name, positive_whole, tell_default_catalog
 from .errors import PtychoError
 from .output_file import check_output
 from .terminal import say
@@ -20,7 +20,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "into a .zip file. Keys, names of people and machines, proposals, sample names and directories are left out.",
     )
     add = report.add_argument
-    add("uid", metavar="UID", help="uid of a scan or a reconstruction, a prefix of it, a scan_id, or -1")
+    add(
+        "uid",
+        metavar="UID",
+        help=RUN,
+    )
     add("--output", type=file_name, metavar="FILE.zip", help="the file (default: bug-report-UID.zip)")
     add(
         "--log",

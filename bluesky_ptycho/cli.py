@@ -28,6 +28,7 @@ from . import (
     view_command,
 )
 from .arguments import (
+    RUN,
     USER_ERROR,
     LineParser,
     add_catalog,
@@ -119,7 +120,7 @@ def _parser() -> LineParser:
 
 
 def _add_quiet(parser: LineParser, default: object) -> None:
-    told = "tell no progress and no warnings: what was asked for, and errors alone"
+    told = "tell only what was asked for, and errors: no progress, no warnings"
     parser.add_argument("--quiet", action="store_true", default=default, help=told)
 
 
@@ -170,13 +171,17 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="reconstruct a stored run",
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
-    replay.add_argument("uid", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
+    replay.add_argument(
+        "uid",
+        metavar="UID",
+        help=RUN,
+    )
     add_settings(replay)
     replay.add_argument(
         "--no-changes",
         action="store_true",
-        help="take the usual settings; else, without --settings, those of the scan's newest result (or of the result "
-        "that UID names) and their changes, if somebody turned knobs while it was made",
+        help="do not repeat what somebody turned while the scan's newest result (or the one that UID names) was made, "
+        "nor start with its settings: take the defaults",
     )
     add_catalog(replay)
     add_output(replay, "ptycho_replay", numbered=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add(
         "uid",
         metavar="UID",
-        help="uid of a scan or of a reconstruction, a prefix of it, a scan_id, or -1 for the last scan",
+        help=RUN,
     )
     add(
         "--to",

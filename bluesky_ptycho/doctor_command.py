@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .arguments import LineParser, add_catalog
+from .arguments import RUN, LineParser, add_catalog
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -18,7 +18,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "something must be mended; the line below it says how.",
     )
     doctor.add_argument(
-        "uid", nargs="?", metavar="UID", help="uid of a scan, a prefix of it, or a scan_id (default: -1)"
+        "uid",
+        nargs="?",
+        metavar="UID",
+        help=f"{RUN} (default: -1)",
     )
     add_catalog(doctor)
     doctor.set_defaults(command=run)

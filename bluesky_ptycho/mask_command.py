@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser, add_catalog, file_name, finite, numbers, positive_whole, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, file_name, finite, numbers, positive_whole, tell_default_catalog
 from .errors import SettingsError
 from .output_file import check_output
 from .settings_file import add_settings, settings_of
@@ -31,17 +31,30 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "mask",
         help="compose a mask on the mean frame of a run",
         description="Compose a mask of the raw image from files, regions and thresholds of the mean frame, write it, "
-        "and draw it on the mean frame. Rows and columns are those of the picture. reprocess --mask takes it.",
+        "and draw it on the mean frame. Rows and columns are "
+        "pixels of the picture. --file, --rectangle and --circle may be given several times. reprocess --mask takes "
+        "the file.",
     )
     add = mask.add_argument
-    add("uid", metavar="UID", help="uid of a scan, a prefix of it, a scan_id, or -1 for the last scan")
+    add(
+        "uid",
+        metavar="UID",
+        help=RUN,
+    )
     add("--file", action="append", default=[], metavar="FILE", help="mask to begin with, .npy or HDF5 as FILE::DATASET")
     edges = numbers(4, "first row, last row, first column, last column")
     told = "bad: rows T to B and columns L to R, both included, counted from 0"
     add("--rectangle", action="append", default=[], type=edges, metavar="T,B,L,R", help=told)
     circle = numbers(3, "row, column and radius")
-    add("--circle", action="append", default=[], type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: within it")
-    add("--keep-circle", type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: all outside of it (default: nothing)")
+    add(
+        "--circle",
+        action="append",
+        default=[],
+        type=circle,
+        metavar="ROW,COLUMN,RADIUS",
+        help="bad: what lies within",
+    )
+    add("--keep-circle", type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: what lies outside (default: nothing)")
     add(
         "--above",
         type=finite,

@@ -6,7 +6,16 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name, positive, positive_numbers, tell_default_catalog, zone_plate
+from .arguments import (
+    RUN,
+    LineParser,
+    add_catalog,
+    file_name,
+    positive,
+    positive_numbers,
+    tell_default_catalog,
+    zone_plate,
+)
 from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
@@ -27,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add(
         "source",
         metavar="SRC",
-        help="uid of a run, a prefix of it, a scan_id, -1 for the last scan; or a raw HDF5 file",
+        help=f"{RUN}; or a raw HDF5 file",
     )
     add("--output", type=file_name, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
     add(
@@ -60,10 +69,15 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="FILE",
         help="CSV with columns x and y, or HDF5 as FILE::DATASET with columns x, y (default: the file's)",
     )
-    add("--position-unit", metavar="UNIT", help="unit of --positions (default: um in CSV, m in HDF5)")
+    add("--position-unit", metavar="UNIT", help="unit of --positions: m, mm, um or nm (default: um in CSV, m in HDF5)")
     add("--darks", metavar="FILE", help="dark frames, as FILE or FILE::DATASET (default: the file's)")
     add("--dataset", metavar="NAME", help="data set of the frames (default: the usual one, or the only one)")
-    add("--layout", metavar="NAME", help="fccd-assembled, fccd-wire, ... (default: the file's, else by shape)")
+    add(
+        "--layout",
+        metavar="NAME",
+        help="how the camera lays out a frame: fccd-assembled, fccd-wire, fccd-full, fccd-full-wire or plain "
+        "(default: the file's, else by shape)",
+    )
     add("--pixel", type=positive, metavar="UM", help="detector pixel in µm (default: the file's, or the FCCD's 30)")
     add("--adu-per-ev", type=positive, metavar="G", help="gain of the camera (default: the file's, else 0.004)")
     add(

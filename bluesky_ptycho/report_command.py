@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output, require_different
 from .terminal import say
 
@@ -20,7 +20,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "extra report: python -m pip install 'bluesky-ptycho[report]'.",
     )
     command.add_argument(
-        "uid", metavar="UID", help="uid of the scan or of its reconstruction, a prefix of it, a scan_id, or -1"
+        "uid",
+        metavar="UID",
+        help=RUN,
     )
     command.add_argument(
         "--output",
@@ -31,7 +33,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     command.add_argument("--notebook", type=file_name, metavar="FILE.ipynb", help="keep the notebook as it was run")
     command.add_argument(
-        "--template", type=file_name, metavar="FILE.ipynb", help="run this notebook, an edited one, in place of the own"
+        "--template",
+        type=file_name,
+        metavar="FILE.ipynb",
+        help="run this edited notebook instead",
     )
     add_catalog(command)
     command.set_defaults(command=run)

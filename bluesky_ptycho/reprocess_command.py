@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser, add_catalog, positive_whole, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, positive_whole, tell_default_catalog
 from .errors import PtychoError
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "uids",
         nargs="+",
         metavar="UID",
-        help="uid of a scan, or of a result, whose settings are then changed; a prefix of it, a scan_id, or -1",
+        help=f"{RUN}; settings change from a named reconstruction's",
     )
     add(
         "--set",
@@ -58,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="among those of a cluster: the more, the earlier (default: 0)",
+        help="of these runs, where others wait for the same cluster; larger comes earlier (default: 0)",
     )
     add("--workers", type=positive_whole, metavar="N", help="runs at the same time (default: 1, or all of a cluster's)")
     add("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it (default: this process)")

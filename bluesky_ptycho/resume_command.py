@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, add_output, positive, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, add_output, positive, tell_default_catalog
 from .settings_file import add_settings, settings_of
 from .words import counted, span
 
@@ -20,7 +20,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "after it; with its settings, or with those of --settings instead of them all. Without UID: list what can be "
         "gone on with.",
     )
-    resume.add_argument("uid", nargs="?", metavar="UID", help="uid, a prefix of it, a scan_id, or -1 for the last scan")
+    resume.add_argument(
+        "uid",
+        nargs="?",
+        metavar="UID",
+        help=RUN,
+    )
     add_settings(resume)
     add_catalog(resume)
     add_output(resume, "ptycho_resume", numbered=True)

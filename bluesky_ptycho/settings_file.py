@@ -26,7 +26,7 @@ def add_settings(parser: LineParser, part: str = "") -> None:
         "--settings",
         type=Path,
         metavar="FILE",
-        help=f"TOML or JSON file of settings, {meaning}; what it does not name is as usual",
+        help=f"TOML or JSON file of settings, {meaning}; what it does not name keeps its default",
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, file_name, tell_default_catalog
 from .errors import NotFoundError, SettingsError
 from .output_file import check_output
 from .terminal import say
@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add = show.add_argument
     add(
         "what", metavar="FILE|UID",
-        help="CXI, NXcxi_ptycho or .ptyd file; or uid of a scan or a reconstruction, a prefix of it, a scan_id, or -1",
+        help=f"CXI, NXcxi_ptycho or .ptyd file; or {RUN}",
     )  # fmt: skip
     add("--compare", metavar="OTHER", help="file or uid of another reconstruction of the same stage field")
     add("--frames", action="store_true", help="a run's raw frames, even if it has a reconstruction")

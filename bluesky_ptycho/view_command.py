@@ -29,17 +29,26 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     view.add_argument(
         "uid", nargs="?", default="-1", metavar="UID",
-        help="uid, a prefix of it, or a scan_id (default: always the last scan)",
+        help="uid of a scan or of a reconstruction, the beginning of one, or a scan_id (default: always the last scan)",
     )  # fmt: skip
     add_catalog(view)
-    view.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    view.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="network address to listen on, 0.0.0.0 for all (default: %(default)s)",
+    )
     view.add_argument(
         "--port",
         type=port,
         metavar="N",
         help="port, 0 for any free one (default: 8470, or a free one where that is in use)",
     )
-    view.add_argument("--token", help="what who opens the page must have (default: made up where one is needed)")
+    view.add_argument(
+        "--token",
+        metavar="WORD",
+        help="secret of 12 characters or more that the page's address must hold (default: made where needed)",
+    )
     view.set_defaults(command=_view)
 
 
