@@ -20,6 +20,8 @@ LOOK_INTO = "the session's devices and plan name units and keys: correct them th
 def check_run(uid: Any, catalog: Any) -> Iterator[Finding]:
     """Look whether a run says all that a reconstruction needs, and whether its frames are where it says."""
     run = catalog[uid]
+    if (raw_uid := run.metadata["start"].get("raw_uid")) is not None:  # a reconstruction: its scan is meant
+        run = catalog[raw_uid]
     start = run.metadata["start"]
     title = f"scan {start.get('scan_id', '?')} {start.get('sample_name', '')} ({start['uid'][:8]})"
     try:

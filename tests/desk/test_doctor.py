@@ -7,6 +7,7 @@ import shutil
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.doctor import State, examine, format_finding
 from bluesky_ptycho.doctor.machine import check_plugins
+from bluesky_ptycho.doctor.run import check_run
 from tests.distributions import installer
 from tests.stored import store_scan
 
@@ -22,6 +23,11 @@ def test_a_page_of_green(desk, workplace, capsys):
         assert any(line[2:].startswith(name) for line in lines), name
     assert "y is stage_y in um, x is stage_x in um" in out
     assert "6 points of 16 × 16 pixels, uint16" in out
+
+
+def test_the_uid_of_a_reconstruction_means_its_scan(desk):
+    findings = list(check_run(desk.processed[-1].start["uid"], desk))
+    assert findings and all(finding.state is State.GOOD for finding in findings), findings
 
 
 def test_what_is_broken_is_named_with_its_remedy(desk, workplace, capsys, tmp_path):
