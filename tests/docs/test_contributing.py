@@ -23,12 +23,12 @@ STEPS = (*PLAIN_STEPS[:_after], "ignore_hot_pixels", *PLAIN_STEPS[_after:])
 def test_a_step_of_another_distribution(tmp_path):
     files = {b.file: b.code for b in read_blocks(REPOSITORY / "CONTRIBUTING.md") if b.file}
     project = tomllib.loads(files.pop("pyproject.toml"))["project"]
-    settings = PreprocessSettings(steps=STEPS)
     counts = np.full((1, 1, 16, 16), 40, dtype=np.uint16)
     counts[0, 0, 3, 4] = 6000
     with installer(tmp_path) as install:
         install(project["name"], project["entry-points"], files)
         try:
+            settings = PreprocessSettings(steps=STEPS)
             with make_pipeline(make_plan("plain", shape=(16, 16)), settings) as pipeline:
                 clean = pipeline(counts)
         finally:

@@ -200,8 +200,13 @@ def test_settings_read_from_json_are_refused_by_name(case, figure):
 
 @HOSTILE
 def test_code_in_the_place_of_a_name_is_a_name_that_nobody_knows(scan, tmp_path, figure):
-    settings = SETTINGS.with_changes(**{"solver.algorithm": "__import__('os')._exit(1)"})
-    with pytest.raises(PtychoError, match=r"_exit\(1\)\" is not known; known: "):
+    name = "__import__('os')._exit(1)"
+    unknown = r"_exit\(1\)\" is not known; known: "
+    with pytest.raises(PtychoError, match=unknown):
+        SETTINGS.with_changes(**{"solver.algorithm": name})
+    stored = SETTINGS.to_dict()
+    settings = LiveSettings.from_stored({**stored, "solver": {**stored["solver"], "algorithm": name}})
+    with pytest.raises(PtychoError, match=unknown):
         reconstruct(scan.documents(), tmp_path, settings)
     figure("settings refused")
 
