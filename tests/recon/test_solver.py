@@ -172,7 +172,7 @@ def test_frames_that_come_slowly_do_not_spoil_the_final_resolution(noisy):
                 solver.step_halves()
         assert solver.step_halves(0) == solver.settings.frc_passes - SETTLING, "the last frame has no visit yet"
         slow, whole = (s.snapshot(frc=True).frc["correlation"] for s in (solver, batch))
-        assert slow.mean() > 0.94 * whole.mean()  # 0.25 of it, were the halves begun with the first frame
+        assert slow.mean() > 0.9 * whole.mean()  # 0.25 of it, were the halves begun with the first frame
         assert solver.step_halves(0) == solver.settings.frc_passes
 
 
