@@ -19,8 +19,8 @@ from .settings import SolverSettings
 from .state import ReconState, move_to
 
 SETTLING = 4
-"""Passes over the halves after the last frame, each as long as a pass over all frames. A scan of 64 points that the
-solver could wait for had 24 nm without them, 18.0 nm after 4, 17.3 nm after 8; with all from the start it has 17.0 nm."""
+"""Passes over the halves after the last frame, each as long as one over all frames. A scan of 64 points that the solver
+could wait for had 24 nm without them, 18.0 nm after 4, 17.3 nm after 8; with all from the start it has 17.0 nm."""
 FEWEST = 16
 """Frames that halves begin with: probes that are fitted to a few wander off, and hardly come back. With noisy frames
 one by one, halves from the first on correlate at 0.20 in the end, from the 4th 0.71, from the 16th 0.81, batch 0.84."""
