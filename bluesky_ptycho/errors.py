@@ -9,6 +9,12 @@ class PtychoError(Exception):
     """A problem the user can mend; the message names field, value and expectation."""
 
 
+def in_a_line(error: BaseException) -> str:
+    """Return an error's message in one line, after its class's name unless it is the user's to mend."""
+    message = " ".join(str(error).split())
+    return message if isinstance(error, PtychoError) else f"{type(error).__name__}: {message}"
+
+
 class SettingsError(PtychoError, ValueError):
     """A setting is unknown, of the wrong type or out of range."""
 

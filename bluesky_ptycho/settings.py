@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 import reprlib
 import types
 import typing
@@ -226,13 +227,27 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
         return tuple(_as_type(name, v, inner) for v in value)
     if isinstance(hint, type) and issubclass(hint, Settings) and isinstance(value, Mapping):
         return hint.from_mapping(value)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
         return float(value)
-    if hint is int and isinstance(value, float) and value.is_integer():
+    if hint is int and (_is_whole(value) or (isinstance(value, float) and value.is_integer())):
         return int(value)
     if hint is Any or (
         isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    wanted = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
-    raise SettingsError(f"{name} is {reprlib.repr(value)} ({type(value).__name__}); expected {wanted}")
+    raise SettingsError(f"{name} is {reprlib.repr(value)}; expected {_in_words(hint)}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _in_words(hint: Any) -> str:
+    """Return what values a type stands for, in the words of who writes a settings file."""
+    if typing.get_origin(hint) is tuple:
+        (inner, *_) = typing.get_args(hint)
+        return f"a list, each {_in_words(inner)}"
+    if isinstance(hint, type) and issubclass(hint, Settings):
+        return "a table of settings"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return words.get(hint, str(hint))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import NotFoundError, PtychoError
+from ..errors import NotFoundError, PtychoError, in_a_line
 from ..file_lock import take_lock
 from .backup import SUFFIX
 from .tree import plain
@@ -67,7 +67,7 @@ def restore(files: Iterable[Path], catalog: Any) -> Iterator[Restored]:
             os.replace(path, path.with_name(path.name + DONE))
             yield Restored(path, uid)
         except Exception as error:
-            yield Restored(path, uid, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            yield Restored(path, uid, in_a_line(error))
 
 
 def _documents(content: bytes, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

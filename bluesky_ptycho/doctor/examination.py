@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotFoundError, PtychoError
+from ..errors import NotFoundError, PtychoError, in_a_line
 from . import machine
 from .findings import Finding, bad, good, note
 from .run import check_run
@@ -107,6 +107,5 @@ def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
     try:
         yield from check()
     except Exception as error:
-        message = " ".join(str(error).split())
         remedy = "" if isinstance(error, PtychoError) else "bluesky-ptycho bug-report helps us to see why"
-        yield bad(name, f"{type(error).__name__}: {message}", remedy or "see the message")
+        yield bad(name, in_a_line(error), remedy or "see the message")

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ..callbacks import LiveSettings
 from ..catalog import Catalog
-from ..errors import PtychoError
+from ..errors import PtychoError, in_a_line
 from ..stored_scan import describe
 from .cluster import Cluster
 from .requests import Access, Request, make_request
@@ -240,7 +240,7 @@ class ReconQueue:
             done = self._work(job.request, job.priority, tell, lambda: job.is_cancelled)
             problem = done.reason if done.status == "fail" else ""
         except Exception as error:  # of whatever worker, network or file: the other jobs go on
-            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            problem = in_a_line(error)
         with self._changed:
             _conclude(job, done, problem)
             self._changed.notify_all()
