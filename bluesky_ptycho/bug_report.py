@@ -18,7 +18,7 @@ from .callbacks.results import LOG_KEY, SUMMARY_KEY
 from .catalog.search import results_of
 from .discretion import Discretion, personal_words
 from .doctor import examine, format_finding
-from .errors import PtychoError
+from .errors import PtychoError, in_a_line
 from .preprocess import PreprocessSettings
 from .raw_scan import stored_scan
 from .replay import stored_documents
@@ -113,7 +113,7 @@ def _parts(
         try:
             yield Part(name, meaning, make())
         except Exception as error:
-            told = hide.text(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            told = hide.text(in_a_line(error))
             yield Part(f"{name}.missing.txt", f"why {name} is not here", told.encode())
 
 

@@ -20,11 +20,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "into a .zip file. Keys, names of people and machines, proposals, sample names and directories are left out.",
     )
     add = report.add_argument
-    add(
-        "uid",
-        metavar="UID",
-        help=RUN,
-    )
+    add("uid", metavar="UID", help=RUN)
     add("--output", type=file_name, metavar="FILE.zip", help="the file (default: bug-report-UID.zip)")
     add(
         "--log",

@@ -171,11 +171,7 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="reconstruct a stored run",
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
-    replay.add_argument(
-        "uid",
-        metavar="UID",
-        help=RUN,
-    )
+    replay.add_argument("uid", metavar="UID", help=RUN)
     add_settings(replay)
     replay.add_argument(
         "--no-changes",

@@ -26,11 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "ptyd), or its reconstruction (cxi, tiff). The file appears whole or not at all, and replaces another.",
     )
     add = convert.add_argument
-    add(
-        "uid",
-        metavar="UID",
-        help=RUN,
-    )
+    add("uid", metavar="UID", help=RUN)
     add(
         "--to",
         required=True,

@@ -4,6 +4,10 @@ Every error that is the user's to mend derives from :class:`PtychoError`; the co
 prints it as one line and leaves with status 2.
 """
 
+from __future__ import annotations
+
+import reprlib
+
 
 class PtychoError(Exception):
     """A problem the user can mend; the message names field, value and expectation."""
@@ -17,6 +21,12 @@ def in_a_line(error: BaseException) -> str:
 
 class SettingsError(PtychoError, ValueError):
     """A setting is unknown, of the wrong type or out of range."""
+
+
+def refused(name: str, value: object, expected: str) -> SettingsError:
+    """Return the error that names an argument, its value in a short line, and what was expected."""
+    shown = " ".join(reprlib.repr(value).split())
+    return SettingsError(f"{name} is {shown} ({type(value).__name__}); expected {expected}")
 
 
 class MetadataError(PtychoError, ValueError):

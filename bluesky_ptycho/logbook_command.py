@@ -9,6 +9,7 @@ from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output
 from .runs_command import add_search, search_of
 from .terminal import say
+from .words import counted
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -42,5 +43,5 @@ def run(options: argparse.Namespace) -> int:
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)
         n = write_logbook(options.output, entries(catalog, search, options.limit), title=options.title)
-    say(f"{n} scan{'' if n == 1 else 's'}; {options.output} holds the page")
+    say(f"{counted(n, 'scan')}; {options.output} holds the page")
     return 0

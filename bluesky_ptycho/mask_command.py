@@ -36,11 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "the file.",
     )
     add = mask.add_argument
-    add(
-        "uid",
-        metavar="UID",
-        help=RUN,
-    )
+    add("uid", metavar="UID", help=RUN)
     add("--file", action="append", default=[], metavar="FILE", help="mask to begin with, .npy or HDF5 as FILE::DATASET")
     edges = numbers(4, "first row, last row, first column, last column")
     told = "bad: rows T to B and columns L to R, both included, counted from 0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import reprlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from .callbacks.document_keys import Point, read_plan
 from .callbacks.frame_reader import FrameReader, as_reason
 from .callbacks.intake import Intake
 from .catalog import Catalog
-from .errors import MetadataError, NotFoundError, SettingsError
+from .errors import MetadataError, NotFoundError, refused
 from .io import hdf5
 from .io.raw_cxi import read_raw_facts
 from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
@@ -90,8 +89,7 @@ def stored_scan(uid: str, catalog: Catalog, settings: PreprocessSettings) -> Ite
         If its documents cannot be used.
     """
     if not isinstance(settings, PreprocessSettings):
-        shown = f"{reprlib.repr(settings)} ({type(settings).__name__})"
-        raise SettingsError(f"settings is {shown}; expected PreprocessSettings (of LiveSettings, their .preprocess)")
+        raise refused("settings", settings, "PreprocessSettings (of LiveSettings, their .preprocess)")
     intake = read_intake(uid, catalog)
     points = tuple(intake.take_points(sys.maxsize))
     if not points:

@@ -19,11 +19,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "frames, settings, provenance. A notebook makes it, which can be kept, edited and run again. It needs the "
         "extra report: python -m pip install 'bluesky-ptycho[report]'.",
     )
-    command.add_argument(
-        "uid",
-        metavar="UID",
-        help=RUN,
-    )
+    command.add_argument("uid", metavar="UID", help=RUN)
     command.add_argument(
         "--output",
         type=file_name,

@@ -82,7 +82,7 @@ class LiveViews:
             ("taken", f"{progress.taken} of {progress.planned}"),
             ("used", f"{progress.used}"),
             ("rejected", rejected_text(progress)),
-            ("lag", f"{progress.lag} point{'s' * (progress.lag != 1)}, {progress.lag_s:.1f} s"),
+            ("lag", f"{counted(progress.lag, 'point')}, {progress.lag_s:.1f} s"),
             ("time left", self._time_left(progress) if is_open else "–"),
             ("elapsed", duration_text(progress.elapsed_s)),
             ("passes", passes),

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import PtychoError
+from ..errors import PtychoError, in_a_line
 from ..file_lock import take_lock
 from ..paths import sanitise
 from .remote import without_keys
@@ -160,7 +160,7 @@ class KeptRun:
                 self._writer = self._make_writer()
             self._writer(name, doc)
         except Exception as error:
-            self._refused(without_keys(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            self._refused(without_keys(in_a_line(error)))
         now = time.monotonic()
         self._spent_s += now - began
         if self._spent_s > max(PATIENCE_S, (now - self._started) / 2) and name != "stop" and not self.refusal:

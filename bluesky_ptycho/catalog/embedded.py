@@ -73,11 +73,11 @@ def make_database(directory: Path) -> None:
     """
     if is_catalog(directory):
         return
-    unfinished = directory / "catalog.db.new"
+    unfinished = directory / f"{TREE}.new"
     unfinished.unlink(missing_ok=True)
     with ThreadPoolExecutor(1) as thread:  # an event loop of its own: a notebook's runs in this one
         thread.submit(_make_database, f"sqlite+aiosqlite:///{unfinished}").result()
-    unfinished.replace(directory / "catalog.db")
+    unfinished.replace(directory / TREE)
 
 
 def _make_database(uri: str) -> None:
@@ -123,7 +123,7 @@ def server_config(directory: Path, frames: Iterable[Path]) -> dict[str, Any]:
     """
     return {
         "catalog": {
-            "uri": f"sqlite:///{directory / 'catalog.db'}",
+            "uri": f"sqlite:///{directory / TREE}",
             "init_if_not_exists": not is_catalog(directory),
             "specs": [ROOT_SPEC],
             "writable_storage": [str(directory / "data"), f"sqlite:///{directory / TABLES}"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import SettingsError
+from ..errors import SettingsError, refused
 from ..scan_plan import START_KEY
 
 
@@ -83,9 +82,3 @@ def check_metadata(sample_name: object, md: object) -> None:
         raise refused("md", md, "a dictionary, or None")
     if md is not None and START_KEY in md:
         raise SettingsError(f"md holds {START_KEY!r}, where the scan plan goes; expected other names")
-
-
-def refused(name: str, value: object, expected: str) -> SettingsError:
-    """Return the error that names argument, value and what was expected."""
-    shown = " ".join(reprlib.repr(value).split())
-    return SettingsError(f"{name} is {shown} ({type(value).__name__}); expected {expected}")
