@@ -151,6 +151,24 @@ def test_frc_ignores_relative_ramp_and_phase():
     assert frc(a, turned, PIXEL_M)["half_bit_m"] == pytest.approx(frc(a, b, PIXEL_M)["half_bit_m"], rel=0.05)
 
 
+@pytest.mark.parametrize("shift", [(0.2, -0.15), (-0.4, 0.3)])
+def test_frc_ignores_a_relative_shift_below_a_pixel(shift):
+    """Two probes leave open where each image lies; uncorrected the last rings would lose up to a half."""
+    signal = noise(0)
+    a, b = (signal + 0.7 * noise(seed) for seed in (1, 2))
+    apart, together = (
+        frc(a, other, PIXEL_M)["correlation"][3:-1] for other in (disturbed(b, shift, (0.0, 0.0), 1.0), b)
+    )
+    assert apart == pytest.approx(together, abs=0.02)
+
+
+def test_frc_of_images_of_different_places_is_not_improved():
+    signal = noise(0)
+    moved = disturbed(signal, (1.5, 0.0), (0.0, 0.0), 1.0)
+    correlation = frc(signal, moved, PIXEL_M)["correlation"]
+    assert correlation[SIZE // 3 :].mean() < 0.5
+
+
 def test_frc_of_oblong_images_uses_physical_frequencies():
     """The same object region sampled twice as finely along x, and wider than high."""
     signal = np.fft.ifft2(np.fft.fft2(noise(0)) * (frequencies() < 0.2))[:100]
