@@ -131,3 +131,23 @@ def test_a_run_engine_writes_into_it(catalog):
     (uid,) = engine(scan([det], motor, 0, 1, 4))
     assert catalog[-1].start["uid"] == uid
     np.testing.assert_allclose(catalog[uid]["primary"]["motor"].read(), np.linspace(0, 1, 4))
+
+
+@pytest.mark.parametrize("listened", [False, True])
+def test_the_end_of_each_table_is_told_where_somebody_may_listen(catalog, monkeypatch, listened):
+    """Those are a request each, which a result would wait for; a server with listeners must have them."""
+    asked = []
+    client = catalog.raw.context.http_client
+    delete = client.delete
+    monkeypatch.setattr(client, "delete", lambda url, **options: asked.append(url) or delete(url, **options))
+    if listened:
+        monkeypatch.setattr(client.app.state.root_tree.context, "webhook_dispatcher", _Dispatcher())
+    store_scan(catalog)
+    assert any("/stream/close/" in str(url) for url in asked) == listened
+
+
+class _Dispatcher:
+    """Of a server with webhooks, which need a data base of their own."""
+
+    async def dispatch(self, event, node_id):
+        pass

@@ -180,6 +180,12 @@ def _absent(name: str) -> Iterator[None]:
         modules.update(before)
 
 
+def tells_listeners(client: Any) -> bool:
+    """Tell whether the server of `client` may pass on what is written, so that somebody waits for the end of it."""
+    context = getattr(_tree(client), "context", None)
+    return any(getattr(context, name, True) for name in ("streaming_cache", "webhook_dispatcher"))
+
+
 def directory_of(client: Any) -> Path | None:
     """Return the directory of the catalog on disk behind `client`; None if its server is elsewhere."""
     return next((root for root in readable_roots(client) or [] if is_catalog(root)), None)
@@ -187,9 +193,13 @@ def directory_of(client: Any) -> Path | None:
 
 def readable_roots(client: Any) -> list[Path] | None:
     """Return the directories from which an in-process server serves files; None if it is elsewhere."""
-    app = getattr(client.context.http_client, "app", None)
-    tree = getattr(getattr(app, "state", None), "root_tree", None)
-    storages = getattr(getattr(tree, "context", None), "readable_storage", None)
+    storages = getattr(getattr(_tree(client), "context", None), "readable_storage", None)
     if storages is None:
         return None
     return [Path(storage.path) for storage in storages.values() if hasattr(storage, "path")]
+
+
+def _tree(client: Any) -> Any:
+    """Return what an in-process server serves; None if it is elsewhere."""
+    app = getattr(client.context.http_client, "app", None)
+    return getattr(getattr(app, "state", None), "root_tree", None)
