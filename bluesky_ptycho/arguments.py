@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from .settings import MOST_HINTS
 from .terminal import say
 
 USER_ERROR = 2
@@ -19,11 +22,28 @@ RUN = "uid of a scan or of a reconstruction, the beginning of one, a scan_id, or
 
 
 class LineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all errors of the command are."""
+    """A parser whose errors are one line, as all errors of the command are.
+
+    Options are written in full: a script that shortens one breaks when another of that beginning comes.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
+        # What begins with "-" and a digit is a value, "-3d" as "-3" is, and is answered by who reads the value.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is; leave with status 2."""
         self.exit(USER_ERROR, f"bluesky-ptycho: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+    def refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
+        """Tell of arguments that are none, and which option may be meant by the first that looks like one."""
+        wrong = next((text.partition("=")[0] for text in unknown if text.startswith("--")), None)
+        known = sorted(option for action in self._actions for option in action.option_strings)
+        meant = [] if wrong is None else [option for option in known if option.startswith(wrong)]
+        meant = meant or ([] if wrong is None else difflib.get_close_matches(wrong, known, MOST_HINTS))
+        hint = f"; did you mean {' or '.join(meant[:MOST_HINTS])}?" if meant else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def add_catalog(parser: LineParser) -> None:
@@ -59,6 +79,11 @@ def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
     if not fits(value):
         raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
     return value
+
+
+def whole(text: str) -> int:
+    """Return a whole number."""
+    return _whole(text, None, "a whole number")
 
 
 def positive_whole(text: str) -> int:
@@ -135,12 +160,12 @@ def file_name(text: str) -> Path:
     return Path(text)
 
 
-def _whole(text: str, least: int, expected: str) -> int:
+def _whole(text: str, least: int | None, expected: str) -> int:
     try:
-        value = int(text)
+        value: int | None = int(text)
     except ValueError:
-        value = least - 1
-    if value < least:
+        value = None
+    if value is None or (least is not None and value < least):
         raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
     return value
 

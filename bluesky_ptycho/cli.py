@@ -33,11 +33,12 @@ from .arguments import (
     LineParser,
     add_catalog,
     add_output,
+    file_name,
     host_and_port,
     positive,
-    positive_whole,
     seed,
     tell_default_catalog,
+    whole,
 )
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options.parser.refuse_unknown(unknown)
     logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -134,7 +135,7 @@ def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
     add(
         "--shape",
         nargs=2,
-        type=positive_whole,
+        type=whole,
         default=(20, 20),
         metavar=("NY", "NX"),
         help="scan points along y and along x, 2 or more each (default: 20 20)",
@@ -144,7 +145,7 @@ def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=positive,
         default=10.0,
         metavar="HZ",
-        help="frames a second, at most 200 (default: %(default)g)",
+        help="frames a second, 0.01 to 200 (default: %(default)g)",
     )
     add("--photons", type=positive, default=1e6, metavar="N", help="photons a frame (default: %(default)g)")
     add(
@@ -194,6 +195,7 @@ def _add_restore(commands: argparse._SubParsersAction[LineParser]) -> None:
     restore.add_argument(
         "backup",
         nargs="*",
+        type=file_name,
         metavar="BACKUP",
         help="files, or directories of such files (default: the catalog's own)",
     )

@@ -13,6 +13,7 @@ from .arguments import (
     file_name,
     positive,
     positive_numbers,
+    positive_whole,
     tell_default_catalog,
     zone_plate,
 )
@@ -54,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add(
         "--explain",
-        type=int,
+        type=positive_whole,
         metavar="POINT",
         help="draw what each step makes of a scan point, counted from 1, to a PNG beside the output",
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from .arguments import RUN, LineParser, add_catalog, positive_whole, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, positive_whole, tell_default_catalog, whole
 from .errors import PtychoError
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
@@ -55,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add(
         "--priority",
-        type=int,
+        type=whole,
         default=0,
         metavar="N",
         help="of these runs, where others wait for the same cluster; larger comes earlier (default: 0)",
