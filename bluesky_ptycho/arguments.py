@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .errors import NotFoundError, SettingsError
 from .settings import MOST_HINTS
 from .terminal import say
 
@@ -59,6 +61,35 @@ def tell_default_catalog(options: argparse.Namespace, name: str) -> None:
     """Say on standard error which catalog is taken, where none was given."""
     if options.catalog is None:
         say(f"catalog {name} (no --catalog was given)", file=sys.stderr)
+
+
+def refuse_idle(options: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    """Refuse options that would do nothing: who gave one expects it to count.
+
+    Raises
+    ------
+    SettingsError
+        If one of `names` is given; it names all of them that are, and says `reason`.
+    """
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) not in (None, False, [])]
+    if given:
+        raise SettingsError(f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} given; {reason}")
+
+
+def file_meant(name: str) -> Path | None:
+    """Return the file that a name means; None for that of a run, which is looked for in a catalog.
+
+    Raises
+    ------
+    NotFoundError
+        If it is written as a file is, with an ending or a directory, and is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix or os.sep in name or name in (os.curdir, os.pardir):
+        raise NotFoundError(f"{name} is not a file" if path.exists() else f"{name} does not exist")
+    return None
 
 
 def finite(text: str) -> float:

@@ -173,8 +173,9 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
     replay.add_argument("uid", metavar="UID", help=RUN)
-    add_settings(replay)
-    replay.add_argument(
+    start = replay.add_mutually_exclusive_group()
+    add_settings(start)
+    start.add_argument(
         "--no-changes",
         action="store_true",
         help="do not repeat what somebody turned while the scan's newest result (or the one that UID names) was made, "
@@ -232,28 +233,24 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
-    from .callbacks.document_keys import read_plan
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
     from .output import await_outcome, output_directory, write_output
-    from .replay import replay, scan_seconds, steering_of
+    from .replay import find_plan, replay, scan_seconds, steering_of
 
     settings, script = settings_of(options), tuple[Any, ...]()
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         tell_default_catalog(options, catalog.name)
         # What is not there, or no scan of ours, leaves no directory, and no catalog remembered.
-        start = catalog[options.uid].start
-        uid = start.get("raw_uid", start["uid"])
-        if read_plan(catalog[uid].start) is None:
-            raise NotFoundError(f"run {uid} carries no ptychography scan")
+        uid, _ = find_plan(options.uid, catalog)
+        output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
         remember_catalog(catalog.name)
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
             settings, script = made.settings, made.changes
             changes = counted(len(script), "change")
             print(f"with the settings of result {made.result_uid[:8]} and {changes} made while it ran")
         live = opened.enter_context(LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()], script=script))
-        output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
         replay(uid, catalog, live)
         _, ended_early = await_outcome(live)
         outcome = live.outcome(uid)

@@ -21,6 +21,7 @@ from .catalog import Catalog, RememberCatalog, open_catalog
 from .errors import PreflightError, PtychoError, SettingsError
 from .frames import Snapshot
 from .output import await_outcome, write_output
+from .output_file import check_output_directory
 from .plans.trajectories import MAX_POINTS
 from .recon.metrics import object_nrmse, scanned_box
 from .terminal import say
@@ -152,6 +153,7 @@ def run_demo(options: DemoOptions) -> int:
     from .sim import make_beamline
     from .sim.samples import make_sample
 
+    check_output_directory(options.output)
     directory = options.output / "catalog"
     sample = make_sample(options.sample, options.seed)  # one that is not there leaves no directory
     # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.

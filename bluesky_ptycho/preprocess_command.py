@@ -10,19 +10,35 @@ from .arguments import (
     RUN,
     LineParser,
     add_catalog,
+    file_meant,
     file_name,
     positive,
     positive_numbers,
     positive_whole,
+    refuse_idle,
     tell_default_catalog,
     zone_plate,
 )
 from .output_file import check_output
-from .set_option import read_set
+from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: their own module loads numba.
 PRESETS = ("cosmic", "nanosurveyor")
+OF_FILES = (
+    "energy",
+    "distance",
+    "positions",
+    "position_unit",
+    "darks",
+    "dataset",
+    "layout",
+    "pixel",
+    "adu_per_ev",
+    "exposures",
+    "zone_plate",
+)
+"""Options that tell of a raw file what a run's documents tell of it."""
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -108,13 +124,19 @@ def run(options: argparse.Namespace) -> int:
     check_output(output, (".cxi",), inputs=inputs)
     if options.explain is not None:
         check_output(picture_beside(output, options.explain), inputs=inputs, option="the picture beside --output")
-    changes = {} if options.preset is None else {"preset": options.preset}
+    changes = with_options({"preset": options.preset}, read_set(options.set, PreprocessSettings, group="preprocess"))
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings, group="preprocess")})
-    source = Path(options.source)
+    settings = base.replace(**changes)
+    file = file_meant(options.source)
+    if file is None:
+        refuse_idle(options, OF_FILES, f"expected only for a raw HDF5 file: run {options.source} tells it itself")
+    else:
+        refuse_idle(options, ["catalog"], f"expected only for a run: {file} is a file")
+    if options.positions is None:
+        refuse_idle(options, ["position_unit"], "expected only beside --positions")
     with ExitStack() as opened:
-        if source.is_file() or source.suffix:
+        if file is not None:
             told = RawFileOptions(
                 dataset=options.dataset,
                 darks=options.darks,
@@ -128,7 +150,7 @@ def run(options: argparse.Namespace) -> int:
                 exposures_s=options.exposures,
                 illumination=None if options.zone_plate is None else Illumination(*options.zone_plate),
             )
-            scan = opened.enter_context(raw_file(source, told))
+            scan = opened.enter_context(raw_file(file, told))
         else:
             from .catalog import open_catalog
 

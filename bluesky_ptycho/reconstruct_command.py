@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .arguments import LineParser, add_output, positive, positive_whole
 from .errors import SettingsError
-from .set_option import read_set
+from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: the tables themselves load numba.
@@ -108,13 +108,14 @@ def run(options: argparse.Namespace) -> int:
 
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
     given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm
-    given = {name: value for name, value in given.items() if value is not None}
-    changes = read_set(options.set, SolverSettings, group="solver")
-    for name in given.keys() & changes.keys():
-        raise SettingsError(f"--set {name}={changes[name]} is given with an option for it; expected one of them")
+    if options.algorithm is not None and {",", ":"} & set(options.algorithm):
+        raise SettingsError(
+            f"--algorithm is {options.algorithm!r}; expected one name (--schedule takes names and passes)"
+        )
+    changes = with_options(given, read_set(options.set, SolverSettings, group="solver"))
     told = settings_of(options)
     base = SolverSettings() if told is None else told.solver
-    settings = base.replace(**(given | changes))
+    settings = base.replace(**changes)
     reconstruct_file(
         options.file,
         iterations=options.iterations,

@@ -19,7 +19,7 @@ LARGEST = 10 * 2**20
 """Bytes; a file with more holds no settings."""
 
 
-def add_settings(parser: LineParser, part: str = "") -> None:
+def add_settings(parser: LineParser | argparse._MutuallyExclusiveGroup, part: str = "") -> None:
     """Add ``--settings FILE``, of which a command may need a part alone."""
     meaning = f"its table [{part}] counts here" if part else "tables [preprocess] and [solver] in it"
     parser.add_argument(

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from event_model import DocumentNames, schema_validators
-
 from ..errors import NotFoundError, PtychoError, in_a_line
 from ..file_lock import take_lock
 from ..terminal import printable
@@ -100,6 +98,8 @@ def _documents(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _lacking(name: str, doc: dict[str, Any]) -> list[str]:
     """Return the keys that a document of this name must have and `doc` has not; KeyError if none is called so."""
+    from event_model import DocumentNames, schema_validators
+
     errors = schema_validators[DocumentNames[name]].iter_errors(doc)
     return sorted(
         {key for e in errors if e.validator == "required" and not e.path for key in e.validator_value} - {*doc}
