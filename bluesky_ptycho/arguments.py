@@ -102,6 +102,15 @@ def positive(text: str) -> float:
     return _number(text, lambda value: 0 < value < math.inf, "a positive number")
 
 
+def between(low: float, high: float, unit: str) -> Callable[[str], float]:
+    """Return what reads a number from `low` to `high`: one beyond them was meant in another unit."""
+
+    def read(text: str) -> float:
+        return _number(text, lambda value: low <= value <= high, f"{low:g} to {high:,.0f} {unit}")
+
+    return read
+
+
 def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
     try:
         value = float(text)

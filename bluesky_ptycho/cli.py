@@ -51,6 +51,28 @@ INTERRUPTED = 130
 # Named here, for help that is there at once: the table itself loads bluesky.
 TRAJECTORIES = ("interlaced", "random", "raster", "snake", "spiral")
 
+EXAMPLES = {
+    "demo": "demo --shape 10 10 --sample siemens",
+    "preprocess": "preprocess -1 --set binning=2 --output clean.cxi",
+    "reconstruct": "reconstruct clean.cxi --schedule mpie:30,lsqml:50 --modes 2",
+    "replay": "replay -1 --settings mine.toml",
+    "resume": "resume -1",
+    "reprocess": "reprocess 12 13 --set solver.modes=3 --set preprocess.binning=2",
+    "mask": "mask -1 --circle 480,480,20 --above 5000 --output mask.npy",
+    "runs": "runs --since yesterday --sample gold",
+    "show": "show -1 --compare 12 --output both.png",
+    "logbook": "logbook --since 3d --title 'Beam time 7'",
+    "report": "report -1 --output scan.pdf",
+    "restore": "restore --catalog my_catalog",
+    "convert": "convert -1 --to tiff --output gold.tiff",
+    "ingest": "ingest other.cxi --sample gold --catalog my_catalog",
+    "listen": "listen --address 127.0.0.1:5578 --catalog my_catalog",
+    "view": "view --catalog my_catalog",
+    "doctor": "doctor -1 --catalog my_catalog",
+    "bug-report": "bug-report 12 --frames 5",
+}
+"""What help shows of each command."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status.
@@ -85,6 +107,7 @@ def _parser() -> LineParser:
     parser = LineParser(
         prog="bluesky-ptycho",
         description="Live ptychography inside Bluesky: a scan grows into an image in the catalog.",
+        epilog="Begin with: bluesky-ptycho demo. What a command takes is told by: bluesky-ptycho COMMAND --help",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
@@ -114,7 +137,8 @@ def _parser() -> LineParser:
     view_command.add_parser(commands)
     doctor_command.add_parser(commands)
     bug_report_command.add_parser(commands)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        command.epilog = f"example: bluesky-ptycho {EXAMPLES[name]}"
         command.set_defaults(parser=command)  # whose help tells what it takes
         _add_quiet(command, default=argparse.SUPPRESS)  # else it would undo the one before the command
     return parser

@@ -52,13 +52,17 @@ def check_output(
 
 
 def check_output_directory(path: Path) -> None:
-    """Refuse a directory for what a command leaves that is one of a catalog's own, or lies in one.
+    """Refuse a directory for what a command leaves that cannot be one, or is one of a catalog's own.
 
     Raises
     ------
     PtychoError
-        If files in it would lie among those of a catalog.
+        If it is a file or in one, or files in it would lie among those of a catalog.
     """
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            lies = "which" if place == path else f"and {place}"
+            raise PtychoError(f"--output is {path}, {lies} is a file; expected the name of a directory")
     _require_outside_catalogs(path, "--output", place=path.resolve() / "any")
 
 

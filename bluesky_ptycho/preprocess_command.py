@@ -10,6 +10,7 @@ from .arguments import (
     RUN,
     LineParser,
     add_catalog,
+    between,
     file_meant,
     file_name,
     positive,
@@ -52,10 +53,16 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add = preprocess.add_argument
     add(
         "source",
-        metavar="SRC",
-        help=f"{RUN}; or a raw HDF5 file",
+        metavar="FILE|UID",
+        help=f"raw HDF5 file; or {RUN}",
     )
-    add("--output", type=file_name, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
+    add(
+        "--output",
+        type=file_name,
+        default=Path("clean.cxi"),
+        metavar="FILE.cxi",
+        help="the clean frames (default: %(default)s)",
+    )
     add(
         "--preset",
         choices=PRESETS,
@@ -77,10 +84,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add_settings(preprocess, "preprocess")
     add_catalog(preprocess)
-    raw = preprocess.add_argument_group("for a raw HDF5 file")
+    raw = preprocess.add_argument_group("for a raw HDF5 file, not for a run")
     add = raw.add_argument
-    add("--energy", type=positive, metavar="EV", help="photon energy in eV (default: the file's)")
-    add("--distance", type=positive, metavar="M", help="sample to detector in m (default: the file's)")
+    add("--energy", type=between(1, 1e6, "eV"), metavar="EV", help="photon energy in eV (default: the file's)")
+    add("--distance", type=between(1e-4, 1e3, "m"), metavar="M", help="sample to detector in m (default: the file's)")
     add(
         "--positions",
         metavar="FILE",
@@ -96,7 +103,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "(default: the file's, else by shape)",
     )
     add("--pixel", type=positive, metavar="UM", help="detector pixel in µm (default: the file's, or the FCCD's 30)")
-    add("--adu-per-ev", type=positive, metavar="G", help="gain of the camera (default: the file's, else 0.004)")
+    add(
+        "--adu-per-ev",
+        type=positive,
+        metavar="G",
+        help="gain of the camera in ADU for each eV (default: the file's, else 0.004)",
+    )
     add(
         "--exposures",
         type=positive_numbers,
@@ -107,7 +119,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "--zone-plate",
         type=zone_plate,
         metavar="UM,NM,UM,UM",
-        help="diameter, outermost zone, stop, defocus: for a first guess of the probe (default: the file's)",
+        help="diameter in µm, outermost zone in nm, stop and defocus in µm: for a first guess of the probe "
+        "(default: the file's)",
     )
     preprocess.set_defaults(command=run)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .arguments import LineParser, add_output, positive, positive_whole
+from .arguments import LineParser, add_output, file_name, positive, positive_whole
 from .errors import SettingsError
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
@@ -26,7 +25,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         description="Reconstruct the diffraction patterns of a CXI file with the solver of the live callback.",
     )
     add = reconstruct.add_argument
-    add("file", type=Path, metavar="FILE.cxi", help="patterns, positions and geometry of a measurement, in SI units")
+    add(
+        "file",
+        type=file_name,
+        metavar="FILE.cxi",
+        help="patterns, positions and geometry of a measurement, in SI units",
+    )
     add(
         "--iterations",
         type=positive_whole,

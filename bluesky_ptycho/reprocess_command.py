@@ -128,7 +128,7 @@ def _connected(address: str) -> Any:
     try:
         return Client(address, timeout=CONNECT_TIMEOUT_S)
     except (OSError, ValueError) as error:
-        raise PtychoError(f"--scheduler {address} cannot be reached: {error}") from error
+        raise PtychoError(f"--scheduler {address!r} cannot be reached: {error}; expected HOST:PORT") from error
 
 
 def _watch(queue: ReconQueue) -> bool:

@@ -30,7 +30,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     add("--compare", metavar="OTHER", help="file or uid of another reconstruction of the same stage field")
     add("--frames", action="store_true", help="a run's raw frames, even if it has a reconstruction")
-    add("--points", metavar="POINTS", help="scan points to show, as 5,9 or 40-51 (default: 12 all over the scan)")
+    add(
+        "--points",
+        metavar="POINTS",
+        help="scan points to show, counted from 1, as 5,9 or 40-51 (default: 12 all over the scan)",
+    )
     add("--output", type=file_name, metavar="FILE.png", help="picture to write (default: a window, else show.png)")
     add_catalog(show)
     show.set_defaults(command=run)
@@ -38,7 +42,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw; return the exit status."""
-    if all(file_meant(name) for name in filter(None, (options.what, options.compare))):
+    files = [file_meant(name) for name in (options.what, options.compare) if name is not None]
+    if all(files):
         refuse_idle(options, ["catalog"], f"expected only for a run: {options.what} is a file")
     output = _output(options.output)
     if output is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import h5py
 import pytest
 
 from bluesky_ptycho.catalog import open_catalog
-from bluesky_ptycho.cli import _parser, main
+from bluesky_ptycho.cli import EXAMPLES, _parser, main
 from bluesky_ptycho.scan_plan import Illumination
 from tests.stored import store_scan
 
@@ -26,6 +27,8 @@ def test_every_help_tells_every_argument(command, capsys):
     assert COMMANDS[command].description.endswith(".")
     assert all(action.help for action in COMMANDS[command]._actions)
     assert "--quiet" in text
+    assert f"example: bluesky-ptycho {EXAMPLES[command]}" in " ".join(text.split())
+    assert _parser().parse_args(shlex.split(EXAMPLES[command])).parser.prog.endswith(command)
 
 
 def test_quiet_says_nothing_but_the_answer(desk, workplace, capsys):
