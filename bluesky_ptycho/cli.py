@@ -62,7 +62,7 @@ EXAMPLES = {
     "runs": "runs --since yesterday --sample gold",
     "show": "show -1 --compare 12 --output both.png",
     "logbook": "logbook --since 3d --title 'Beam time 7'",
-    "report": "report -1 --output scan.pdf",
+    "report": "report -1 --output gold.html",
     "restore": "restore --catalog my_catalog",
     "convert": "convert -1 --to tiff --output gold.tiff",
     "ingest": "ingest other.cxi --sample gold --catalog my_catalog",

@@ -42,7 +42,7 @@ class Search:
     Raises
     ------
     SettingsError
-        On a range that is reversed, or a resolution of 0 or less.
+        On a range that is reversed, a resolution of 0 or less, or an empty name.
     """
 
     since_s: float | None = None
@@ -59,6 +59,8 @@ class Search:
             )
         if self.resolution_m is not None and not 0 < self.resolution_m < math.inf:
             raise SettingsError(f"search: resolution is {self.resolution_m} m; expected a positive length")
+        if self.sample is not None and not self.sample.strip():
+            raise SettingsError(f"search: sample is {self.sample!r}; expected a name or a part of one")
         if self.since_s is not None and self.until_s is not None and self.since_s > self.until_s:
             raise SettingsError("search: since is later than until; expected an earlier time")
 

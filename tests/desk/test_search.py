@@ -51,6 +51,7 @@ def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
         (["--energy", "red"], "energy is 'red'; expected a positive energy in eV, or two as 700-900"),
         (["--energy", "900-700"], "energies are 900 to 700 eV; expected a lowest and a highest one"),
         (["--resolution", "20"], "resolution is '20'; expected a half pitch above 0, as 20nm"),
+        (["--sample", " "], "sample is ' '; expected a name or a part of one"),
         (["--resolution", "0nm"], "resolution is '0nm'; expected a half pitch above 0"),
     ],
 )
