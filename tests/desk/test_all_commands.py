@@ -72,8 +72,9 @@ def test_what_is_resumed_again_replaces_nothing(catalog, workplace):
     light = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)
     store_scan(catalog, planned={"illumination": light})
     (workplace / "s.toml").write_text("passes = 1\nfrc = false\n")
-    for _ in range(2):
-        assert main(["resume", "-1", "--catalog", str(catalog.name), "--settings", "s.toml"]) == 0
+    for container in (catalog.raw, catalog.processed):  # a reconstruction is taken for its scan
+        uid = container[-1].metadata["start"]["uid"]
+        assert main(["resume", uid, "--catalog", str(catalog.name), "--settings", "s.toml"]) == 0
     for name in ("ptycho_resume", "ptycho_resume_2"):
         assert (workplace / name / "result.cxi").is_file()
 
