@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
+import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from .errors import NotFoundError, SettingsError
+from .settings import MOST_HINTS
 from .terminal import say
 
 USER_ERROR = 2
@@ -19,11 +24,28 @@ RUN = "uid of a scan or of a reconstruction, the beginning of one, a scan_id, or
 
 
 class LineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all errors of the command are."""
+    """A parser whose errors are one line, as all errors of the command are.
+
+    Options are written in full: a script that shortens one breaks when another of that beginning comes.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
+        # What begins with "-" and a digit is a value, "-3d" as "-3" is, and is answered by who reads the value.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is; leave with status 2."""
         self.exit(USER_ERROR, f"bluesky-ptycho: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+    def refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
+        """Tell of arguments that are none, and which option may be meant by the first that looks like one."""
+        wrong = next((text.partition("=")[0] for text in unknown if text.startswith("--")), None)
+        known = sorted(option for action in self._actions for option in action.option_strings)
+        meant = [] if wrong is None else [option for option in known if option.startswith(wrong)]
+        meant = meant or ([] if wrong is None else difflib.get_close_matches(wrong, known, MOST_HINTS))
+        hint = f"; did you mean {' or '.join(meant[:MOST_HINTS])}?" if meant else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def add_catalog(parser: LineParser) -> None:
@@ -41,6 +63,35 @@ def tell_default_catalog(options: argparse.Namespace, name: str) -> None:
         say(f"catalog {name} (no --catalog was given)", file=sys.stderr)
 
 
+def refuse_idle(options: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    """Refuse options that would do nothing: who gave one expects it to count.
+
+    Raises
+    ------
+    SettingsError
+        If one of `names` is given; it names all of them that are, and says `reason`.
+    """
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) not in (None, False, [])]
+    if given:
+        raise SettingsError(f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} given; {reason}")
+
+
+def file_meant(name: str) -> Path | None:
+    """Return the file that a name means; None for that of a run, which is looked for in a catalog.
+
+    Raises
+    ------
+    NotFoundError
+        If it is written as a file is, with an ending or a directory, and is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix or os.sep in name or name in (os.curdir, os.pardir):
+        raise NotFoundError(f"{name} is not a file" if path.exists() else f"{name} does not exist")
+    return None
+
+
 def finite(text: str) -> float:
     """Return a finite number."""
     return _number(text, math.isfinite, "a number")
@@ -51,6 +102,15 @@ def positive(text: str) -> float:
     return _number(text, lambda value: 0 < value < math.inf, "a positive number")
 
 
+def between(low: float, high: float, unit: str) -> Callable[[str], float]:
+    """Return what reads a number from `low` to `high`: one beyond them was meant in another unit."""
+
+    def read(text: str) -> float:
+        return _number(text, lambda value: low <= value <= high, f"{low:g} to {high:,.0f} {unit}")
+
+    return read
+
+
 def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
     try:
         value = float(text)
@@ -59,6 +119,11 @@ def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
     if not fits(value):
         raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
     return value
+
+
+def whole(text: str) -> int:
+    """Return a whole number."""
+    return _whole(text, None, "a whole number")
 
 
 def positive_whole(text: str) -> int:
@@ -135,12 +200,12 @@ def file_name(text: str) -> Path:
     return Path(text)
 
 
-def _whole(text: str, least: int, expected: str) -> int:
+def _whole(text: str, least: int | None, expected: str) -> int:
     try:
-        value = int(text)
+        value: int | None = int(text)
     except ValueError:
-        value = least - 1
-    if value < least:
+        value = None
+    if value is None or (least is not None and value < least):
         raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
     return value
 

@@ -33,11 +33,12 @@ from .arguments import (
     LineParser,
     add_catalog,
     add_output,
+    file_name,
     host_and_port,
     positive,
-    positive_whole,
     seed,
     tell_default_catalog,
+    whole,
 )
 from .errors import NotFoundError, PtychoError
 from .registry import enable_plugins
@@ -50,6 +51,28 @@ INTERRUPTED = 130
 # Named here, for help that is there at once: the table itself loads bluesky.
 TRAJECTORIES = ("interlaced", "random", "raster", "snake", "spiral")
 
+EXAMPLES = {
+    "demo": "demo --shape 10 10 --sample siemens",
+    "preprocess": "preprocess -1 --set binning=2 --output clean.cxi",
+    "reconstruct": "reconstruct clean.cxi --schedule mpie:30,lsqml:50 --modes 2",
+    "replay": "replay -1 --settings mine.toml",
+    "resume": "resume -1",
+    "reprocess": "reprocess 12 13 --set solver.modes=3 --set preprocess.binning=2",
+    "mask": "mask -1 --circle 480,480,20 --above 5000 --output mask.npy",
+    "runs": "runs --since yesterday --sample gold",
+    "show": "show -1 --compare 12 --output both.png",
+    "logbook": "logbook --since 3d --title 'Beam time 7'",
+    "report": "report -1 --output gold.html",
+    "restore": "restore --catalog my_catalog",
+    "convert": "convert -1 --to tiff --output gold.tiff",
+    "ingest": "ingest other.cxi --sample gold --catalog my_catalog",
+    "listen": "listen --address 127.0.0.1:5578 --catalog my_catalog",
+    "view": "view --catalog my_catalog",
+    "doctor": "doctor -1 --catalog my_catalog",
+    "bug-report": "bug-report 12 --frames 5",
+}
+"""What help shows of each command."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status.
@@ -59,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options.parser.refuse_unknown(unknown)
     logging.basicConfig(level=logging.ERROR if options.quiet else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -84,6 +107,7 @@ def _parser() -> LineParser:
     parser = LineParser(
         prog="bluesky-ptycho",
         description="Live ptychography inside Bluesky: a scan grows into an image in the catalog.",
+        epilog="Begin with: bluesky-ptycho demo. What a command takes is told by: bluesky-ptycho COMMAND --help",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
@@ -113,7 +137,8 @@ def _parser() -> LineParser:
     view_command.add_parser(commands)
     doctor_command.add_parser(commands)
     bug_report_command.add_parser(commands)
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        command.epilog = f"example: bluesky-ptycho {EXAMPLES[name]}"
         command.set_defaults(parser=command)  # whose help tells what it takes
         _add_quiet(command, default=argparse.SUPPRESS)  # else it would undo the one before the command
     return parser
@@ -134,7 +159,7 @@ def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
     add(
         "--shape",
         nargs=2,
-        type=positive_whole,
+        type=whole,
         default=(20, 20),
         metavar=("NY", "NX"),
         help="scan points along y and along x, 2 or more each (default: 20 20)",
@@ -144,7 +169,7 @@ def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=positive,
         default=10.0,
         metavar="HZ",
-        help="frames a second, at most 200 (default: %(default)g)",
+        help="frames a second, 0.01 to 200 (default: %(default)g)",
     )
     add("--photons", type=positive, default=1e6, metavar="N", help="photons a frame (default: %(default)g)")
     add(
@@ -172,8 +197,9 @@ def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
         description="Send a stored run through the live callback and store the new result beside the old ones.",
     )
     replay.add_argument("uid", metavar="UID", help=RUN)
-    add_settings(replay)
-    replay.add_argument(
+    start = replay.add_mutually_exclusive_group()
+    add_settings(start)
+    start.add_argument(
         "--no-changes",
         action="store_true",
         help="do not repeat what somebody turned while the scan's newest result (or the one that UID names) was made, "
@@ -194,6 +220,7 @@ def _add_restore(commands: argparse._SubParsersAction[LineParser]) -> None:
     restore.add_argument(
         "backup",
         nargs="*",
+        type=file_name,
         metavar="BACKUP",
         help="files, or directories of such files (default: the catalog's own)",
     )
@@ -230,28 +257,24 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
-    from .callbacks.document_keys import read_plan
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
     from .output import await_outcome, output_directory, write_output
-    from .replay import replay, scan_seconds, steering_of
+    from .replay import find_plan, replay, scan_seconds, steering_of
 
     settings, script = settings_of(options), tuple[Any, ...]()
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         tell_default_catalog(options, catalog.name)
         # What is not there, or no scan of ours, leaves no directory, and no catalog remembered.
-        start = catalog[options.uid].start
-        uid = start.get("raw_uid", start["uid"])
-        if read_plan(catalog[uid].start) is None:
-            raise NotFoundError(f"run {uid} carries no ptychography scan")
+        uid, _ = find_plan(options.uid, catalog)
+        output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
         remember_catalog(catalog.name)
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
             settings, script = made.settings, made.changes
             changes = counted(len(script), "change")
             print(f"with the settings of result {made.result_uid[:8]} and {changes} made while it ran")
         live = opened.enter_context(LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()], script=script))
-        output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
         replay(uid, catalog, live)
         _, ended_early = await_outcome(live)
         outcome = live.outcome(uid)

@@ -21,11 +21,16 @@ from .catalog import Catalog, RememberCatalog, open_catalog
 from .errors import PreflightError, PtychoError, SettingsError
 from .frames import Snapshot
 from .output import await_outcome, write_output
+from .output_file import check_output_directory
+from .plans.trajectories import MAX_POINTS
 from .recon.metrics import object_nrmse, scanned_box
 from .terminal import say
 from .whole_file import whole_hdf5
 
 FINISH_TIMEOUT_S = 600.0
+
+SLOWEST_HZ, FASTEST_HZ = 0.01, 200.0
+FINEST_UM = 1e-4
 
 SHARE_EXPOSED = 0.75
 """Part of a frame's time that is exposed; in the rest of a step scan the stage moves and settles."""
@@ -47,11 +52,18 @@ class DemoOptions:
     settings: LiveSettings | None = None
 
     def __post_init__(self) -> None:
-        if self.frame_rate > 200:
-            raise SettingsError(f"--frame-rate is {self.frame_rate}; expected at most 200 (the camera's top rate)")
-        if min(self.shape) < 2:
-            ny, nx = self.shape
-            raise SettingsError(f"--shape is {ny} {nx}; expected at least 2 2")
+        ny, nx = self.shape
+        if not SLOWEST_HZ <= self.frame_rate <= FASTEST_HZ:
+            raise SettingsError(
+                f"--frame-rate is {self.frame_rate:g} Hz; expected {SLOWEST_HZ:g} (a frame in {1 / SLOWEST_HZ:g} s) to "
+                f"{FASTEST_HZ:g} (the camera's top rate)"
+            )
+        if min(ny, nx) < 2 or ny * nx > MAX_POINTS:
+            raise SettingsError(
+                f"--shape is {ny} {nx}; expected NY and NX of 2 or more each, and {MAX_POINTS} points at most"
+            )
+        if self.step < FINEST_UM:  # what is too coarse depends on the beam, and is refused with that
+            raise SettingsError(f"--step is {self.step:g} µm; expected {FINEST_UM:g} (an atom's size) or more")
 
 
 class PauseAtOnce:
@@ -141,6 +153,7 @@ def run_demo(options: DemoOptions) -> int:
     from .sim import make_beamline
     from .sim.samples import make_sample
 
+    check_output_directory(options.output)
     directory = options.output / "catalog"
     sample = make_sample(options.sample, options.seed)  # one that is not there leaves no directory
     # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.

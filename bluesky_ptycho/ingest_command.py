@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .arguments import LineParser, add_catalog, tell_default_catalog
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
 from .words import counted
 
 
@@ -18,7 +17,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "replayed and preprocessed as any scan is. The frames are copied into the catalog.",
     )
     add = ingest.add_argument
-    add("file", type=Path, metavar="FILE", help="patterns of the far field, or raw frames written by 'convert'")
+    add("file", type=file_name, metavar="FILE", help="patterns of the far field, or raw frames written by 'convert'")
     add("--sample", metavar="NAME", help="name of the sample (default: the file's name without its ending)")
     add_catalog(ingest)
     ingest.set_defaults(command=run)

@@ -31,9 +31,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "mask",
         help="compose a mask on the mean frame of a run",
         description="Compose a mask of the raw image from files, regions and thresholds of the mean frame, write it, "
-        "and draw it on the mean frame. Rows and columns are "
-        "pixels of the picture. --file, --rectangle and --circle may be given several times. reprocess --mask takes "
-        "the file.",
+        "and draw it on the mean frame. Rows, columns and radii are in pixels of the picture. --file, --rectangle and "
+        "--circle may be given several times. reprocess --mask takes the file.",
     )
     add = mask.add_argument
     add("uid", metavar="UID", help=RUN)
@@ -77,6 +76,9 @@ def run(options: argparse.Namespace) -> int:
     from .raw_scan import stored_scan
     from .whole_file import write_whole
 
+    low, high = options.below, options.above
+    if low is not None and high is not None and low > high:
+        raise SettingsError(f"--below is {low:g}, more than --above, which is {high:g}; expected it to be less")
     output: Path = options.output
     inputs = (*options.file, options.settings)
     check_output(output, (".npy",), inputs=inputs)

@@ -17,7 +17,7 @@ from .errors import MetadataError, PtychoError, SettingsError
 from .figure import check_windows, save_reconstruction_png, show_reconstruction
 from .frames import Batch, Snapshot
 from .io.cxi import CxiData, read_cxi, write_result_cxi
-from .output import make_directory, make_numbered_directory, say_where
+from .output import output_directory, say_where
 from .recon import IncrementalSolver, SolverSettings
 from .recon.schedule import Schedule
 from .recon.stxm import stxm_map
@@ -102,17 +102,16 @@ def reconstruct_file(
     last = schedule.stages[-1].passes or iterations  # the tail is of the last stage's passes
     settings = settings.replace(tail_passes=min(settings.tail_passes, iterations, last))
     solver = _make_solver(data, settings, backend)
-    output = make_numbered_directory(OUTPUT) if output is None else Path(output)
-    make_directory(output)
-    with solver, _stop_on_interrupt(progress) as stopped:
+    wanted = None if output is None else Path(output)
+    with solver, output_directory(wanted, OUTPUT) as directory, _stop_on_interrupt(progress) as stopped:
         snapshot = _solve(solver, iterations - settings.tail_passes, stopped, progress)
         stxm = stxm_map(data.positions_m, totals, snapshot.canvas)
         summary = _summarise(snapshot, data, path, given)
-        _write(output, snapshot, stxm, summary, data.title)
+        _write(directory, snapshot, stxm, summary, data.title)
     if progress:
         passes = counted(snapshot.iteration, "pass", "passes")
         text = f"{'interrupted after ' if stopped() else ''}{passes}: {summary.describe(snapshot.frc_limit_m)}"
-        say_where(text, output, OUTPUT_FILES)
+        say_where(text, directory, OUTPUT_FILES)
     if show:
         show_reconstruction(snapshot, stxm, data.title)
     if stopped():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .errors import PtychoError
 from .figure import save_reconstruction_png
 from .io.cxi import write_result_cxi
+from .output_file import check_output_directory
 from .summary import Summary
 from .terminal import say
 from .versions import software_versions
@@ -65,9 +66,10 @@ def output_directory(wanted: Path | None, default: Path) -> Iterator[Path]:
     Raises
     ------
     PtychoError
-        If it cannot be made.
+        If it cannot be made, or is among a catalog's own.
     """
     place = default if wanted is None else wanted
+    check_output_directory(place)
     absent = [directory for directory in place.parents if not directory.exists()]
     known = wanted is not None and wanted.exists()
     if wanted is None:

@@ -51,6 +51,21 @@ def check_output(
         raise PtychoError(f"{option} is {path}; its directory {path.parent} {lack}")
 
 
+def check_output_directory(path: Path) -> None:
+    """Refuse a directory for what a command leaves that cannot be one, or is one of a catalog's own.
+
+    Raises
+    ------
+    PtychoError
+        If it is a file or in one, or files in it would lie among those of a catalog.
+    """
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            lies = "which" if place == path else f"and {place}"
+            raise PtychoError(f"--output is {path}, {lies} is a file; expected the name of a directory")
+    _require_outside_catalogs(path, "--output", place=path.resolve() / "any")
+
+
 def require_different(first: Path, second: Path, option: str) -> None:
     """Refuse two outputs that are one file."""
     if first.resolve() == second.resolve():
@@ -64,11 +79,13 @@ def _require_no_input(path: Path, inputs: Iterable[Path | str | None], option: s
             raise PtychoError(f"{option} is {path}, which the command reads; expected another file")
 
 
-def _require_outside_catalogs(path: Path, option: str, beside_results: bool) -> None:
-    """Refuse what lies in a catalog's directory, but for a file of another name directly in it."""
+def _require_outside_catalogs(
+    path: Path, option: str, beside_results: bool = False, *, place: Path | None = None
+) -> None:
+    """Refuse what lies in a catalog's directory, but for a file of another name directly in it; `path` unless told."""
     from .catalog.embedded import is_catalog, is_own
 
-    place = path.resolve()
+    place = path.resolve() if place is None else place
     for directory in place.parents:
         if not is_catalog(directory):
             continue
@@ -76,5 +93,5 @@ def _require_outside_catalogs(path: Path, option: str, beside_results: bool) -> 
         # Frames may lie anywhere below a catalog's directory: whoever measures chooses their names.
         if (below or is_own(first)) and not (beside_results and first == RESULTS):
             raise PtychoError(
-                f"{option} is {path}, which lies among the files of catalog {directory}; expected a file outside of it"
+                f"{option} is {path}, which lies among the files of catalog {directory}; expected a place outside of it"
             )

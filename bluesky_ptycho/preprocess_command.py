@@ -10,18 +10,36 @@ from .arguments import (
     RUN,
     LineParser,
     add_catalog,
+    between,
+    file_meant,
     file_name,
     positive,
     positive_numbers,
+    positive_whole,
+    refuse_idle,
     tell_default_catalog,
     zone_plate,
 )
 from .output_file import check_output
-from .set_option import read_set
+from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: their own module loads numba.
 PRESETS = ("cosmic", "nanosurveyor")
+OF_FILES = (
+    "energy",
+    "distance",
+    "positions",
+    "position_unit",
+    "darks",
+    "dataset",
+    "layout",
+    "pixel",
+    "adu_per_ev",
+    "exposures",
+    "zone_plate",
+)
+"""Options that tell of a raw file what a run's documents tell of it."""
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -35,10 +53,16 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add = preprocess.add_argument
     add(
         "source",
-        metavar="SRC",
-        help=f"{RUN}; or a raw HDF5 file",
+        metavar="FILE|UID",
+        help=f"raw HDF5 file; or {RUN}",
     )
-    add("--output", type=file_name, default=Path("clean.cxi"), metavar="FILE", help="CXI file (default: %(default)s)")
+    add(
+        "--output",
+        type=file_name,
+        default=Path("clean.cxi"),
+        metavar="FILE.cxi",
+        help="the clean frames (default: %(default)s)",
+    )
     add(
         "--preset",
         choices=PRESETS,
@@ -54,16 +78,16 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add(
         "--explain",
-        type=int,
+        type=positive_whole,
         metavar="POINT",
         help="draw what each step makes of a scan point, counted from 1, to a PNG beside the output",
     )
     add_settings(preprocess, "preprocess")
     add_catalog(preprocess)
-    raw = preprocess.add_argument_group("for a raw HDF5 file")
+    raw = preprocess.add_argument_group("for a raw HDF5 file, not for a run")
     add = raw.add_argument
-    add("--energy", type=positive, metavar="EV", help="photon energy in eV (default: the file's)")
-    add("--distance", type=positive, metavar="M", help="sample to detector in m (default: the file's)")
+    add("--energy", type=between(1, 1e6, "eV"), metavar="EV", help="photon energy in eV (default: the file's)")
+    add("--distance", type=between(1e-4, 1e3, "m"), metavar="M", help="sample to detector in m (default: the file's)")
     add(
         "--positions",
         metavar="FILE",
@@ -79,7 +103,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "(default: the file's, else by shape)",
     )
     add("--pixel", type=positive, metavar="UM", help="detector pixel in µm (default: the file's, or the FCCD's 30)")
-    add("--adu-per-ev", type=positive, metavar="G", help="gain of the camera (default: the file's, else 0.004)")
+    add(
+        "--adu-per-ev",
+        type=positive,
+        metavar="G",
+        help="gain of the camera in ADU for each eV (default: the file's, else 0.004)",
+    )
     add(
         "--exposures",
         type=positive_numbers,
@@ -90,7 +119,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "--zone-plate",
         type=zone_plate,
         metavar="UM,NM,UM,UM",
-        help="diameter, outermost zone, stop, defocus: for a first guess of the probe (default: the file's)",
+        help="diameter in µm, outermost zone in nm, stop and defocus in µm: for a first guess of the probe "
+        "(default: the file's)",
     )
     preprocess.set_defaults(command=run)
 
@@ -107,13 +137,19 @@ def run(options: argparse.Namespace) -> int:
     check_output(output, (".cxi",), inputs=inputs)
     if options.explain is not None:
         check_output(picture_beside(output, options.explain), inputs=inputs, option="the picture beside --output")
-    changes = {} if options.preset is None else {"preset": options.preset}
+    changes = with_options({"preset": options.preset}, read_set(options.set, PreprocessSettings, group="preprocess"))
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**{**changes, **read_set(options.set, PreprocessSettings, group="preprocess")})
-    source = Path(options.source)
+    settings = base.replace(**changes)
+    file = file_meant(options.source)
+    if file is None:
+        refuse_idle(options, OF_FILES, f"expected only for a raw HDF5 file: run {options.source} tells it itself")
+    else:
+        refuse_idle(options, ["catalog"], f"expected only for a run: {file} is a file")
+    if options.positions is None:
+        refuse_idle(options, ["position_unit"], "expected only beside --positions")
     with ExitStack() as opened:
-        if source.is_file() or source.suffix:
+        if file is not None:
             told = RawFileOptions(
                 dataset=options.dataset,
                 darks=options.darks,
@@ -127,7 +163,7 @@ def run(options: argparse.Namespace) -> int:
                 exposures_s=options.exposures,
                 illumination=None if options.zone_plate is None else Illumination(*options.zone_plate),
             )
-            scan = opened.enter_context(raw_file(source, told))
+            scan = opened.enter_context(raw_file(file, told))
         else:
             from .catalog import open_catalog
 

@@ -185,9 +185,11 @@ def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
     NotFoundError, MetadataError
         If a file cannot be used; one line names all that is lacking.
     """
-    facts = read_facts(path, options.dataset)
+    facts, gain = read_facts(path, options.dataset), options.adu_per_ev
     options = _with_what_the_file_tells(path, options)
     plan = _plan_of(path, facts, options)
+    if gain is not None and not layout_of(plan).fccd:
+        raise MetadataError(f"--adu-per-ev is {gain:g}; expected none, as frames of this layout are in photons already")
     assert plan.positions_m is not None
     points = tuple(
         Point(i + 1, i * plan.frames_per_point, (float(y), float(x)), 0.0) for i, (y, x) in enumerate(plan.positions_m)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .arguments import LineParser, add_output, positive, positive_whole
+from .arguments import LineParser, add_output, file_name, positive, positive_whole
 from .errors import SettingsError
-from .set_option import read_set
+from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
 # Named here, for help that is there at once: the tables themselves load numba.
@@ -26,7 +25,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         description="Reconstruct the diffraction patterns of a CXI file with the solver of the live callback.",
     )
     add = reconstruct.add_argument
-    add("file", type=Path, metavar="FILE.cxi", help="patterns, positions and geometry of a measurement, in SI units")
+    add(
+        "file",
+        type=file_name,
+        metavar="FILE.cxi",
+        help="patterns, positions and geometry of a measurement, in SI units",
+    )
     add(
         "--iterations",
         type=positive_whole,
@@ -108,13 +112,14 @@ def run(options: argparse.Namespace) -> int:
 
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
     given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm
-    given = {name: value for name, value in given.items() if value is not None}
-    changes = read_set(options.set, SolverSettings, group="solver")
-    for name in given.keys() & changes.keys():
-        raise SettingsError(f"--set {name}={changes[name]} is given with an option for it; expected one of them")
+    if options.algorithm is not None and {",", ":"} & set(options.algorithm):
+        raise SettingsError(
+            f"--algorithm is {options.algorithm!r}; expected one name (--schedule takes names and passes)"
+        )
+    changes = with_options(given, read_set(options.set, SolverSettings, group="solver"))
     told = settings_of(options)
     base = SolverSettings() if told is None else told.solver
-    settings = base.replace(**(given | changes))
+    settings = base.replace(**changes)
     reconstruct_file(
         options.file,
         iterations=options.iterations,

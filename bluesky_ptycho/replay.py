@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from .errors import SettingsError
+from .errors import NotFoundError, SettingsError
 
 if TYPE_CHECKING:
     from .callbacks import LiveSettings
     from .knobs import Change
+    from .scan_plan import ScanPlan
 
 
 def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, Any]], None]) -> str:
@@ -48,6 +49,26 @@ def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, A
     for name, doc in stored_documents(run):
         callback(name, doc)
     return str(run.start["uid"])
+
+
+def find_plan(uid: int | str, catalog: Any) -> tuple[str, ScanPlan]:
+    """Return the uid and the plan of the scan that is meant, that of a reconstruction for its scan.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such run, or it is no scan of ours.
+    MetadataError
+        If its plan cannot be used.
+    """
+    from .callbacks.document_keys import read_plan
+
+    start = catalog[uid].metadata["start"]
+    raw_uid = str(start.get("raw_uid", start["uid"]))
+    plan = read_plan(catalog[raw_uid].metadata["start"])
+    if plan is None:
+        raise NotFoundError(f"run {raw_uid} carries no ptychography scan")
+    return raw_uid, plan
 
 
 def stored_documents(run: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from .arguments import RUN, LineParser, add_catalog, positive_whole, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, positive_whole, refuse_idle, tell_default_catalog, whole
 from .errors import PtychoError
-from .set_option import read_set
+from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 from .terminal import ProgressLine, say
 
@@ -55,10 +55,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add(
         "--priority",
-        type=int,
-        default=0,
+        type=whole,
         metavar="N",
-        help="of these runs, where others wait for the same cluster; larger comes earlier (default: 0)",
+        help="of these runs where others wait for the same --scheduler; a larger one comes earlier (default: 0)",
     )
     add("--workers", type=positive_whole, metavar="N", help="runs at the same time (default: 1, or all of a cluster's)")
     add("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it (default: this process)")
@@ -73,11 +72,13 @@ def run(options: argparse.Namespace) -> int:
     from .catalog import open_catalog, remember_catalog
     from .reprocess import ReconQueue, State
 
+    if options.scheduler is None:
+        refuse_idle(options, ["priority"], "expected only with --scheduler: no other runs wait here")
     settings, changes = settings_of(options), live_changes(options.set)
     if options.mask is not None:
         from .preprocess.mask import Mask
 
-        changes["preprocess.mask"] = Mask.from_file(options.mask)
+        changes = with_options({"preprocess.mask": Mask.from_file(options.mask)}, changes)
     (settings or LiveSettings()).with_changes(**changes)  # refused before anything is opened
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         queue = opened.enter_context(
             ReconQueue(catalog, workers=options.workers, client=client, across_proposals=options.across_proposals)
         )
-        queue.submit_all(options.uids, changes, settings=settings, priority=options.priority)
+        queue.submit_all(options.uids, changes, settings=settings, priority=options.priority or 0)
         remember_catalog(catalog.name)
         interrupted = _watch(queue)
         states = {job.state for job in queue.jobs}
@@ -127,7 +128,7 @@ def _connected(address: str) -> Any:
     try:
         return Client(address, timeout=CONNECT_TIMEOUT_S)
     except (OSError, ValueError) as error:
-        raise PtychoError(f"--scheduler {address} cannot be reached: {error}") from error
+        raise PtychoError(f"--scheduler {address!r} cannot be reached: {error}; expected HOST:PORT") from error
 
 
 def _watch(queue: ReconQueue) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from .arguments import RUN, LineParser, add_catalog, add_output, positive, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, add_output, positive, refuse_idle, tell_default_catalog
 from .settings_file import add_settings, settings_of
 from .words import counted, span
+
+WAIT_S = 60.0  # resuming.PATIENCE_S, named here for help that is there at once
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -32,9 +35,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     resume.add_argument(
         "--wait",
         type=positive,
-        default=60.0,
         metavar="S",
-        help="seconds without news after which a scan that is still open is taken for dead (default: %(default)g)",
+        help=f"seconds without news after which a scan that is still open is taken for dead (default: {WAIT_S:g})",
     )
     resume.add_argument("--process", action="store_true", help="analyse in a process of its own")
     resume.set_defaults(command=_resume)
@@ -43,8 +45,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 def _resume(options: argparse.Namespace) -> int:
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, make_directory, make_numbered_directory, write_output
-    from .replay import scan_seconds
+    from .output import await_outcome, output_directory, write_output
+    from .replay import find_plan, scan_seconds
     from .resuming import resume
     from .terminal import say
 
@@ -53,23 +55,27 @@ def _resume(options: argparse.Namespace) -> int:
     def wait(live: object) -> None:
         interrupted.append(await_outcome(live)[1])  # type: ignore[arg-type]
 
+    if options.uid is None:
+        refuse_idle(
+            options, ["settings", "output", "wait", "process"], "expected only with the UID of a scan to go on with"
+        )
     settings = settings_of(options)
-    with open_catalog(options.catalog, create=False) as catalog:
+    with ExitStack() as opened:
+        catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         tell_default_catalog(options, catalog.name)
         if options.uid is None:
             print(_listed(catalog))
             return 0
-        _ = catalog[options.uid]  # a wrong one is told of before there is a directory
+        raw_uid, _ = find_plan(options.uid, catalog)  # a wrong one is told of before there is a directory
+        output = opened.enter_context(output_directory(options.output, Path("ptycho_resume")))
         remember_catalog(catalog.name)
-        output = options.output or make_numbered_directory(Path("ptycho_resume"))
-        make_directory(output)
         outcome = resume(
-            options.uid,
+            raw_uid,
             catalog,
             settings=settings,
             sinks=[ProgressBar()],
             process=options.process,
-            patience_s=options.wait,
+            patience_s=options.wait or WAIT_S,
             say=say,
             wait=wait,
         )

@@ -36,10 +36,10 @@ def read_set(
     Raises
     ------
     SettingsError
-        On a text without a name or a value, or an unknown name, with names like it.
+        On a text without a name or a value, a setting named twice, or an unknown name, with names like it.
     """
     known = {name: name for name in owner.names()} | dict(aliases or {})
-    named = []
+    named: dict[str, str] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
@@ -49,8 +49,26 @@ def read_set(
             name = same[0]
         if name not in known:
             raise SettingsError(f"--set {name} is no setting; {_meant(name, known, more)}")
-        named.append(f"{known[name]}={value}")
-    return owner.read_changes(named)
+        if known[name] in named:
+            raise SettingsError(
+                f"--set {known[name]} is given as {named[known[name]]} and as {value}; expected it once"
+            )
+        named[known[name]] = value
+    return owner.read_changes(f"{name}={value}" for name, value in named.items())
+
+
+def with_options(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what options of their own say, None where they are not given, and what ``--set`` does.
+
+    Raises
+    ------
+    SettingsError
+        If both say something of one setting.
+    """
+    told = {name: value for name, value in given.items() if value is not None}
+    for name in told.keys() & changes.keys():
+        raise SettingsError(f"--set {name}={changes[name]} is given with an option for it; expected one of them")
+    return told | dict(changes)
 
 
 def _ending(name: str, owner: type[Settings]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import LineParser
+from .arguments import LineParser, file_name
 from .errors import NotFoundError, SettingsError
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ LARGEST = 10 * 2**20
 """Bytes; a file with more holds no settings."""
 
 
-def add_settings(parser: LineParser, part: str = "") -> None:
+def add_settings(parser: LineParser | argparse._MutuallyExclusiveGroup, part: str = "") -> None:
     """Add ``--settings FILE``, of which a command may need a part alone."""
     meaning = f"its table [{part}] counts here" if part else "tables [preprocess] and [solver] in it"
     parser.add_argument(
         "--settings",
-        type=Path,
+        type=file_name,
         metavar="FILE",
         help=f"TOML or JSON file of settings, {meaning}; what it does not name keeps its default",
     )
@@ -55,7 +55,7 @@ def read_settings_file(path: Path | str) -> LiveSettings:
 
     path = Path(path)
     if not path.is_file():
-        raise NotFoundError(f"settings file {path} does not exist")
+        raise NotFoundError(f"settings file {path} {'is no file' if path.exists() else 'does not exist'}")
     try:
         return LiveSettings.from_mapping(_parsed(path))
     except (SettingsError, NotFoundError) as error:  # an algorithm or a step may be unknown

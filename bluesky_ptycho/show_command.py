@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .arguments import RUN, LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import RUN, LineParser, add_catalog, file_meant, file_name, refuse_idle, tell_default_catalog
 from .errors import NotFoundError, SettingsError
 from .output_file import check_output
 from .terminal import say
-
-SUFFIXES = (".cxi", ".nxs", ".ptyd", ".h5", ".hdf5")
-"""What has one of them is a file, and no run."""
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -34,7 +30,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )  # fmt: skip
     add("--compare", metavar="OTHER", help="file or uid of another reconstruction of the same stage field")
     add("--frames", action="store_true", help="a run's raw frames, even if it has a reconstruction")
-    add("--points", metavar="POINTS", help="scan points to show, as 5,9 or 40-51 (default: 12 all over the scan)")
+    add(
+        "--points",
+        metavar="POINTS",
+        help="scan points to show, counted from 1, as 5,9 or 40-51 (default: 12 all over the scan)",
+    )
     add("--output", type=file_name, metavar="FILE.png", help="picture to write (default: a window, else show.png)")
     add_catalog(show)
     show.set_defaults(command=run)
@@ -42,8 +42,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw; return the exit status."""
-    for name in filter(None, (options.what, options.compare)):
-        _require_file(name)
+    files = [file_meant(name) for name in (options.what, options.compare) if name is not None]
+    if all(files):
+        refuse_idle(options, ["catalog"], f"expected only for a run: {options.what} is a file")
     output = _output(options.output)
     if output is not None:
         check_output(output, (".png",), inputs=(options.what, options.compare))
@@ -54,13 +55,6 @@ def run(options: argparse.Namespace) -> int:
         told = draw(options, output, _opener(options, opened))
     say(told if output is None else f"{told}; {output} shows it")
     return 0
-
-
-def _require_file(name: str) -> None:
-    """Refuse at once the name of a file that is not there; what may be a run's is looked for in the catalog."""
-    path = Path(name)
-    if (path.suffix.lower() in SUFFIXES or os.sep in name) and not path.is_file():
-        raise NotFoundError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
 
 
 def _output(wanted: Path | None) -> Path | None:

@@ -56,11 +56,12 @@ def _view(options: argparse.Namespace) -> int:
     from .callbacks.live_figure import LivePtychoFigure
     from .catalog import open_catalog, remember_catalog
     from .catalog_view import CatalogUpdates
+    from .replay import find_plan
 
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)
         if options.uid != "-1":
-            _ = catalog[options.uid]  # a wrong one is told of at once
+            find_plan(options.uid, catalog)  # a wrong one is told of at once
         remember_catalog(catalog.name)
         updates = CatalogUpdates(catalog, options.uid)
         with (

@@ -55,8 +55,52 @@ def error_line(capsys, *arguments: str) -> str:
         (["runs"], "no catalog was named"),
         (["runs", "--catalog", "absent"], "'absent' is neither"),
         (["replay", "-1", "--catalog", "absent"], "'absent' is neither"),
-        (["demo", "--frame-rate", "201"], "--frame-rate is 201.0; expected at most 200"),
-        (["demo", "--shape", "1", "5"], "--shape is 1 5; expected at least 2 2"),
+        (
+            ["demo", "--frame-rate", "201"],
+            "--frame-rate is 201 Hz; expected 0.01 (a frame in 100 s) to 200 (the camera",
+        ),
+        (["demo", "--frame-rate", "1e-9"], "--frame-rate is 1e-09 Hz; expected 0.01"),
+        (["demo", "--shape", "0", "5"], "--shape is 0 5; expected NY and NX of 2 or more each, and 1000000 points at"),
+        (["demo", "--shape", "1", "5"], "--shape is 1 5; expected NY and NX of 2 or more each, and 1000000 points at"),
+        (
+            ["demo", "--shape", "100000", "100000"],
+            "--shape is 100000 100000; expected NY and NX of 2 or more each, and",
+        ),
+        (["demo", "--step", "1e-15"], "--step is 1e-15 µm; expected 0.0001 (an atom's size) or more"),
+        (["preprocess", "./absent"], "./absent does not exist"),
+        (
+            ["preprocess", "1", "--energy", "700"],
+            "--energy is given; expected only for a raw HDF5 file: run 1 tells it",
+        ),
+        (
+            ["preprocess", "1", "--zone-plate", "240,60,60,10", "--position-unit", "um"],
+            "--position-unit, --zone-plate are given; expected only for a raw HDF5 file",
+        ),
+        (
+            ["preprocess", "1", "--preset", "cosmic", "--set", "preset=nanosurveyor"],
+            "--set preset=nanosurveyor is given with an option for it; expected one of them",
+        ),
+        (
+            ["convert", "1", "--to", "cxi", "--set", "binning=2", "--set", "preprocess.binning=4"],
+            "--set binning is given as 2 and as 4; expected it once",
+        ),
+        (
+            ["mask", "1", "--below", "10", "--above", "1"],
+            "--below is 10, more than --above, which is 1; expected it to",
+        ),
+        (["reprocess", "1", "--mask", "absent.npy"], "mask is 'absent.npy'; there is no such file"),
+        (["demo", "--settings", "."], "settings file . is no file"),
+        (["reprocess", "1", "--priority", "3"], "--priority is given; expected only with --scheduler"),
+        (["resume", "--output", "x"], "--output is given; expected only with the UID of a scan"),
+        (["runs", "--since", "-3d"], "search: since is '-3d'; expected 2026-11-01"),
+        (["runs", "--resolution", "-20nm"], "search: resolution is '-20nm'; expected a half pitch above 0"),
+        (["runs", "--energy", "nan"], "search: energy is 'nan'; expected a positive energy in eV"),
+        (["runs", "--energy", "0"], "search: energy is '0'; expected a positive energy in eV"),
+        (["runs", "--energy", "-700"], "search: energy is '-700'; expected a positive energy in eV"),
+        (
+            ["reconstruct", "absent.cxi", "--algorithm", "rpie:3"],
+            "--algorithm is 'rpie:3'; expected one name (--schedule takes names and passes)",
+        ),
         (["demo", "--sample", "absent.png"], "'absent.png' is neither"),
         (["demo", "--step", "1"], "--shape 20 20 --step 1 (µm): overlap is"),
         (
@@ -72,7 +116,8 @@ def test_mistakes_are_told_in_one_line(arguments, says, capsys):
 def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys):
     file = str(write_small_cxi(workplace / "star.cxi").path)
     assert "algorithm 'magic' is not known; known: " in error_line(capsys, "reconstruct", file, "--algorithm", "magic")
-    assert "cannot be made" in error_line(capsys, "reconstruct", file, "--output", file)
+    told = error_line(capsys, "reconstruct", file, "--output", f"{file}/x")
+    assert f"--output is {file}/x, and {file} is a file; expected the name of a directory" in told
     assert "schedule is 'mpie,ml:3'; expected NAME:PASSES" in error_line(
         capsys, "reconstruct", file, "--schedule", "mpie,ml:3"
     )
@@ -189,8 +234,8 @@ def test_a_run_that_is_no_scan_of_ours_leaves_no_directory(workplace, capsys, pt
     bundle = compose_run(metadata={"scan_id": 4})
     writer("start", bundle.start_doc)
     writer("stop", bundle.compose_stop())
-    for output in ([], ["--output", "made/here"]):
-        line = error_line(capsys, "replay", "4", "--catalog", ptycho_catalog.name, *output)
+    for command in (["replay"], ["replay", "--output", "made/here"], ["resume"], ["view", "--port", "0"]):
+        line = error_line(capsys, *command, "4", "--catalog", ptycho_catalog.name)
         assert line == f"run {bundle.start_doc['uid']} carries no ptychography scan"
     assert [p.name for p in workplace.iterdir()] == ["catalog"]
 
@@ -264,6 +309,11 @@ def test_a_port_that_is_taken_is_told(workplace, capsys, ptycho_catalog):
     assert line == f"port {port} is in use; expected a free one, or none, which takes any"
 
 
+def test_a_page_is_served_on_an_address(capsys, ptycho_catalog):
+    line = error_line(capsys, "view", "--catalog", ptycho_catalog.name, "--host", "")
+    assert line == "host is ''; expected an address, as 127.0.0.1, or 0.0.0.0 for all"
+
+
 @pytest.mark.parametrize("command", ["replay", "view", "resume", "reprocess"])
 def test_a_run_that_is_not_there_makes_no_catalog_the_default(command, workplace, capsys, ptycho_catalog):
     assert "no run 'beef'" in error_line(capsys, command, "beef", "--catalog", ptycho_catalog.name)
@@ -285,7 +335,7 @@ WHOLE = "expected a whole number, 1 or more"
         (["demo", "--photons", "0"], "argument --photons: value is '0'; expected a positive number"),
         (["demo", "--photons", "nan"], "argument --photons: value is 'nan'; expected a positive number"),
         (["demo", "--step", "wide"], "argument --step: value is 'wide'; expected a positive number"),
-        (["demo", "--shape", "0", "5"], f"argument --shape: value is '0'; {WHOLE}"),
+        (["demo", "--shape", "x", "5"], "argument --shape: value is 'x'; expected a whole number"),
         (["demo", "--trajectory", "zigzag"], "argument --trajectory: invalid choice: 'zigzag' (choose from "),
         (["reconstruct", "a.cxi", "--modes", "0"], f"argument --modes: value is '0'; {WHOLE}"),
         (["reconstruct", "a.cxi", "--propagation", "mid"], "argument --propagation: invalid choice: 'mid'"),
@@ -315,7 +365,22 @@ WHOLE = "expected a whole number, 1 or more"
             ["preprocess", "1", "--zone-plate", "240,60"],
             "argument --zone-plate: value is '240,60'; expected diameter in",
         ),
-        (["preprocess", "1", "--explain", "x"], "argument --explain: invalid int value: 'x'"),
+        (["preprocess", "1", "--explain", "x"], f"argument --explain: value is 'x'; {WHOLE}"),
+        (["preprocess", "1", "--explain", "-1"], f"argument --explain: value is '-1'; {WHOLE}"),
+        (["reprocess", "1", "--priority", "x"], "argument --priority: value is 'x'; expected a whole number"),
+        (["runs", "--cat", "x"], "unrecognized arguments: --cat x; did you mean --catalog?"),
+        (["runs", "--catalogue=x"], "unrecognized arguments: --catalogue=x; did you mean --catalog?"),
+        (["--qui", "runs"], "unrecognized arguments: --qui"),
+        (
+            ["replay", "1", "--no-changes", "--settings", "s.toml"],
+            "argument --settings: not allowed with argument --no",
+        ),
+        (["ingest", ""], "argument FILE: value is ''; expected the name of a file"),
+        (["reconstruct", ""], "argument FILE.cxi: value is ''; expected the name of a file"),
+        (["demo", "--settings", ""], "argument --settings: value is ''; expected the name of a file"),
+        (["preprocess", "a.h5", "--energy", "0.7"], "argument --energy: value is '0.7'; expected 1 to 1,000,000 eV"),
+        (["preprocess", "a.h5", "--distance", "121000"], "argument --distance: value is '121000'; expected 0.0001 to"),
+        (["restore", ""], "argument BACKUP: value is ''; expected the name of a file"),
         (["reconstruct"], "the following arguments are required: FILE.cxi"),
         ([], "the following arguments are required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),
@@ -372,3 +437,27 @@ def test_ctrl_c_is_the_end_of_what_goes_on_until_then(command, work, monkeypatch
 def test_an_empty_catalog_is_told_by_name(catalog_dir, capsys):
     assert main(["runs", "--catalog", str(catalog_dir)]) == 0
     assert capsys.readouterr().out == f"no scans in {catalog_dir}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"a": 1}\n', "line 1 is '{\"a\": 1}'; expected a document as Bluesky makes it, {"),
+        ("hello\n", "line 1 is 'hello'; expected a document as Bluesky makes it, {"),
+        ('{"name": "start", "doc": 3}\n', "expected a document as Bluesky makes it, {"),
+        ('{"name": "start", "doc": {"time": 1}}\n', "line 1 is a 'start' document without uid; expected a whole one"),
+        (
+            '{"name": "start", "doc": {"time": 1, "uid": "a-b"}}\n{"name": "event", "doc": {"time": 1, "uid": "c"}}\n',
+            "line 2 is a 'event' document without data, descriptor, seq_num, timestamps; expected a whole one",
+        ),
+        ('{"name": "start"', "it holds no document, only a part of one; expected those of a run"),
+    ],
+)
+def test_a_file_that_holds_no_run_is_told_by_line_and_nothing_of_it_is_stored(
+    workplace, capsys, ptycho_catalog, content, says
+):
+    (workplace / "kept.jsonl").write_text(content)
+    assert main(["restore", "kept.jsonl", "--catalog", ptycho_catalog.name]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("kept.jsonl: ") and says in line
+    assert len(ptycho_catalog) == 0 and (workplace / "kept.jsonl").is_file()

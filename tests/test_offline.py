@@ -182,7 +182,7 @@ def test_errors_come_before_work(measured, tmp_path):
         reconstruct_file(measured.path, iterations=0, output=tmp_path)
     occupied = tmp_path / "file"
     occupied.write_text("")
-    with pytest.raises(PtychoError, match="cannot be made"):
+    with pytest.raises(PtychoError, match="file, which is a file; expected the name of a directory"):
         reconstruct_file(measured.path, output=occupied)
     broken = tmp_path / "broken.cxi"
     shutil.copy(measured.path, broken)

@@ -136,7 +136,16 @@ def test_mistakes_are_told_in_one_line(catalog, workplace, capsys, arguments, sa
     write_result_cxi("a.cxi", snapshot)
     write_result_cxi("b.cxi", dataclasses.replace(snapshot, positions_m=snapshot.positions_m + 1e-5))
     (workplace / "text.cxi").write_text("no HDF5")
-    assert main(["show", *arguments, "--catalog", str(catalog.name)]) == 2
+    files_alone = arguments[0].endswith(".cxi") and "-1" not in arguments
+    where = [] if files_alone else ["--catalog", str(catalog.name)]
+    assert main(["show", *arguments, *where]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("bluesky-ptycho: error: ") and says in line
     assert not list(workplace.glob("*.png"))
+
+
+def test_a_catalog_is_for_runs_alone(workplace, capsys):
+    write_result_cxi("a.cxi", make_snapshot())
+    assert main(["show", "a.cxi", "--catalog", "absent"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("--catalog is given; expected only for a run: a.cxi is a file")

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import NotFoundError, PtychoError, in_a_line
 from ..file_lock import take_lock
+from ..terminal import printable
 from .backup import SUFFIX
 from .tree import plain
 
@@ -38,7 +39,7 @@ def kept_files(places: Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for place in map(Path, places):
         if not place.exists():
-            raise NotFoundError(f"backup {place} does not exist")
+            raise NotFoundError(f"backup {place} does not exist; expected a file of documents, or a directory of them")
         found += sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]
     return found
 
@@ -61,7 +62,7 @@ def restore(files: Iterable[Path], catalog: Any) -> Iterator[Restored]:
             with path.open("rb") as file:
                 if not take_lock(file):
                     raise PtychoError("its run is still being written")
-                documents = list(_documents(file.read(), path))
+                documents = list(_documents(file.read()))
                 uid = documents[0][1]["uid"]
                 _store(documents, catalog)
             os.replace(path, path.with_name(path.name + DONE))
@@ -70,20 +71,39 @@ def restore(files: Iterable[Path], catalog: Any) -> Iterator[Restored]:
             yield Restored(path, uid, in_a_line(error))
 
 
-def _documents(content: bytes, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _documents(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield name and document; a last line that was cut short is left out."""
     *lines, rest = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-            name, doc = entry["name"], entry["doc"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise PtychoError(f"{path} line {number} is not a document: {error}") from error
-        if number == 1 and name != "start":
-            raise PtychoError(f"{path} begins with a {name!r} document; expected 'start'")
+            name, doc = entry["name"], dict(entry["doc"])
+            lacking = _lacking(name, doc)
+        except (ValueError, KeyError, TypeError):
+            shown = printable(line.decode(errors="replace"), 40)
+            raise PtychoError(
+                f"line {number} is {shown!r}; expected a document as Bluesky makes it, "
+                '{"name": "start", "doc": {...}} in one line'
+            ) from None
+        if lacking:
+            raise PtychoError(
+                f"line {number} is a {name!r} document without {', '.join(lacking)}; expected a whole one"
+            )
+        if (number == 1) != (name == "start"):
+            raise PtychoError(f"line {number} is a {name!r} document; expected one run, which begins with its 'start'")
         yield name, doc
     if not lines:
-        raise PtychoError(f"{path} holds no document" + (", only a part of one" if rest else ""))
+        raise PtychoError(f"it holds no document{', only a part of one' if rest else ''}; expected those of a run")
+
+
+def _lacking(name: str, doc: dict[str, Any]) -> list[str]:
+    """Return the keys that a document of this name must have and `doc` has not; KeyError if none is called so."""
+    from event_model import DocumentNames, schema_validators
+
+    errors = schema_validators[DocumentNames[name]].iter_errors(doc)
+    return sorted(
+        {key for e in errors if e.validator == "required" and not e.path for key in e.validator_value} - {*doc}
+    )
 
 
 def _store(documents: list[tuple[str, dict[str, Any]]], catalog: Any) -> None:

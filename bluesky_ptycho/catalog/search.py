@@ -42,7 +42,7 @@ class Search:
     Raises
     ------
     SettingsError
-        On a range that is reversed, or a resolution of 0 or less.
+        On a range that is reversed, a resolution of 0 or less, or an empty name.
     """
 
     since_s: float | None = None
@@ -53,9 +53,14 @@ class Search:
 
     def __post_init__(self) -> None:
         if self.energies_ev is not None and not 0 <= self.energies_ev[0] <= self.energies_ev[1] < math.inf:
-            raise SettingsError(f"search: energies are {self.energies_ev} eV; expected a lowest and a highest one")
+            low, high = self.energies_ev
+            raise SettingsError(
+                f"search: energies are {low:g} to {high:g} eV; expected a lowest and a highest one, neither below 0"
+            )
         if self.resolution_m is not None and not 0 < self.resolution_m < math.inf:
             raise SettingsError(f"search: resolution is {self.resolution_m} m; expected a positive length")
+        if self.sample is not None and not self.sample.strip():
+            raise SettingsError(f"search: sample is {self.sample!r}; expected a name or a part of one")
         if self.since_s is not None and self.until_s is not None and self.since_s > self.until_s:
             raise SettingsError("search: since is later than until; expected an earlier time")
 
@@ -201,16 +206,17 @@ def _energies(value: str | float | Sequence[float]) -> tuple[float, float]:
             numbers = [float(value)] if isinstance(value, (int, float)) else [float(v) for v in value]
     except ValueError:
         numbers = []
-    if len(numbers) == 1:
+    if len(numbers) == 1 and 0 < numbers[0] < math.inf:
         return 0.99 * numbers[0], 1.01 * numbers[0]
-    if len(numbers) != 2:
-        raise SettingsError(f"search: energy is {value!r}; expected an energy in eV, or two as 700-900")
+    if len(numbers) != 2 or not all(map(math.isfinite, numbers)):
+        raise SettingsError(f"search: energy is {value!r}; expected a positive energy in eV, or two as 700-900")
     return numbers[0], numbers[1]
 
 
 def _resolution(value: str | float) -> float:
     if not isinstance(value, str):
         return float(value)
-    if length := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(nm|um|µm|m)", value.strip().lower()):
+    length = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(nm|um|µm|m)", value.strip().lower())
+    if length is not None and float(length[1]) > 0:
         return float(length[1]) * {"nm": 1e-9, "m": 1.0}.get(length[2], 1e-6)
-    raise SettingsError(f"search: resolution is {value!r}; expected a half pitch as 20nm")
+    raise SettingsError(f"search: resolution is {value!r}; expected a half pitch above 0, as 20nm or 0.02um")

@@ -26,7 +26,7 @@ def load_image(location: str, shape: tuple[int, int] | None, name: str) -> NDArr
     shape : tuple of int or None
         Expected shape, checked before anything is read from HDF5; None for any image of at most :data:`LARGEST` pixels.
     name : str
-        Of the setting, for messages.
+        What it is, for messages.
 
     Raises
     ------
@@ -35,20 +35,20 @@ def load_image(location: str, shape: tuple[int, int] | None, name: str) -> NDArr
     """
     path, _, dataset = location.partition("::")
     if not Path(path).is_file():
-        raise SettingsError(f"PreprocessSettings.{name} is {location!r}; there is no such file")
+        raise SettingsError(f"{name} is {location!r}; there is no such file")
     try:
         image = _from_hdf5(path, dataset, shape) if dataset else _from_npy(path)
     except (OSError, ValueError, KeyError) as error:
-        why = " ".join(str(error).split())
-        raise SettingsError(f"PreprocessSettings.{name} is {location!r}; it cannot be read: {why}") from error
+        why = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
+        raise SettingsError(f"{name} is {location!r}; it cannot be read: {why}") from error
     if not _fits(image.shape, shape) or image.dtype.kind not in "buif":
         raise SettingsError(
-            f"PreprocessSettings.{name} is {location!r} ({image.dtype}, {image.shape}); "
+            f"{name} is {location!r} ({image.dtype}, {image.shape}); "
             f"expected numbers in {'two dimensions' if shape is None else tuple(shape)}"
         )
     image = np.asarray(image)
     if not np.isfinite(image).all():
-        raise SettingsError(f"PreprocessSettings.{name} is {location!r}; expected finite numbers")
+        raise SettingsError(f"{name} is {location!r}; expected finite numbers")
     return image
 
 

@@ -190,7 +190,7 @@ def _flat(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.fl
     """Return one over the sensitivity of each pixel; pixels without any are the user mask's."""
     if settings.flat_file is None:
         return None
-    flat = load_image(settings.flat_file, shape, "flat_file").astype(np.float32)
+    flat = load_image(settings.flat_file, shape, "PreprocessSettings.flat_file").astype(np.float32)
     return np.divide(1, flat, out=np.ones_like(flat), where=flat > 0)
 
 
@@ -198,11 +198,11 @@ def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[n
     """Return the pixels that mask, mask files, rectangles and flat field call bad."""
     bad = np.zeros(shape, dtype=bool)
     for location in settings.mask_files:
-        bad |= load_image(location, shape, "mask_files") == 0
+        bad |= load_image(location, shape, "PreprocessSettings.mask_files") == 0
     if settings.mask is not None:
         bad |= Mask.unpacked(settings.mask).bad_in(shape)
     if settings.flat_file is not None:
-        bad |= load_image(settings.flat_file, shape, "flat_file") <= 0
+        bad |= load_image(settings.flat_file, shape, "PreprocessSettings.flat_file") <= 0
     regions = np.reshape(settings.mask_regions, (-1, 4))
     for top, bottom, left, right in regions:
         if not (top < bottom and left < right):
@@ -225,7 +225,7 @@ def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[n
 def _background(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     if settings.background_file is None:
         return None
-    return load_image(settings.background_file, shape, "background_file").astype(np.float32)
+    return load_image(settings.background_file, shape, "PreprocessSettings.background_file").astype(np.float32)
 
 
 def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> PreparedDarks:

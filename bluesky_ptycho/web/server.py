@@ -56,7 +56,7 @@ class PageServer:
     PtychoError
         If the address cannot be listened on; the `port` that is given may be in use.
     SettingsError
-        If there can be no such port, or the token is too short to protect anything, or fits in no cookie.
+        If there can be no such port or host, or the token is too short to protect anything, or fits in no cookie.
     """
 
     def __init__(
@@ -73,6 +73,8 @@ class PageServer:
             )
         if port is not None and not 0 <= port <= 65535:
             raise SettingsError(f"port is {port}; expected 1 to 65535, or 0 for any free one")
+        if not host.strip():  # which would be every address of this machine
+            raise SettingsError(f"host is {host!r}; expected an address, as 127.0.0.1, or 0.0.0.0 for all")
         is_open = is_loopback(host) and knobs is None
         self.token = token or (None if is_open else secrets.token_urlsafe(18))
         handler = partial(PageHandler, source, self.token, host, knobs)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import h5py
 import pytest
 
 from bluesky_ptycho.catalog import open_catalog
-from bluesky_ptycho.cli import _parser, main
+from bluesky_ptycho.cli import EXAMPLES, _parser, main
 from bluesky_ptycho.scan_plan import Illumination
 from tests.stored import store_scan
 
@@ -26,6 +27,8 @@ def test_every_help_tells_every_argument(command, capsys):
     assert COMMANDS[command].description.endswith(".")
     assert all(action.help for action in COMMANDS[command]._actions)
     assert "--quiet" in text
+    assert f"example: bluesky-ptycho {EXAMPLES[command]}" in " ".join(text.split())
+    assert _parser().parse_args(shlex.split(EXAMPLES[command])).parser.prog.endswith(command)
 
 
 def test_quiet_says_nothing_but_the_answer(desk, workplace, capsys):
@@ -69,8 +72,9 @@ def test_what_is_resumed_again_replaces_nothing(catalog, workplace):
     light = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)
     store_scan(catalog, planned={"illumination": light})
     (workplace / "s.toml").write_text("passes = 1\nfrc = false\n")
-    for _ in range(2):
-        assert main(["resume", "-1", "--catalog", str(catalog.name), "--settings", "s.toml"]) == 0
+    for container in (catalog.raw, catalog.processed):  # a reconstruction is taken for its scan
+        uid = container[-1].metadata["start"]["uid"]
+        assert main(["resume", uid, "--catalog", str(catalog.name), "--settings", "s.toml"]) == 0
     for name in ("ptycho_resume", "ptycho_resume_2"):
         assert (workplace / name / "result.cxi").is_file()
 

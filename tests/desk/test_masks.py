@@ -71,7 +71,7 @@ def test_the_last_row_and_column_of_a_rectangle_belong_to_it(desk, workplace, ca
         (["1", "--file", "no.npy"], "no.npy"),
         (
             ["1", "--above", "1", "--below", "2"],
-            "mask: thresholds are 2.0 and 1.0; expected one, or two with",
+            "--below is 2, more than --above, which is 1; expected it to be less",
         ),
         (["99"], "99"),
     ],

@@ -51,12 +51,25 @@ def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, wo
 def test_no_output_lies_among_the_files_of_a_catalog(desk, workplace, capsys, place):
     target = f"{desk.name}/{place}"
     told = error_of(capsys, "convert", "1", "--to", "cxi", "--catalog", str(desk.name), "--output", target)
-    lies = f"--output is {target}, which lies among the files of catalog {desk.name}; expected a file outside of it"
+    lies = f"--output is {target}, which lies among the files of catalog {desk.name}; expected a place outside of it"
     assert lies in told
     (workplace / "link").symlink_to(desk.name)
     assert "among the files of catalog" in error_of(
         capsys, "logbook", "--catalog", str(desk.name), "--output", f"link/{place}"
     )
+
+
+@pytest.mark.parametrize("place", ["frames", "results/x", "mine"])
+@pytest.mark.parametrize("command", [["replay", "1"], ["resume", "1"], ["reconstruct", "small.cxi"], ["demo"]])
+def test_no_directory_of_results_lies_among_the_files_of_a_catalog(desk, workplace, capsys, command, place):
+    target = desk.results_dir.parent / place
+    before = sorted(desk.results_dir.parent.rglob("*"))
+    if command[0] == "reconstruct":
+        write_small_cxi(workplace / "small.cxi")
+    where = [] if command[0] in ("reconstruct", "demo") else ["--catalog", str(desk.name)]
+    told = error_of(capsys, *command, *where, "--output", str(target))
+    assert f"--output is {target}, which lies among the files of catalog {desk.name}; expected a place outside" in told
+    assert sorted(desk.results_dir.parent.rglob("*")) == before
 
 
 def test_a_file_of_another_name_beside_a_catalog_s_own_is_all_right_and_so_is_a_report_of_a_scan(desk):
