@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from . import (
     reprocess_command,
     resume_command,
     runs_command,
+    settings_command,
     show_command,
     view_command,
 )
@@ -67,12 +69,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with quietly(options.quiet), warnings_as_lines():
             return command(options)
     except (PtychoError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 0
         logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)
         print(f"bluesky-ptycho: error: {_one_line(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("bluesky-ptycho: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _nobody_reads() -> bool:
+    """Tell whether standard output leads nowhere now, as to a pager that was left; then drop the rest."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _one_line(error: Exception) -> str:
@@ -102,6 +116,7 @@ def _parser() -> LineParser:
     resume_command.add_parser(commands)
     reprocess_command.add_parser(commands)
     mask_command.add_parser(commands)
+    settings_command.add_parser(commands)
     runs_command.add_parser(commands)
     show_command.add_parser(commands)
     logbook_command.add_parser(commands)
