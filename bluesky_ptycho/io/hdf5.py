@@ -46,8 +46,8 @@ def open_for_reading(path: Path) -> Iterator[h5py.File]:
             yield file
     except PtychoError:
         raise
-    # h5py meets a damaged file with any of these.
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    # h5py meets a damaged file, or a type that NumPy has not, with any of these.
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         damaged = "is not an HDF5 file" if not h5py.is_hdf5(path) else "cannot be read"
         raise MetadataError(f"{path} {damaged}: {' '.join(str(error).split())}") from error
 
@@ -122,12 +122,17 @@ def dataset(file: h5py.File, *names: str) -> h5py.Dataset:
 def number(file: h5py.File, *names: str) -> float:
     """Return a positive, finite number; raise :class:`MetadataError` if it is missing or none."""
     found = dataset(file, *names)
-    if found.size != 1 or found.dtype.kind not in "iuf":
-        raise MetadataError(f"{file.filename}: {found.name} is {found.dtype} {found.shape}; expected one number")
-    value = float(np.asarray(found[()]).reshape(())[()])
+    value = scalar(found)
     if not (np.isfinite(value) and value > 0):
         raise MetadataError(f"{file.filename}: {found.name} is {value}; expected a positive number")
     return value
+
+
+def scalar(found: h5py.Dataset) -> float:
+    """Return the only number of a data set; raise :class:`MetadataError` if it holds something else."""
+    if found.size != 1 or found.dtype.kind not in "iufb":
+        raise MetadataError(f"{found.file.filename}: {found.name} is {found.dtype} {found.shape}; expected one number")
+    return float(np.asarray(found[()]).reshape(())[()])
 
 
 def array(found: h5py.Dataset, kinds: str, shape: tuple[int | None, ...], dtype: Any) -> NDArray[Any]:
