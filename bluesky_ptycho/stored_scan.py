@@ -15,6 +15,7 @@ from .errors import NotFoundError
 from .frames import Snapshot
 from .geometry import Canvas, Geometry
 from .io.hdf5 import open_for_reading
+from .io.hdf5 import open_for_reading
 from .summary import resolution_text
 
 if TYPE_CHECKING:

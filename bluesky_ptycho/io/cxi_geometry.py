@@ -48,7 +48,7 @@ def read_geometry(
 
 
 def geometry_in(file: h5py.File, *facts: Any) -> Geometry:
-    """Return ``Geometry(*facts)``; what it refuses is told with the file, which what reads the facts has named itself."""
+    """Return ``Geometry(*facts)``; what it refuses is told with the file, which whatever reads facts names itself."""
     try:
         return Geometry(*facts)
     except MetadataError as error:

@@ -1,4 +1,4 @@
-"""Files of every format, each of whose fields is missing or wrong, or that end too soon: one line that names them once."""
+"""Files of every format with fields that are missing or wrong, or that end too soon: one line names them once."""
 
 from __future__ import annotations
 
