@@ -15,7 +15,6 @@ from .errors import NotFoundError
 from .frames import Snapshot
 from .geometry import Canvas, Geometry
 from .io.hdf5 import open_for_reading
-from .io.hdf5 import open_for_reading
 from .summary import resolution_text
 
 if TYPE_CHECKING:
