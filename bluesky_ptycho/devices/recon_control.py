@@ -13,6 +13,7 @@ from ophyd import Component, Device, Signal
 from ophyd.status import Status
 
 from ..errors import NotFoundError, SettingsError
+from ..given import check_type
 from ..knobs import AnalysisSettings, Commands, Listener, turned
 from ..settings import allowed, as_text
 
@@ -148,6 +149,7 @@ class ReconControl(Device):
 
     def connect(self, settings: AnalysisSettings, listener: Listener) -> None:
         """Show `settings` on the knobs, and tell `listener` from now on what they are turned to."""
+        check_type("settings", settings, AnalysisSettings, "LiveSettings")
         with self.turning:
             self._settings = settings
             self._show(settings)
