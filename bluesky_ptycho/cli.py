@@ -299,7 +299,7 @@ def _restore(options: argparse.Namespace) -> int:
 def _listen(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
-    from .catalog import open_catalog
+    from .catalog import RememberCatalog, open_catalog
     from .listener import Listener
 
     settings = settings_of(options)
@@ -314,7 +314,7 @@ def _listen(options: argparse.Namespace) -> int:
         unused.callback(listener.close)
         with (
             open_catalog(options.catalog) as catalog,
-            LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()]) as live,
+            LivePtycho(settings, catalog=catalog, sinks=[ProgressBar(), RememberCatalog(catalog.name)]) as live,
         ):
             tell_default_catalog(options, catalog.name)
             found.append(live)

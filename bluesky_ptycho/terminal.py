@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import sys
@@ -52,7 +53,7 @@ class ProgressLine:
         interval_s: float = LINE_INTERVAL_S,
         enabled: bool = True,
     ) -> None:
-        self._file = sys.stderr if file is None else file
+        self._file, self._standard = sys.stderr if file is None else file, file is None
         self._total, self._label, self._unit = total, label, unit
         self._interval_s, self._enabled = interval_s, enabled and not _quiet.is_set()
         self._n, self._text = 0, ""
@@ -67,6 +68,7 @@ class ProgressLine:
     def show(self, n: int, text: str = "") -> None:
         """Tell that `n` of the total are done, with more in words."""
         now = time.monotonic()
+        self._leave_to_prompt()
         if self._bar is not None:
             self._set_bar(n, text)
             if text != self._text or now - self._shown_at >= self._bar.mininterval:
@@ -80,12 +82,29 @@ class ProgressLine:
     def close(self, n: int | None = None, text: str | None = None) -> None:
         """Tell the last state, that of the last :meth:`show` unless given, and end."""
         n, text = self._n if n is None else n, self._text if text is None else text
+        self._leave_to_prompt()
         if self._bar is not None:
             self._above.remove()
             self._set_bar(n, text)
             self._bar.close()
         elif self._enabled and self._written != (n, text):
             self._write_line(n, text, ended=True)
+
+    def _leave_to_prompt(self) -> None:
+        """Leave the terminal to a prompt that waits there, as IPython's does with a standard error of its own.
+
+        The bar stays as it was last drawn; what is left to tell is told in lines, which such a prompt lets stand above.
+        """
+        if not self._standard or sys.stderr is self._file:
+            return
+        self._file = sys.stderr
+        if self._bar is not None:
+            self._above.remove()
+            self._bar.fp = io.StringIO()
+            self._bar.sp = self._bar.status_printer(self._bar.fp)
+            self._bar.close()
+            self._bar = None
+            self._shown_at = time.monotonic()
 
     def _set_bar(self, n: int, text: str) -> None:
         self._bar.n = n

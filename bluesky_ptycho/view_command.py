@@ -54,14 +54,13 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def _view(options: argparse.Namespace) -> int:
     from .callbacks.live_figure import LivePtychoFigure
-    from .catalog import open_catalog, remember_catalog
+    from .catalog import open_catalog
     from .catalog_view import CatalogUpdates
 
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)
         if options.uid != "-1":
             _ = catalog[options.uid]  # a wrong one is told of at once
-        remember_catalog(catalog.name)
         updates = CatalogUpdates(catalog, options.uid)
         with (
             closing(LivePtychoFigure("web", host=options.host, port=options.port, token=options.token)) as figure,
