@@ -72,7 +72,7 @@ def _inside(stack: Stack, recipe: Recipe) -> NDArray[np.bool_]:
     if shape != recipe.frame_shape:
         return np.ones(shape, dtype=bool)
     inside = np.zeros(shape, dtype=bool)
-    recipe.put_image(inside, np.True_)
+    recipe.put_image(inside, np.ones((), dtype=bool))
     return inside
 
 
