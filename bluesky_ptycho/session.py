@@ -75,7 +75,6 @@ def attach(
     from .catalog import Catalog, open_catalog
     from .plans import dark_records
 
-    check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
     detector_name = None if detector is None else _name("detector", detector)
     if axes is not None:
         check_type("attach: axes", axes, Iterable, "two axes of the stage, (y, x), or None")
@@ -101,6 +100,7 @@ def attach(
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
             catalog.require_results()  # what cannot take results is refused now, not at the first scan
+        check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
         hooks = one_or_many("attach: on_done", on_done, callable, "functions that take an Outcome")
         if report:
             hooks.append(_report_at_end(catalog, report))
