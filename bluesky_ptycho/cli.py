@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from . import (
     reprocess_command,
     resume_command,
     runs_command,
+    settings_command,
     show_command,
     view_command,
 )
@@ -68,6 +70,7 @@ EXAMPLES = {
     "ingest": "ingest other.cxi --sample gold --catalog my_catalog",
     "listen": "listen --address 127.0.0.1:5578 --catalog my_catalog",
     "view": "view --catalog my_catalog",
+    "settings": "settings photon_threshold --preset nanosurveyor",
     "doctor": "doctor -1 --catalog my_catalog",
     "bug-report": "bug-report 12 --frames 5",
 }
@@ -90,12 +93,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with quietly(options.quiet), warnings_as_lines():
             return command(options)
     except (PtychoError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 0
         logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)
         print(f"bluesky-ptycho: error: {_one_line(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("bluesky-ptycho: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _nobody_reads() -> bool:
+    """Tell whether standard output leads nowhere now, as to a pager that was left; then drop the rest."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _one_line(error: Exception) -> str:
@@ -126,6 +141,7 @@ def _parser() -> LineParser:
     resume_command.add_parser(commands)
     reprocess_command.add_parser(commands)
     mask_command.add_parser(commands)
+    settings_command.add_parser(commands)
     runs_command.add_parser(commands)
     show_command.add_parser(commands)
     logbook_command.add_parser(commands)
@@ -307,7 +323,7 @@ def _restore(options: argparse.Namespace) -> int:
 def _listen(options: argparse.Namespace) -> int:
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
-    from .catalog import open_catalog
+    from .catalog import RememberCatalog, open_catalog
     from .listener import Listener
 
     settings = settings_of(options)
@@ -322,7 +338,7 @@ def _listen(options: argparse.Namespace) -> int:
         unused.callback(listener.close)
         with (
             open_catalog(options.catalog) as catalog,
-            LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()]) as live,
+            LivePtycho(settings, catalog=catalog, sinks=[ProgressBar(), RememberCatalog(catalog.name)]) as live,
         ):
             tell_default_catalog(options, catalog.name)
             found.append(live)

@@ -14,6 +14,7 @@ from .catalog import Catalog
 from .errors import PtychoError, SettingsError
 from .figure.display import lit_pixels, phase_arc, phase_from, scanned_box, without_phase_ramp
 from .frames import Snapshot
+from .given import as_path
 from .io.clean_cxi import CleanCxiWriter
 from .io.cxi import write_result_cxi
 from .io.nxs import CleanNxsWriter
@@ -91,7 +92,7 @@ def convert(
         If the file cannot be written.
     """
     stage = check(to, stage)
-    output = Path(output)
+    output = as_path("output", output)
     check_output(output, option="output")
     if not isinstance(catalog, Catalog):
         from .catalog import open_catalog

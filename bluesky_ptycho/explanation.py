@@ -25,7 +25,7 @@ class StepView:
     values : ndarray (K, H, W), (K, rows, columns) or (rows, columns)
         What the step gave for the K exposures, or for the scan point once they are merged.
     damaged, saturated : ndarray of bool
-        Masks of the same shape; what is neither is valid.
+        Masks of the same shape, of the image; what is neither is valid.
     oriented : bool
         Whether rows and columns run along +q_y and +q_x, as the solver wants them.
     photons_in, photons_out : float
@@ -36,6 +36,8 @@ class StepView:
         What the step took, in NumPy.
     changed : bool
         False where there was nothing to do.
+    empty : ndarray of bool or None
+        What is of no use outside of the image: of whole frames, rows that are sent empty. None where there is none.
     """
 
     name: str
@@ -50,11 +52,13 @@ class StepView:
     n_saturated: int
     seconds: float
     changed: bool = True
+    empty: NDArray[np.bool_] | None = None
 
     @property
     def valid(self) -> NDArray[np.bool_]:
         """True where the step left a pixel valid."""
-        return ~(self.damaged | self.saturated)
+        valid = ~(self.damaged | self.saturated)
+        return valid if self.empty is None else valid & ~self.empty
 
     @property
     def spread(self) -> tuple[float, float, float]:

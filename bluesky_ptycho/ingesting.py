@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .catalog import Catalog
 from .catalog.backup import KeptRunError
 from .foreign import Foreign, open_foreign
+from .given import as_path
 from .scan_plan import START_KEY, ScanPlan
 from .terminal import ProgressLine
 from .versions import software_versions
@@ -63,11 +64,11 @@ def ingest(
     if not isinstance(catalog, Catalog):
         from .catalog import open_catalog
 
-        with open_foreign(Path(path)):
+        with open_foreign(as_path("path", path)):
             pass  # what cannot be used makes no catalog
         with open_catalog(catalog) as opened:
             return ingest(path, opened, sample_name=sample_name, progress=progress)
-    path = Path(path)
+    path = as_path("path", path)
     with open_foreign(path) as foreign:
         metadata = {
             START_KEY: foreign.plan.to_start(),

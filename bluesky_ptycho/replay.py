@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from .errors import NotFoundError, SettingsError
+from .given import check_callable
 
 if TYPE_CHECKING:
     from .callbacks import LiveSettings
@@ -42,9 +43,12 @@ def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, A
     ------
     NotFoundError
         If there is no such run, or several.
+    SettingsError
+        If `callback` cannot be called.
     """
     from .catalog import Catalog
 
+    check_callable("callback", callback, "a function of (name, document), as LivePtycho()")
     run = Catalog.wrap(catalog)[uid]
     for name, doc in stored_documents(run):
         callback(name, doc)

@@ -105,10 +105,9 @@ def live_changes(texts: Iterable[str]) -> dict[str, Any]:
         On a text without a name or a value, or an unknown name, with names like it.
     """
     from .callbacks import LiveSettings
-    from .devices.recon_control import knob_settings
+    from .devices.recon_control import knob_aliases
 
-    knobs = {f"recon.{knob}": setting for knob, setting in knob_settings().items()}
-    return read_set(texts, LiveSettings, knobs, "preprocess.NAME, solver.NAME or recon.NAME")
+    return read_set(texts, LiveSettings, knob_aliases(), "preprocess.NAME, solver.NAME or recon.NAME")
 
 
 def _connected(address: str) -> Any:

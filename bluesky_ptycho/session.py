@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import MetadataError
+from .given import as_path, check_can, check_type, one_or_many
 from .scan_plan import ScanPlan
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ def attach(
     from .catalog import Catalog, open_catalog
     from .plans import dark_records
 
-    detector_name = None if detector is None else _name(detector)
-    axis_names = None if axes is None else tuple(_name(axis) for axis in axes)
+    detector_name = None if detector is None else _name("detector", detector)
+    if axes is not None:
+        check_type("attach: axes", axes, Iterable, "two axes of the stage, (y, x), or None")
+    axis_names = None if axes is None else tuple(_name("axes", axis) for axis in axes)
     if axis_names is not None and len(axis_names) != 2:
         raise MetadataError(f"attach: axes are {axis_names}; expected two, (y, x)")
 
@@ -97,7 +100,8 @@ def attach(
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
             catalog.require_results()  # what cannot take results is refused now, not at the first scan
-        hooks = [on_done] if callable(on_done) else list(on_done)
+        check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
+        hooks = one_or_many("attach: on_done", on_done, callable, "functions that take an Outcome")
         if report:
             hooks.append(_report_at_end(catalog, report))
         live = LivePtycho(
@@ -124,8 +128,10 @@ def _report_at_end(catalog: Any, report: bool | str | Path) -> OnDone:
 
     if catalog is None:
         raise MetadataError("attach: report is asked for without a catalog; expected one that the results go to")
-    return ReportAtEnd(catalog, None if isinstance(report, bool) else report)
+    return ReportAtEnd(catalog, None if isinstance(report, bool) else as_path("attach: report", report))
 
 
-def _name(device: Any) -> str:
-    return device if isinstance(device, str) else str(device.name)
+def _name(argument: str, device: Any) -> str:
+    name = device if isinstance(device, str) else getattr(device, "name", None)
+    check_type(f"attach: {argument}", device if name is None else name, str, "a device, or the name of one")
+    return str(name)

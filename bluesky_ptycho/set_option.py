@@ -8,6 +8,8 @@ from typing import Any
 from .errors import SettingsError
 from .settings import MOST_HINTS, Settings, alike
 
+LISTED = "bluesky-ptycho settings lists all"
+
 
 def read_set(
     texts: Iterable[str],
@@ -48,7 +50,7 @@ def read_set(
         if "." not in name and name not in known and len(same := _ending(name, owner)) == 1:
             name = same[0]
         if name not in known:
-            raise SettingsError(f"--set {name} is no setting; {_meant(name, known, more)}")
+            raise SettingsError(f"--set {name} is no setting; {meant(name, known, more)} ({LISTED})")
         if known[name] in named:
             raise SettingsError(
                 f"--set {known[name]} is given as {named[known[name]]} and as {value}; expected it once"
@@ -76,7 +78,7 @@ def _ending(name: str, owner: type[Settings]) -> list[str]:
     return [each for each in owner.names() if each.endswith(f".{name}")]
 
 
-def _meant(name: str, known: Collection[str], more: str) -> str:
+def meant(name: str, known: Collection[str], more: str = "") -> str:
     """Return which names a wrong one is like, by their last parts; else those that it stands among."""
     group, _, last = name.rpartition(".")
     ends = {each.rpartition(".")[2] for each in known}

@@ -150,6 +150,26 @@ class Settings:
             return found
         return cls.__dataclass_fields__[part]
 
+    @classmethod
+    def expected(cls, name: str) -> str:
+        """Return in words which values the setting of a dotted name takes: ``"a number, 0.0 <= value <= 1.0"``."""
+        part, _, inner = name.partition(".")
+        hint = typing.get_type_hints(cls)[part]
+        if inner:
+            return str(hint.expected(inner))
+        field = cls.__dataclass_fields__[part]
+        if choices := field.metadata.get("choices"):
+            words = f"one of {', '.join(map(as_text, choices))}"
+        else:
+            words = ", ".join(part for part in (_in_words(_without_none(hint)), allowed(field)) if part)
+        return f"{words}, or none" if type(None) in typing.get_args(hint) else words
+
+    def value_of(self, name: str) -> Any:
+        """Return the value of the setting that a dotted name means."""
+        part, _, inner = name.partition(".")
+        value = getattr(self, part)
+        return value.value_of(inner) if inner else value
+
     def _fields(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
@@ -166,13 +186,20 @@ def alike(name: str, known: Iterable[str]) -> list[str]:
     return [each for end in like for each in known if each.rpartition(".")[2] == end]
 
 
+def as_text(value: Any) -> str:
+    """Return a value as somebody would type it, so that :meth:`Settings.read_changes` reads it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def _from_text(text: str, hint: Any) -> Any:
     """Read a value as the type that `hint` asks for; text that is none stays text."""
     arguments = typing.get_args(hint)
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+    if _is_union(hint):
         if text.lower() == "none" and type(None) in arguments:
             return None
-        return _from_text(text, next(a for a in arguments if a is not type(None)))
+        return _from_text(text, _without_none(hint))
     if typing.get_origin(hint) is tuple:
         return tuple(_from_text(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
     if hint is bool:
@@ -218,10 +245,10 @@ def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any]) ->
 
 def _as_type(name: str, value: Any, hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
+    if _is_union(hint):
         if value is None and type(None) in arguments:
             return None
-        return _as_type(name, value, next(a for a in arguments if a is not type(None)))
+        return _as_type(name, value, _without_none(hint))
     if origin is tuple and isinstance(value, (tuple, list)):
         inner = arguments[0] if arguments else Any
         return tuple(_as_type(name, v, inner) for v in value)
@@ -240,6 +267,15 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _without_none(hint: Any) -> Any:
+    """Return the type that a hint asks for of what is not None, the first of several."""
+    return next((each for each in typing.get_args(hint) if each is not type(None)), hint) if _is_union(hint) else hint
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
 
 
 def _in_words(hint: Any) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from .callbacks.result_file import GROUP, LEARNT, result_path
@@ -15,6 +14,7 @@ from .callbacks.results import SUMMARY_KEY
 from .errors import NotFoundError
 from .frames import Snapshot
 from .geometry import Canvas, Geometry
+from .io.hdf5 import open_for_reading
 from .summary import resolution_text
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class StoredScan:
         """
         path = result_path(self.directory, self._result().metadata["start"])
         if path.is_file():
-            with h5py.File(path) as file:
+            with open_for_reading(path) as file:
                 group = file[GROUP]
                 return None if optional and name not in group else np.atleast_1d(group[name][0])
         stream = self._result()["primary"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import sys
@@ -52,40 +53,73 @@ class ProgressLine:
         interval_s: float = LINE_INTERVAL_S,
         enabled: bool = True,
     ) -> None:
-        self._file = sys.stderr if file is None else file
+        self._file, self._standard = sys.stderr if file is None else file, file is None
         self._total, self._label, self._unit = total, label, unit
         self._interval_s, self._enabled = interval_s, enabled and not _quiet.is_set()
         self._n, self._text = 0, ""
         self._written: tuple[int, str] | None = None
         self._begun = self._shown_at = time.monotonic()
         self._bar: Any = None
+        self._drawing = threading.RLock()  # a prompt ends the bar from another thread
         if self._enabled and self._file.isatty():
             self._bar = tqdm(total=total, desc=label, unit=unit, file=self._file, leave=leave, dynamic_ncols=True)
             self._above = _AboveBar(self._bar)
             self._shown_at = -math.inf  # the first words are shown at once
+            self._cells = _cells()
+            if self._cells is not None:
+                self._cells.register("post_run_cell", self._end_bar)
 
     def show(self, n: int, text: str = "") -> None:
         """Tell that `n` of the total are done, with more in words."""
-        now = time.monotonic()
-        if self._bar is not None:
-            self._set_bar(n, text)
-            if text != self._text or now - self._shown_at >= self._bar.mininterval:
-                self._bar.refresh()
+        with self._drawing:
+            now = time.monotonic()
+            self._leave_to_prompt()
+            if self._bar is not None:
+                self._set_bar(n, text)
+                if text != self._text or now - self._shown_at >= self._bar.mininterval:
+                    self._bar.refresh()
+                    self._shown_at = now
+            elif self._enabled and now - self._shown_at >= self._interval_s:
+                self._write_line(n, text)
                 self._shown_at = now
-        elif self._enabled and now - self._shown_at >= self._interval_s:
-            self._write_line(n, text)
-            self._shown_at = now
-        self._n, self._text = n, text
+            self._n, self._text = n, text
 
     def close(self, n: int | None = None, text: str | None = None) -> None:
         """Tell the last state, that of the last :meth:`show` unless given, and end."""
-        n, text = self._n if n is None else n, self._text if text is None else text
+        with self._drawing:
+            n, text = self._n if n is None else n, self._text if text is None else text
+            self._leave_to_prompt()
+            if self._bar is not None:
+                self._set_bar(n, text)
+                self._end_bar()
+            elif self._enabled and self._written != (n, text):
+                self._write_line(n, text, ended=True)
+
+    def _leave_to_prompt(self) -> None:
+        """Leave the terminal to a prompt that waits there, as IPython's does with a standard error of its own.
+
+        The bar stays as it was last drawn; what is left to tell is told in lines, which such a prompt lets stand above.
+        """
+        if not self._standard or sys.stderr is self._file:
+            return
+        self._file = sys.stderr
         if self._bar is not None:
+            self._bar.fp = io.StringIO()
+            self._bar.sp = self._bar.status_printer(self._bar.fp)
+            self._end_bar()
+
+    def _end_bar(self, result: object = None) -> None:
+        """End the bar's line, before a prompt is drawn there; what is left to tell is told in lines."""
+        with self._drawing:
+            bar, self._bar = self._bar, None
+            if bar is None:
+                return
+            self._shown_at = time.monotonic()
             self._above.remove()
-            self._set_bar(n, text)
-            self._bar.close()
-        elif self._enabled and self._written != (n, text):
-            self._write_line(n, text, ended=True)
+            if self._cells is not None:
+                self._cells.unregister("post_run_cell", self._end_bar)
+            with contextlib.suppress(OSError, ValueError):  # the terminal is lost
+                bar.close()
 
     def _set_bar(self, n: int, text: str) -> None:
         self._bar.n = n
@@ -106,6 +140,12 @@ class ProgressLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _cells() -> Any:
+    """Return the events of the IPython session that runs here, None where there is none."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return None if shell is None else shell.events
 
 
 def printable(text: object, most: int = 60) -> str:

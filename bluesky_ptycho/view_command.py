@@ -54,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def _view(options: argparse.Namespace) -> int:
     from .callbacks.live_figure import LivePtychoFigure
-    from .catalog import open_catalog, remember_catalog
+    from .catalog import open_catalog
     from .catalog_view import CatalogUpdates
     from .replay import find_plan
 
@@ -62,7 +62,6 @@ def _view(options: argparse.Namespace) -> int:
         tell_default_catalog(options, catalog.name)
         if options.uid != "-1":
             find_plan(options.uid, catalog)  # a wrong one is told of at once
-        remember_catalog(catalog.name)
         updates = CatalogUpdates(catalog, options.uid)
         with (
             closing(LivePtychoFigure("web", host=options.host, port=options.port, token=options.token)) as figure,

@@ -27,6 +27,7 @@ from bluesky_ptycho.set_option import read_set
 from bluesky_ptycho.settings import Settings, setting
 from tests.faults.test_catalog_down import free_port
 from tests.small_cxi import write_small_cxi
+from tests.stored import scan_documents
 
 
 @pytest.fixture(autouse=True)
@@ -461,3 +462,25 @@ def test_a_file_that_holds_no_run_is_told_by_line_and_nothing_of_it_is_stored(
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("kept.jsonl: ") and says in line
     assert len(ptycho_catalog) == 0 and (workplace / "kept.jsonl").is_file()
+
+
+@pytest.mark.parametrize("command", ["view", "listen"])
+def test_what_writes_runs_is_remembered_and_what_only_reads_is_not(
+    command, ptycho_catalog, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("zmq")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    documents = list(scan_documents(tmp_path))
+
+    def work(listener_or_updates, *figure):
+        if command == "listen":
+            for name, doc in documents:
+                listener_or_updates._callback(name, doc)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bluesky_ptycho.view_command.follow", work)
+    monkeypatch.setattr("bluesky_ptycho.listener.Listener.run", work)
+    place = ["--address", f"127.0.0.1:{free_port()}"] if command == "listen" else ["--port", "0"]
+    assert main([command, "--catalog", ptycho_catalog.name, *place]) == 0
+    kept = tmp_path / "state" / "bluesky_ptycho" / "catalog"
+    assert (kept.read_text().strip() if kept.is_file() else None) == {"listen": ptycho_catalog.name}.get(command)

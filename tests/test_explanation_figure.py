@@ -104,3 +104,15 @@ def test_the_file_appears_whole(explanation, tmp_path):
 def test_preprocessing_draws_nothing():
     code = "import sys, bluesky_ptycho.preprocess; sys.exit(any(m.split('.')[0] == 'matplotlib' for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rows_that_are_sent_empty_are_grey_and_no_damage():
+    values = np.ones((1, 40, 30), np.float32)
+    empty = np.zeros(values.shape, dtype=bool)
+    empty[:, 18:22] = True
+    figure = explanation_figure(
+        Explanation((view("flag_pixels", "ADU", values, empty=empty),), (0.1,), "cosmic", True, None)
+    )
+    shown, overlay = figure.axes[0].images
+    assert np.ma.getmaskarray(shown.get_array())[18:22].all() or np.isnan(shown.get_array()[18:22]).all()
+    assert not np.asarray(overlay.get_array())[..., 3].any()

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import pty
+import sys
 
 import pytest
 
@@ -153,3 +154,23 @@ def test_a_lost_terminal_harms_nobody(monkeypatch):
         with pytest.raises(OSError, match="Input/output error"):
             lost.write("into the void")
         announce("frames go to scan_*.h5")
+
+
+def test_a_bar_leaves_the_terminal_to_a_prompt_that_waits_there(monkeypatch):
+    """As IPython's prompt does, which takes what is written to standard error and shows it above itself."""
+
+    class AtTerminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal, above_prompt = AtTerminal(), AtTerminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    line = ProgressLine(10, "scan 1", "frame")
+    line.show(4)
+    drawn = terminal.getvalue()
+    assert "scan 1:  40%" in drawn
+    monkeypatch.setattr(sys, "stderr", above_prompt)
+    line.show(9, "finishing")
+    line.close(10, "used 10")
+    assert terminal.getvalue() == drawn
+    assert above_prompt.getvalue() == "scan 1: 10/10, 0 s, used 10\n"

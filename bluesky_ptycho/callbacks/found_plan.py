@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError, SettingsError
 from ..geometry import JOULE_PER_EV, metres_per_unit
+from ..preprocess import find_layout
 from ..scan_plan import Axis, DetectorInfo, ScanPlan
 
 INDEX_KEY = "bluesky_ptycho_row"
@@ -51,6 +53,8 @@ class OwnKeys:
     ------
     SettingsError
         If a name or a number cannot be used.
+    NotFoundError
+        If the layout is not known.
     """
 
     frames_key: str
@@ -64,8 +68,13 @@ class OwnKeys:
     adu_per_ev: float = 1.0
 
     def __post_init__(self) -> None:
+        find_layout(self.layout)
         keys = self.position_keys
-        if isinstance(keys, str) or len(keys) != 2 or not all(isinstance(key, str) and key for key in keys):
+        if (
+            not isinstance(keys, (tuple, list))
+            or len(keys) != 2
+            or not all(isinstance(key, str) and key for key in keys)
+        ):
             raise SettingsError(f"LivePtycho: position_keys is {keys!r}; expected two data keys, (y, x)")
         object.__setattr__(self, "position_keys", tuple(keys))
         if not isinstance(self.frames_key, str) or not self.frames_key:
@@ -74,7 +83,8 @@ class OwnKeys:
             raise SettingsError(f"LivePtycho: dark_stream is {self.dark_stream!r}; expected the name of a stream")
         for name in ("energy", "distance", "pixel", "exposure", "adu_per_ev"):
             value = getattr(self, name)
-            if not isinstance(value, str) and not (isinstance(value, (int, float)) and 0 < value < math.inf):
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if not isinstance(value, str) and not (is_number and 0 < value < math.inf):
                 raise SettingsError(f"LivePtycho: {name} is {value!r}; expected a positive number or a key")
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from ..given import one_or_many
 from .outcome import Outcome
 
 OnDone = Callable[[Outcome], object]
@@ -24,15 +25,12 @@ class Hooks:
 
     Raises
     ------
-    TypeError
+    SettingsError
         If one of them cannot be called.
     """
 
     def __init__(self, hooks: OnDone | Iterable[OnDone], on_error: Callable[[str, BaseException], None]) -> None:
-        self._hooks = [hooks] if callable(hooks) else list(hooks)
-        for hook in self._hooks:
-            if not callable(hook):
-                raise TypeError(f"on_done has {hook!r}; expected a callable that takes an Outcome")
+        self._hooks = one_or_many("on_done", hooks, callable, "functions that take an Outcome")
         self._on_error = on_error
         self._threads: list[threading.Thread] = []
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PtychoError, SettingsError
 from ..figure import LiveView
+from ..given import as_path, check_can, check_count, check_type
 from ..scan_plan import ScanPlan
 from .file_sinks import DIRECTORY, scan_directory
 from .live_views import LiveViews
@@ -69,14 +71,21 @@ class LivePtychoFigure:
     ) -> None:
         if backend not in BACKENDS:
             raise SettingsError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
-        self._root = Path(directory).expanduser().absolute()
+        self._root = as_path("directory", directory).expanduser().absolute()
         self._views = LiveViews()
         self._scan: tuple[Mapping[str, Any], ScanPlan] | None = None
         self.url: str | None = None
         self._server: Any = None
         self.backend = fitting_backend() if backend == "auto" else backend
-        if knobs is not None and self.backend != "web":
-            raise SettingsError(f"knobs are given with backend {self.backend!r}; expected 'web'")
+        for what, value in (("knobs are", knobs), ("port is", port), ("token is", token)):
+            if value is not None and self.backend != "web":
+                raise SettingsError(f"{what} given with backend {self.backend!r}; expected 'web'")
+        check_type("host", host, str, "a network address, as 127.0.0.1")
+        check_type("token", token, (str, NoneType), "text, or None")
+        if port is not None:
+            check_count("port", port)
+        if knobs is not None:
+            check_can("knobs", knobs, ["shown", "put_text"], "a ReconControl, or None")
         self._screen = self._open(host, port, token, knobs)
 
     def _open(self, host: str, port: int | None, token: str | None, knobs: Knobs | None) -> Screen:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError, SettingsError
+from ..given import check_seconds, check_switches, check_type
 from ..knobs import Change, Control, Request, turned
 from ..scan_plan import ScanPlan
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
-from .arguments import check_catalog, check_settings, check_switches, find_sinks
+from .arguments import check_catalog, check_helpers, check_settings, find_sinks
 from .checkpoints import Checkpoints, Claims
 from .child.parent import ChildAnalysis
 from .dark_store import DarkStore
@@ -123,7 +124,15 @@ class LivePtycho:
     ) -> None:
         check_settings(settings)
         check_catalog(catalog)
-        check_switches(strict=strict, process=process, resume=resume)
+        check_switches("LivePtycho", strict=strict, process=process, resume=resume)
+        check_helpers(
+            accept=accept,
+            on_close=on_close,
+            on_old_darks=on_old_darks,
+            executor=executor,
+            control=control,
+            script=script,
+        )
         if process and executor is not None:
             raise SettingsError("LivePtycho: executor is given with process=True; expected one of them")
         self._translated = translator(frames_key, position_keys, facts)
@@ -244,9 +253,10 @@ class LivePtycho:
         Raises
         ------
         SettingsError, NotFoundError
-            If a name or a value is refused; nothing has changed then. What an analysis finds that it cannot do in the
-            midst of a scan is among its messages, and it goes on as before.
+            If the request, a name or a value is refused; nothing has changed then. What an analysis finds that it
+            cannot do in the midst of a scan is among its messages, and it goes on as before.
         """
+        check_type("request", request, Mapping, "names and values, as {'solver.modes': 3}")
         with self._lock:
             self.settings = turned(self.settings, request)
             self._paused = bool(request.get("paused", self._paused))
@@ -270,6 +280,7 @@ class LivePtycho:
         PtychoError
             If the newest analysis failed; its cause is chained. With `strict` also if anything else did.
         """
+        check_seconds("timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             running = [*self._ending, *self._running.values()]
@@ -364,6 +375,7 @@ class LivePtycho:
 
     def close(self, timeout: float | None = 60.0) -> None:
         """Take no more documents, and wait for what is under way; runs still open end with what they have."""
+        check_seconds("timeout", timeout)
         if self._control is not None:
             self._control.disconnect(self.request)
         with self._lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,9 +16,13 @@ from typing import IO
 
 import h5py
 
-from ..io.cut_file import CutFile, stored_end
+from ..errors import MetadataError
+from ..io.cut_file import CutFile, as_if_closed, seems_written, stored_end
 
 _Key = tuple[int, int, bool | None]
+
+TORN_S = 0.5
+"""How long metadata may not fit their checksums: a writer at work mends that at once, one that crashed never."""
 
 
 class SharedFile:
@@ -30,6 +35,7 @@ class SharedFile:
             self._raw: IO[bytes] = closing.enter_context(path.open("rb", buffering=0))
             self.end = _end_of_cut(self._raw)
             if self.end is None:
+                self._look_over(lambda file: None)
                 self.file = h5py.File(path, "r", libver="latest", swmr=True, locking=locking)
             else:
                 # A reader in SWMR mode would try without end to read what its writer is taken to be writing.
@@ -55,11 +61,40 @@ class SharedFile:
         """Return the data set called `name`, which `find` looks for the first time."""
         with _lock:
             if name not in self._found:
+                self._look_over(lambda file: find(file).id.get_num_chunks())
                 self._found[name] = find(self.file)
             return self._found[name]
 
+    def _look_over(self, read: Callable[[h5py.File], object]) -> None:
+        """Read what a reader beside the writer will need first, since it could not be stopped where that is damaged.
+
+        Raises
+        ------
+        OSError
+            If it is. What :func:`find` refuses is left to it.
+        """
+        if not seems_written(self._raw):
+            return
+        deadline = time.monotonic() + (TORN_S if _damaged.get(self.key) != self.size else 0.0)
+        while True:
+            try:
+                with h5py.File(as_if_closed(self._raw), "r") as file:
+                    read(file)
+            except MetadataError:
+                break
+            except (OSError, RuntimeError, KeyError, ValueError) as error:
+                if time.monotonic() >= deadline:
+                    _damaged[self.key] = self.size
+                    raise OSError(f"its writer has not closed it, and it is damaged or cut short: {error}") from error
+                time.sleep(TORN_S / 10)
+            else:
+                break
+        _damaged.pop(self.key, None)
+
 
 _open: dict[_Key, SharedFile] = {}
+_damaged: dict[_Key, int] = {}
+"""Size of the files that were found damaged: only one that grows is waited for again."""
 _lock = threading.Lock()
 
 

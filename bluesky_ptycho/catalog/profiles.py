@@ -105,19 +105,25 @@ def _remembered() -> str:
 def remember_catalog(catalog: str | Path) -> None:
     """Keep `catalog` as the one that commands take where none is named.
 
-    Only commands that a user starts call this, once they have found what was asked for. One line is kept, in
+    Commands and sessions that a user starts call this if they write into a catalog, once they have found what was
+    asked for; whatever only reads one leaves the default as it is. One line is kept, in
     ``bluesky_ptycho/catalog`` under the user's state directory (``XDG_STATE_HOME``); where that cannot be written
     nothing is kept.
     """
-    text = str(catalog)
-    if not text.startswith(("http://", "https://")) and Path(text).expanduser().is_dir():
-        text = str(Path(text).expanduser().resolve())
+    text = _resolved(str(catalog))
     file = _state_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
     except (OSError, UnicodeError):
         return
+
+
+def _resolved(catalog: str) -> str:
+    """Return the whole path of a directory; of an address or a profile, itself."""
+    if not catalog.startswith(("http://", "https://")) and Path(catalog).expanduser().is_dir():
+        return str(Path(catalog).expanduser().resolve())
+    return catalog
 
 
 class RememberCatalog:
@@ -130,7 +136,7 @@ class RememberCatalog:
     """
 
     def __init__(self, catalog: str | Path) -> None:
-        self._catalog = Path(catalog).expanduser().resolve()
+        self._catalog = _resolved(str(catalog))  # now: the working directory may be another one later
         self._done = False
 
     def __call__(self, update: object) -> None:

@@ -13,8 +13,9 @@ from ophyd import Component, Device, Signal
 from ophyd.status import Status
 
 from ..errors import NotFoundError, SettingsError
+from ..given import check_type
 from ..knobs import AnalysisSettings, Commands, Listener, turned
-from ..settings import allowed
+from ..settings import allowed, as_text
 
 _DTYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -148,6 +149,7 @@ class ReconControl(Device):
 
     def connect(self, settings: AnalysisSettings, listener: Listener) -> None:
         """Show `settings` on the knobs, and tell `listener` from now on what they are turned to."""
+        check_type("settings", settings, AnalysisSettings, "LiveSettings")
         with self.turning:
             self._settings = settings
             self._show(settings)
@@ -179,7 +181,7 @@ class ReconControl(Device):
             for listener in self._listeners:
                 listener({setting: value})
             self._settings = settings
-        return _value_of(settings, setting) if "." in setting else value
+        return settings.value_of(setting) if "." in setting else value
 
     def shown(self) -> list[dict[str, Any]]:
         """Return of each knob, in texts, ``name``, ``value``, ``choices`` (of few), what it ``takes`` and ``doc``."""
@@ -190,7 +192,7 @@ class ReconControl(Device):
         choices = field.metadata["choices"] or ((True, False) if hint is bool else ())
         numbers = " ".join(filter(None, (allowed(field), field.metadata["unit"])))
         takes = " or ".join(filter(None, (numbers, "none" if type(None) in typing.get_args(hint) else "")))
-        value, texts = _text(knob.get()), [_text(choice) for choice in choices]
+        value, texts = as_text(knob.get()), [as_text(choice) for choice in choices]
         return {"name": name, "value": value, "choices": texts, "takes": takes, "doc": field.metadata["doc"]}
 
     def put_text(self, knob: str, text: str) -> None:
@@ -222,7 +224,7 @@ class ReconControl(Device):
         for name in self.component_names:
             knob = getattr(self, name)
             if "." in knob.setting:
-                knob.show(_value_of(settings, knob.setting))
+                knob.show(settings.value_of(knob.setting))
 
 
 def knob_settings() -> dict[str, str]:
@@ -231,22 +233,15 @@ def knob_settings() -> dict[str, str]:
     return {name: setting for name, setting in found.items() if "." in setting}
 
 
+def knob_aliases() -> dict[str, str]:
+    """Return the dotted names of the settings that knobs turn, by the names ``"recon.KNOB"`` that ``--set`` takes."""
+    return {f"recon.{knob}": setting for knob, setting in knob_settings().items()}
+
+
 def _hint_of(setting: str) -> Any:
     part, _, inner = setting.rpartition(".")
     owner = typing.get_type_hints(AnalysisSettings)[part] if part else Commands
     return typing.get_type_hints(owner)[inner]
-
-
-def _value_of(settings: AnalysisSettings, setting: str) -> Any:
-    part, _, inner = setting.partition(".")
-    return getattr(getattr(settings, part), inner)
-
-
-def _text(value: Any) -> str:
-    """Return a value as somebody would type it."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _plain(value: Any) -> Any:

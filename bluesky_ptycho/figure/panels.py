@@ -20,6 +20,7 @@ from ..frames import Snapshot
 from ..geometry import DISPLAY_ORIGIN, Canvas
 from . import display
 from .display import Box, Complex
+from .length_ticks import LengthTicks
 
 INK, PALE, ACCENT, SECOND = "#1b1f24", "#6b7480", "#0b62c4", "#c4470b"
 CYCLIC_SPAN = 1.7 * math.pi
@@ -94,7 +95,11 @@ def draw_probe(axes: Axes, snapshot: Snapshot) -> None:
     )
     left, right, bottom, top = (1e6 * e for e in edges)
     axes.imshow(display.complex_to_rgb(probe[box]), origin=DISPLAY_ORIGIN, extent=(left, right, bottom, top))
-    axes.set_xlabel("µm from the beam axis", fontsize=9, color=PALE, labelpad=2)
+    axes.set_xlabel("from the beam axis, µm", fontsize=9, color=PALE, labelpad=2)
+    for axis, name in ((axes.xaxis, "from the beam axis"), (axes.yaxis, "")):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(LengthTicks(axis, name))
+    axes.yaxis.label.set_visible(False)
     axes.tick_params(labelsize=9, colors=PALE)
     if len(power) > 1:
         shares = ", ".join(f"{100 * p / power.sum():.0f}" for p in power)
@@ -254,8 +259,10 @@ def stage_axes(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4 if wide else 3, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.tick_params(labelsize=10, colors=PALE)
-    axes.set_xlabel("stage x, µm", fontsize=10, color=PALE, labelpad=2)
-    axes.set_ylabel("stage y, µm", fontsize=10, color=PALE, labelpad=2)
+    for axis, name in ((axes.xaxis, "stage x"), (axes.yaxis, "stage y")):
+        axis.set_label_text(f"{name}, µm", fontsize=10, color=PALE)
+        axis.labelpad = 2
+        axis.set_major_formatter(LengthTicks(axis, name))
 
 
 def colour_bar(axes: Axes, image: AxesImage, unit: str) -> Axes:

@@ -168,8 +168,8 @@ def read_result_cxi(path: Path | str) -> Snapshot:
             seq_nums=hdf5.array(seq_nums, "iu", seq_nums.shape, np.int64),
             positions_m=read_positions(file, seq_nums.size),
             residuals=hdf5.array(residuals, "f", residuals.shape, np.float64),
-            residual=float(hdf5.dataset(file, f"{_PROCESS}/residual")[()]),
-            iteration=int(hdf5.dataset(file, f"{_PROCESS}/iterations")[()]),
+            residual=hdf5.scalar(hdf5.dataset(file, f"{_PROCESS}/residual")),
+            iteration=int(hdf5.scalar(hdf5.dataset(file, f"{_PROCESS}/iterations"))),
             frc=_read_frc(file),
             settings=_read_json(file, f"{_PROCESS}/settings"),
             slices=hdf5.numbered_images(file, f"{_IMAGE}/slices/slice_"),
@@ -271,7 +271,7 @@ def _read_frc(file: h5py.File) -> dict[str, Any] | None:
     if not isinstance(group, h5py.Group):
         return None
     found = {name: hdf5.dataset(file, f"{_PROCESS}/frc/{name}") for name in group}
-    return {name: d[()] if d.ndim else float(d[()]) for name, d in found.items()}
+    return {name: d[()] if d.ndim else hdf5.scalar(d) for name, d in found.items()}
 
 
 def _read_json(file: h5py.File, name: str) -> dict[str, Any]:

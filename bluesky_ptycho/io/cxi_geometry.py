@@ -6,6 +6,8 @@ file's root say it; without them a pattern is of the far field.
 
 from __future__ import annotations
 
+from typing import Any
+
 import h5py
 
 from ..errors import MetadataError
@@ -41,8 +43,14 @@ def read_geometry(
     way = propagation or _text_attribute(file, "propagation") or "far"
     if focus_to_sample_m is None and way == "near":
         focus_to_sample_m = _number_attribute(file, "focus_to_sample_m")
+    distance_m = hdf5.number(file, f"{DETECTOR}/distance")
+    return geometry_in(file, energy_ev, distance_m, pixel, shape, way, focus_to_sample_m)
+
+
+def geometry_in(file: h5py.File, *facts: Any) -> Geometry:
+    """Return ``Geometry(*facts)``; what it refuses is told with the file, which whatever reads facts names itself."""
     try:
-        return Geometry(energy_ev, hdf5.number(file, f"{DETECTOR}/distance"), pixel, shape, way, focus_to_sample_m)
+        return Geometry(*facts)
     except MetadataError as error:
         raise MetadataError(f"{file.filename}: {error}") from None
 

@@ -62,4 +62,4 @@ def read_learnt(file: h5py.File, where: str, n: int, image: tuple[int, ...], win
             dtype = np.float64 if field.endswith("_m") else np.float32
             found[field] = hdf5.array(stored, "f", shapes[field], dtype)
     converged = hdf5.find_dataset(file, f"{where}/converged")
-    return {**found, "converged": converged is not None and bool(converged[()])}
+    return {**found, "converged": converged is not None and bool(hdf5.scalar(converged))}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,10 +47,21 @@ def open_for_reading(path: Path) -> Iterator[h5py.File]:
             yield file
     except PtychoError:
         raise
-    # h5py meets a damaged file with any of these.
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        damaged = "is not an HDF5 file" if not h5py.is_hdf5(path) else "cannot be read"
-        raise MetadataError(f"{path} {damaged}: {' '.join(str(error).split())}") from error
+    # h5py meets a damaged file, or a type that NumPy has not, with any of these.
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise MetadataError(f"{path} {_told(path, ' '.join(str(error).split()))}") from error
+
+
+def _told(path: Path, said: str) -> str:
+    """Return what is wrong with a file in words that are more use than h5py's, where there are such."""
+    if "already open for write" in said:
+        return (
+            "is being written, or its writer has crashed; expected a closed file (where nothing writes to it any more, "
+            f"HDF5's `h5clear -s {path.name}` closes it)"
+        )
+    if cut := re.search(r"truncated file: eof = (\d+),.* stored_eof = (\d+)", said):
+        return f"cannot be read: cut short, {cut[1]} of {cut[2]} bytes"
+    return f"{'cannot be read' if h5py.is_hdf5(path) else 'is not an HDF5 file'}: {said}"
 
 
 def find_dataset(file: h5py.File, *names: str) -> h5py.Dataset | None:
@@ -122,12 +134,17 @@ def dataset(file: h5py.File, *names: str) -> h5py.Dataset:
 def number(file: h5py.File, *names: str) -> float:
     """Return a positive, finite number; raise :class:`MetadataError` if it is missing or none."""
     found = dataset(file, *names)
-    if found.size != 1 or found.dtype.kind not in "iuf":
-        raise MetadataError(f"{file.filename}: {found.name} is {found.dtype} {found.shape}; expected one number")
-    value = float(np.asarray(found[()]).reshape(())[()])
+    value = scalar(found)
     if not (np.isfinite(value) and value > 0):
         raise MetadataError(f"{file.filename}: {found.name} is {value}; expected a positive number")
     return value
+
+
+def scalar(found: h5py.Dataset) -> float:
+    """Return the only number of a data set; raise :class:`MetadataError` if it holds something else."""
+    if found.size != 1 or found.dtype.kind not in "iufb":
+        raise MetadataError(f"{found.file.filename}: {found.name} is {found.dtype} {found.shape}; expected one number")
+    return float(np.asarray(found[()]).reshape(())[()])
 
 
 def array(found: h5py.Dataset, kinds: str, shape: tuple[int | None, ...], dtype: Any) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from ..geometry import JOULE_PER_EV, Geometry, metres_per_unit
 from . import hdf5
 from .clean_cxi import PROCESS, CleanCxiWriter
 from .cxi import TRANSLATION, text
-from .cxi_geometry import DETECTOR, ENERGIES_EV, SOURCE, refuse_off_centre
+from .cxi_geometry import DETECTOR, ENERGIES_EV, SOURCE, geometry_in, refuse_off_centre
 
 DEFINITION = "NXcxi_ptycho"
 BEAM = "entry_1/instrument_1/beam_1"
@@ -141,10 +141,7 @@ def read_geometry(file: h5py.File, shape: tuple[int, int]) -> Geometry:
     distance, dy, dx = (_length(file, f"{DETECTOR}/{name}") for name in ("distance", "y_pixel_size", "x_pixel_size"))
     for axis, n, pitch in zip("yx", shape, (dy, dx), strict=True):
         _refuse_off_centre(file, f"{DETECTOR}/beam_center_{axis}", n, pitch)
-    try:
-        return Geometry(energy_ev, distance, (dy, dx), shape)
-    except MetadataError as error:
-        raise MetadataError(f"{file.filename}: {error}") from None
+    return geometry_in(file, energy_ev, distance, (dy, dx), shape)
 
 
 def read_positions(file: h5py.File, n: int) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..geometry import Geometry
 from . import hdf5
-from .cxi_geometry import ENERGIES_EV, refuse_off_centre
+from .cxi_geometry import ENERGIES_EV, geometry_in, refuse_off_centre
 
 META, CHUNKS = "meta", "chunks"
 MOST_CHUNKS = 10**6
@@ -161,12 +161,8 @@ def _read_geometry(file: h5py.File, shape: tuple[int, int]) -> Geometry:
     if hdf5.find_dataset(file, f"{META}/center") is not None:
         for axis, centre, n in zip("yx", np.broadcast_to(_numbers(file, f"{META}/center"), 2), shape, strict=True):
             refuse_off_centre(f"{path}: {META}/center along {axis}", float(centre), n)
-    try:
-        return Geometry(
-            1e3 * energy_kev, hdf5.number(file, f"{META}/distance"), (float(psize[0]), float(psize[1])), shape
-        )
-    except MetadataError as error:
-        raise MetadataError(f"{path}: {error}") from None
+    distance_m = hdf5.number(file, f"{META}/distance")
+    return geometry_in(file, 1e3 * energy_kev, distance_m, (float(psize[0]), float(psize[1])), shape)
 
 
 def _numbers(file: h5py.File, name: str) -> NDArray[np.float64]:

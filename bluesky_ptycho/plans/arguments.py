@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingsError, refused
+from ..given import check_count, check_number
 from ..scan_plan import START_KEY
 
 
@@ -27,20 +26,6 @@ def check_field(**lengths: object) -> None:
             check_count(name, value)
         elif not (name == "jitter" and value is None):
             check_number(name, value)
-
-
-def check_number(name: str, value: object) -> None:
-    """Raise a SettingsError if `value` is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise refused(name, value, "a number")
-
-
-def check_count(name: str, value: object) -> None:
-    """Raise a SettingsError if `value` is no whole number of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise refused(name, value, "a whole number, 0 or more")
-    if value < 0:
-        raise SettingsError(f"{name} is {value}; expected 0 or more")
 
 
 def numbers(name: str, value: object, expected: str) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from bluesky.utils import Msg, MsgGenerator
 from numpy.typing import NDArray
 
 from ..errors import MetadataError, PreflightError
+from ..given import check_can
 from ..scan_plan import Axis, DetectorInfo, Illumination
 
 
@@ -53,6 +54,7 @@ class Shutter:
         """Wrap `device`; None stays None."""
         if device is None:
             return None
+        check_can("shutter", device, ["set", "read"], "a device that can be set, or None")
         return cls(device, getattr(device, "open_str", "open"), getattr(device, "close_str", "closed"))
 
     def open(self) -> MsgGenerator[None]:

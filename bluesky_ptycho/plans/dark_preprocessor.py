@@ -17,6 +17,7 @@ from bluesky.utils import Msg, MsgGenerator, ensure_generator, make_decorator
 
 from ..errors import SettingsError
 from ..frames import Acquisition
+from ..given import check_callable, check_can, check_number
 from ..scan_plan import MAX_DARK_AGE_S, START_KEY, dark_conditions
 from .beamline import Shutter
 from .darks import dark_records
@@ -79,7 +80,7 @@ class DarkPreprocessor:
     Raises
     ------
     SettingsError
-        If neither `dark_plan` is given nor the detector has a shutter.
+        If an argument is of no use, or neither `dark_plan` is given nor the detector has a shutter.
 
     Examples
     --------
@@ -95,6 +96,10 @@ class DarkPreprocessor:
         max_age: float = MAX_DARK_AGE_S,
         locked_signals: Sequence[Any] = (),
     ) -> None:
+        check_can("detector", detector, ["describe"], "a detector")
+        check_number("max_age", max_age)
+        if dark_plan is not None:
+            check_callable("dark_plan", dark_plan, "a plan of (detector, exposures_s), or None")
         if dark_plan is None:
             shutter = getattr(detector, "shutter", None)
             if shutter is None:

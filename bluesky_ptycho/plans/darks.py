@@ -11,6 +11,7 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from ..frames import Acquisition
+from ..given import check_can, check_type
 from ..scan_plan import MAX_DARK_AGE_S, ScanPlan
 from .beamline import Shutter
 
@@ -71,11 +72,18 @@ def dark_records(detector: Any) -> DarkRecords:
 def keep_dark_records(detector: Any, storage: MutableMapping[str, Any]) -> DarkRecords:
     """Keep a detector's records in `storage` from now on, and return them.
 
+    Raises
+    ------
+    SettingsError
+        If one of them is none.
+
     Examples
     --------
     >>> from bluesky_ptycho.metadata_file import MetadataFile
     >>> keep_dark_records(fccd, MetadataFile(Path("darks.json")))  # doctest: +SKIP
     """
+    check_can("detector", detector, ["info"], "a detector, which has info()")
+    check_type("storage", storage, MutableMapping, "a dictionary, or a MetadataFile")
     records = _records[detector] = DarkRecords(storage)
     return records
 

@@ -38,12 +38,13 @@ def explain(recipe: Recipe, steps: tuple[str, ...], frame: NDArray[Any], darks: 
         unit, oriented = _unit_after(name, unit, recipe), oriented or name == "orient"
         photons = _photons(stack, unit, recipe)
         n_damaged, n_saturated = (int(_image(m, recipe).sum()) for m in (stack.damaged, stack.saturated))
+        inside = _inside(stack, recipe)
         view = StepView(
             name=name,
             unit=unit,
             values=stack.values[0],
-            damaged=stack.damaged[0],
-            saturated=stack.saturated[0],
+            damaged=stack.damaged[0] & inside,
+            saturated=stack.saturated[0] & inside,
             oriented=oriented,
             photons_in=photons_in,
             photons_out=photons,
@@ -51,6 +52,7 @@ def explain(recipe: Recipe, steps: tuple[str, ...], frame: NDArray[Any], darks: 
             n_saturated=n_saturated,
             seconds=seconds,
             changed=stack is not before,
+            empty=None if inside.all() else (stack.damaged | stack.saturated)[0] & ~inside,
         )
         views.append(view)
     return Explanation(
@@ -62,6 +64,16 @@ def _unit_after(name: str, unit: str, recipe: Recipe) -> str:
     if name == "photons" or (name == "flag_pixels" and not recipe.layout.fccd):
         return "photon"
     return "ADU" if name == "flag_pixels" else unit
+
+
+def _inside(stack: Stack, recipe: Recipe) -> NDArray[np.bool_]:
+    """Return where the image is, ``(H, W)``: masked pixels count there alone, and nothing else is damaged."""
+    shape = stack.values.shape[-2:]
+    if shape != recipe.frame_shape:
+        return np.ones(shape, dtype=bool)
+    inside = np.zeros(shape, dtype=bool)
+    recipe.put_image(inside, np.ones((), dtype=bool))
+    return inside
 
 
 def _image(frames: NDArray[Any], recipe: Recipe) -> NDArray[Any]:

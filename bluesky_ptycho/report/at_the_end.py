@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import PtychoError
+from ..given import as_path, check_can
 from ..paths import scan_label
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ class ReportAtEnd:
         from .making import require_extra
 
         require_extra()
+        check_can("catalog", catalog, ["result_writer"], "a Catalog, as open_catalog gives it")
         self._catalog = catalog
-        self._directory = Path(directory or catalog.results_dir).expanduser().absolute()
+        self._directory = (
+            as_path("directory", catalog.results_dir if directory is None else directory).expanduser().absolute()
+        )
 
     def __call__(self, outcome: Outcome) -> None:
         """Write the report in another process, which takes no time from this one; nothing without a stored result.

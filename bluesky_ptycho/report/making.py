@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError, PtychoError
+from ..given import as_path
 from ..output_file import check_output, require_different
 from ..terminal import printable
 from ..whole_file import write_whole
@@ -70,8 +71,8 @@ def report(
     from .contents import address_of, find_reconstruction, scan_title
 
     require_extra()
-    output, source = Path(output), TEMPLATE if template is None else Path(template)
-    _check_files(output, None if notebook is None else Path(notebook), source)
+    output, source = as_path("output", output), TEMPLATE if template is None else as_path("template", template)
+    _check_files(output, None if notebook is None else as_path("notebook", notebook), source)
     opened = nullcontext(catalog) if isinstance(catalog, Catalog) else open_catalog(catalog, create=False)
     with opened as found:
         stored, result = find_reconstruction(uid, found)

@@ -7,12 +7,14 @@ import heapq
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Self
 
 from ..callbacks import LiveSettings
+from ..callbacks.arguments import check_settings
 from ..catalog import Catalog
 from ..errors import PtychoError, in_a_line
+from ..given import check_can, check_count, check_switches, check_type
 from ..stored_scan import describe
 from .cluster import Cluster
 from .requests import Access, Request, make_request
@@ -115,6 +117,11 @@ class ReconQueue:
         Take runs of several proposals (data session, access tags). Without it the first run's are the queue's, and
         others are refused. A result is always stored under the access of its own run.
 
+    Raises
+    ------
+    SettingsError
+        If an argument is of no use.
+
     Examples
     --------
     >>> with ReconQueue(catalog) as queue:                                       # doctest: +SKIP
@@ -126,6 +133,11 @@ class ReconQueue:
     def __init__(
         self, catalog: Any, *, workers: int | None = None, client: Any = None, across_proposals: bool = False
     ) -> None:
+        check_switches("ReconQueue", across_proposals=across_proposals)
+        if workers is not None:
+            check_count("workers", workers, 1)
+        if client is not None:
+            check_can("client", client, ["scheduler_info", "submit"], "a distributed.Client, or None")
         self._catalog = Catalog.wrap(catalog)
         self._catalog.require_results()
         cluster = None if client is None else Cluster(client, self._catalog.name)
@@ -178,6 +190,10 @@ class ReconQueue:
         PtychoError
             If a run belongs to another proposal than those before it.
         """
+        check_type("uids", uids, Iterable, "uids of scans or results")
+        check_type("changes", changes, (Mapping, NoneType), "names and values, as {'solver.modes': 3}, or None")
+        check_settings(settings, "ReconQueue")
+        check_type("priority", priority, int, "a whole number")
         requests = [make_request(uid, self._catalog, changes or {}, settings) for uid in uids]
         with self._changed:
             access = self._access

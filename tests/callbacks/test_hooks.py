@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho
-from bluesky_ptycho.errors import PtychoError
+from bluesky_ptycho.errors import PtychoError, SettingsError
 
 from .live_scan import SETTINGS, documents_in_order, make_run, play
 
@@ -93,5 +93,5 @@ def test_a_strict_session_raises_what_a_hook_did(tmp_path, scan):
 
 
 def test_what_cannot_be_called_is_refused():
-    with pytest.raises(TypeError, match="on_done has 'mail'; expected a callable"):
+    with pytest.raises(SettingsError, match=r"on_done is .*; expected functions that take an Outcome"):
         LivePtycho(SETTINGS, on_done=["mail"])
