@@ -5,53 +5,38 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import select
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from . import (
     __version__,
     bug_report_command,
     convert_command,
+    demo_command,
     doctor_command,
     ingest_command,
+    listen_command,
     logbook_command,
     mask_command,
     preprocess_command,
     reconstruct_command,
+    replay_command,
     report_command,
     reprocess_command,
+    restore_command,
     resume_command,
     runs_command,
     settings_command,
     show_command,
     view_command,
 )
-from .arguments import (
-    RUN,
-    USER_ERROR,
-    LineParser,
-    add_catalog,
-    add_output,
-    file_name,
-    host_and_port,
-    positive,
-    seed,
-    tell_default_catalog,
-    whole,
-)
-from .errors import NotFoundError, PtychoError
+from .arguments import USER_ERROR, LineParser
+from .errors import PtychoError
 from .registry import enable_plugins
-from .settings_file import add_settings, settings_of
-from .terminal import quietly, until_interrupted, warnings_as_lines
-from .words import counted
+from .terminal import quietly, warnings_as_lines
 
 INTERRUPTED = 130
-
-# Named here, for help that is there at once: the table itself loads bluesky.
-TRAJECTORIES = ("interlaced", "random", "raster", "snake", "spiral")
 
 EXAMPLES = {
     "demo": "demo --shape 10 10 --sample siemens",
@@ -91,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         enable_plugins(*options.plugin)
         with quietly(options.quiet), warnings_as_lines():
-            return command(options)
+            status = command(options)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # while what goes wrong with it can be told
+            return status
     except (PtychoError, OSError, MemoryError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 0
@@ -104,13 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Tell whether standard output leads nowhere now, as to a pager that was left; then drop the rest."""
+    """Tell whether standard output leads nowhere now, as to a pager that was left; then drop the rest.
+
+    That it is so is asked of the pipe: what could not be written may be in its buffer still, or nowhere.
+    """
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # there is none, or none that leads out of this process
+        return False
+    pipe = select.poll()
+    pipe.register(output, 0)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in pipe.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def _one_line(error: Exception) -> str:
@@ -134,10 +129,10 @@ def _parser() -> LineParser:
     )
     _add_quiet(parser, default=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_demo(commands)
+    demo_command.add_parser(commands)
     preprocess_command.add_parser(commands)
     reconstruct_command.add_parser(commands)
-    _add_replay(commands)
+    replay_command.add_parser(commands)
     resume_command.add_parser(commands)
     reprocess_command.add_parser(commands)
     mask_command.add_parser(commands)
@@ -146,10 +141,10 @@ def _parser() -> LineParser:
     show_command.add_parser(commands)
     logbook_command.add_parser(commands)
     report_command.add_parser(commands)
-    _add_restore(commands)
+    restore_command.add_parser(commands)
     convert_command.add_parser(commands)
     ingest_command.add_parser(commands)
-    _add_listen(commands)
+    listen_command.add_parser(commands)
     view_command.add_parser(commands)
     doctor_command.add_parser(commands)
     bug_report_command.add_parser(commands)
@@ -163,187 +158,3 @@ def _parser() -> LineParser:
 def _add_quiet(parser: LineParser, default: object) -> None:
     told = "tell only what was asked for, and errors: no progress, no warnings"
     parser.add_argument("--quiet", action="store_true", default=default, help=told)
-
-
-def _add_demo(commands: argparse._SubParsersAction[LineParser]) -> None:
-    demo = commands.add_parser(
-        "demo",
-        help="simulate a scan and reconstruct it live",
-        description="Simulate a beamline, scan, reconstruct live, and store everything in a catalog on disk.",
-    )
-    add = demo.add_argument
-    add(
-        "--shape",
-        nargs=2,
-        type=whole,
-        default=(20, 20),
-        metavar=("NY", "NX"),
-        help="scan points along y and along x, 2 or more each (default: 20 20)",
-    )
-    add(
-        "--frame-rate",
-        type=positive,
-        default=10.0,
-        metavar="HZ",
-        help="frames a second, 0.01 to 200 (default: %(default)g)",
-    )
-    add("--photons", type=positive, default=1e6, metavar="N", help="photons a frame (default: %(default)g)")
-    add(
-        "--step", type=positive, default=0.08, metavar="UM", help="distance of scan points in µm (default: %(default)g)"
-    )
-    add(
-        "--trajectory",
-        choices=TRAJECTORIES,
-        default="spiral",
-        metavar="NAME",
-        help=f"order of the scan points: {', '.join(TRAJECTORIES)} (default: %(default)s)",
-    )
-    add("--sample", default="goldballs", help="goldballs, siemens, or an image file (default: %(default)s)")
-    add("--fly", action="store_true", help="scan on the fly: the stage moves on while frames are taken")
-    add_settings(demo)
-    add_output(demo, "ptycho_demo", "catalog, truth.h5")
-    add("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: %(default)s)")
-    demo.set_defaults(command=_demo)
-
-
-def _add_replay(commands: argparse._SubParsersAction[LineParser]) -> None:
-    replay = commands.add_parser(
-        "replay",
-        help="reconstruct a stored run",
-        description="Send a stored run through the live callback and store the new result beside the old ones.",
-    )
-    replay.add_argument("uid", metavar="UID", help=RUN)
-    start = replay.add_mutually_exclusive_group()
-    add_settings(start)
-    start.add_argument(
-        "--no-changes",
-        action="store_true",
-        help="do not repeat what somebody turned while the scan's newest result (or the one that UID names) was made, "
-        "nor start with its settings: take the defaults",
-    )
-    add_catalog(replay)
-    add_output(replay, "ptycho_replay", numbered=True)
-    replay.set_defaults(command=_replay)
-
-
-def _add_restore(commands: argparse._SubParsersAction[LineParser]) -> None:
-    restore = commands.add_parser(
-        "restore",
-        help="store what a catalog did not take",
-        description="Store runs, scans and reconstructions alike, from the files that kept their documents while the "
-        "catalog did not take them. A file whose run is stored gets the ending .restored.",
-    )
-    restore.add_argument(
-        "backup",
-        nargs="*",
-        type=file_name,
-        metavar="BACKUP",
-        help="files, or directories of such files (default: the catalog's own)",
-    )
-    add_catalog(restore)
-    restore.set_defaults(command=_restore)
-
-
-def _add_listen(commands: argparse._SubParsersAction[LineParser]) -> None:
-    listen = commands.add_parser(
-        "listen",
-        help="reconstruct the scans of another process",
-        description="Reconstruct, until Ctrl-C, the scans of a RunEngine in another process, which publishes documents "
-        "as JSON over ZeroMQ.",
-    )
-    listen.add_argument(
-        "--address",
-        type=host_and_port,
-        default="127.0.0.1:5578",
-        metavar="HOST:PORT",
-        help="where to listen; whoever reaches it can send documents (default: %(default)s)",
-    )
-    add_settings(listen)
-    add_catalog(listen)
-    listen.set_defaults(command=_listen)
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from .demo import DemoOptions, run_demo
-
-    names = ("frame_rate", "photons", "step", "trajectory", "sample", "fly", "output", "seed")
-    values = {name: getattr(options, name) for name in names}
-    return run_demo(DemoOptions(shape=tuple(options.shape), settings=settings_of(options), **values))
-
-
-def _replay(options: argparse.Namespace) -> int:
-    from .callbacks import LivePtycho
-    from .callbacks.progress_bar import ProgressBar
-    from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, output_directory, write_output
-    from .replay import find_plan, replay, scan_seconds, steering_of
-
-    settings, script = settings_of(options), tuple[Any, ...]()
-    with ExitStack() as opened:
-        catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-        tell_default_catalog(options, catalog.name)
-        # What is not there, or no scan of ours, leaves no directory, and no catalog remembered.
-        uid, _ = find_plan(options.uid, catalog)
-        output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
-        remember_catalog(catalog.name)
-        if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
-            settings, script = made.settings, made.changes
-            changes = counted(len(script), "change")
-            print(f"with the settings of result {made.result_uid[:8]} and {changes} made while it ran")
-        live = opened.enter_context(LivePtycho(settings, catalog=catalog, sinks=[ProgressBar()], script=script))
-        replay(uid, catalog, live)
-        _, ended_early = await_outcome(live)
-        outcome = live.outcome(uid)
-        if outcome is None:
-            raise NotFoundError(f"run {uid} carries no ptychography scan that could be reconstructed")
-        write_output(output, outcome, scan_seconds=scan_seconds(catalog[uid]))
-    if ended_early:
-        raise KeyboardInterrupt
-    # That the scan itself was aborted or failed is no failure of its replay.
-    return 0 if outcome.error is None and outcome.snapshot is not None else 1
-
-
-def _restore(options: argparse.Namespace) -> int:
-    from .catalog import kept_files, open_catalog, remember_catalog, restore
-
-    failed = False
-    with open_catalog(options.catalog, create=False) as catalog:
-        tell_default_catalog(options, catalog.name)
-        remember_catalog(catalog.name)
-        own = [catalog.backup_dir] if catalog.backup_dir.is_dir() else []
-        files = kept_files(options.backup or own)
-        for done in restore(files, catalog):
-            failed |= bool(done.error)
-            print(f"{done.path}: {done.error or f'run {done.uid} is in {catalog.name}'}")
-    if not files:
-        print("nothing to restore")
-    return 1 if failed else 0
-
-
-def _listen(options: argparse.Namespace) -> int:
-    from .callbacks import LivePtycho
-    from .callbacks.progress_bar import ProgressBar
-    from .catalog import RememberCatalog, open_catalog
-    from .listener import Listener
-
-    settings = settings_of(options)
-    found: list[LivePtycho] = []
-
-    def hand_over(name: str, doc: Mapping[str, Any]) -> None:
-        found[0](name, doc)
-
-    with ExitStack() as unused:
-        # Settings and an address that cannot be used make no catalog: they come first.
-        listener = Listener(hand_over, options.address)
-        unused.callback(listener.close)
-        with (
-            open_catalog(options.catalog) as catalog,
-            LivePtycho(settings, catalog=catalog, sinks=[ProgressBar(), RememberCatalog(catalog.name)]) as live,
-        ):
-            tell_default_catalog(options, catalog.name)
-            found.append(live)
-            print(f"listening at {options.address}; results go to {catalog.name}", flush=True)
-            # Nothing is received any more while the last reconstruction ends.
-            with unused.pop_all(), until_interrupted():
-                listener.run()
-    return 0

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from event_model import compose_run
 
-from bluesky_ptycho import ingest
+from bluesky_ptycho import ingest, resume_command, resuming
 from bluesky_ptycho.catalog import Catalog, backup, remember_catalog
-from bluesky_ptycho.cli import TRAJECTORIES, _parser, main
+from bluesky_ptycho.cli import _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
+from bluesky_ptycho.demo_command import TRAJECTORIES
 from bluesky_ptycho.errors import PtychoError, SettingsError
 from bluesky_ptycho.output import output_directory
 from bluesky_ptycho.plans.trajectories import trajectories
@@ -484,3 +485,7 @@ def test_what_writes_runs_is_remembered_and_what_only_reads_is_not(
     assert main([command, "--catalog", ptycho_catalog.name, *place]) == 0
     kept = tmp_path / "state" / "bluesky_ptycho" / "catalog"
     assert (kept.read_text().strip() if kept.is_file() else None) == {"listen": ptycho_catalog.name}.get(command)
+
+
+def test_the_patience_of_help_is_that_of_resume():
+    assert resume_command.WAIT_S == resuming.PATIENCE_S

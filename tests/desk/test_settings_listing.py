@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -113,7 +114,19 @@ def test_a_wrong_name_elsewhere_is_told_where_all_are_listed(capsys):
     assert told.endswith("(bluesky-ptycho settings lists all)")
 
 
-def test_whoever_has_read_enough_ends_it_quietly():
-    command = f"{sys.executable} -m bluesky_ptycho settings | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=True)
-    assert (done.stdout, done.stderr) == ("of the run:\n", "")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "reader", "read"),
+    [
+        ("settings", "head -1", "of the run:\n"),
+        ("settings", "true", ""),  # it reads nothing at all
+        ("settings modes", "true", ""),  # which is less than a buffer
+    ],
+)
+def test_whoever_has_read_enough_ends_it_quietly(arguments, reader, read, unbuffered):
+    command = f"{sys.executable} -m bluesky_ptycho {arguments} | {reader}; exit ${{PIPESTATUS[0]}}"
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, read, "")
