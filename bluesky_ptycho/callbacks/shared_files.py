@@ -61,7 +61,7 @@ class SharedFile:
         """Return the data set called `name`, which `find` looks for the first time."""
         with _lock:
             if name not in self._found:
-                self._look_over(lambda file: find(file).id.get_num_chunks())
+                self._look_over(lambda file: _read_index(find(file)))
                 self._found[name] = find(self.file)
             return self._found[name]
 
@@ -122,6 +122,12 @@ def release(shared: SharedFile) -> None:
         if not shared.users:
             del _open[shared.key]
             shared.close()
+
+
+def _read_index(data: h5py.Dataset) -> None:
+    """Read where the chunks of a data set are; one that lies in one piece, or in other files, has none."""
+    if data.chunks is not None:
+        data.id.get_num_chunks()
 
 
 def _end_of_cut(file: IO[bytes]) -> int | None:

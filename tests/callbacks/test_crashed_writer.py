@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from bluesky_ptycho.callbacks import shared_files
 from bluesky_ptycho.cli import main
 from bluesky_ptycho.io.cut_file import lookup3
 from tests.small_cxi import write_small_cxi
@@ -107,3 +108,13 @@ def test_the_checksum_is_that_of_hdf5(tmp_path):
             file[kind] = 1
         head = (tmp_path / "a.h5").read_bytes()[:48]
         assert lookup3(head[:44]) == int.from_bytes(head[44:], "little")
+
+
+def test_what_has_no_chunks_is_read_while_its_file_is_written(tmp_path):
+    """A data set of fixed size may lie in one piece: it has no index that could be damaged."""
+    with h5py.File(tmp_path / "frames.h5", "w", libver="latest") as file:
+        file["frames"] = np.arange(6.0).reshape(3, 2)
+        file.swmr_mode = True
+        shared = shared_files.acquire(tmp_path / "frames.h5", None)
+        assert shared.data("frames", lambda opened: opened["frames"])[2].tolist() == [4.0, 5.0]
+        shared_files.release(shared)
