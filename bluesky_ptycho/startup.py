@@ -4,7 +4,7 @@
 
     %run -m bluesky_ptycho.startup                          # or: from bluesky_ptycho.startup import *
     %run -m bluesky_ptycho.startup elsewhere                # another catalog than ./ptycho_catalog
-    %run -m bluesky_ptycho.startup -- --sample siemens      # options come after "--"
+    %run -m bluesky_ptycho.startup -- --sample siemens      # options come after "--", also behind a catalog
     %run -m bluesky_ptycho.startup -- --figure web          # the live figure, here in a browser
 
     RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1, sample_name="gold"))
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import sys
 from pathlib import Path
 
 from .plans import ptycho_fly_scan, ptycho_list_scan, ptycho_scan
@@ -35,7 +36,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--camera", default="fccd", choices=("fccd", "plain"), help="plain: small and quick frames")
     parser.add_argument("--figure", nargs="?", const="auto", choices=FIGURES, help="show the live figure")
     # Imported, the module belongs to a program whose arguments are not ours.
-    return parser.parse_args(None if __name__ == "__main__" else [])
+    given = sys.argv[1:] if __name__ == "__main__" else []
+    # IPython takes "--" away only where nothing stands before it; argparse would take options behind it for names.
+    return parser.parse_args([argument for argument in given if argument != "--"])
 
 
 print("loading bluesky, opening the catalog ...", flush=True)

@@ -61,3 +61,18 @@ def test_a_plain_program_gets_the_session_and_leaves_it_tidy(tmp_path):
     with open_catalog(tmp_path / "ptycho_catalog", create=False) as catalog:
         assert (len(catalog), len(catalog.processed)) == (1, 1)
         assert catalog[-1].start["sample_name"] == "mine"
+
+
+def test_options_may_follow_a_catalog_and_two_dashes(tmp_path):
+    """IPython leaves the dashes where a name stands before them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bluesky_ptycho.startup", "elsewhere", "--", "--camera", "plain", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Start a simulated session." in done.stdout
+    assert not list(tmp_path.iterdir())
