@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,18 @@ def check_count(name: str, value: object, least: int = 0) -> None:
         raise SettingsError(f"{name} is {value}; expected {least} or more")
 
 
-def check_seconds(name: str, value: object) -> None:
-    """Raise a SettingsError if `value` is neither None nor a number of 0 or more."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0):
-        raise refused(name, value, "seconds, 0 or more, or None")
+def check_whole(name: str, value: object) -> None:
+    """Raise a SettingsError if `value` is no whole number."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise refused(name, value, "a whole number")
+
+
+def check_seconds(name: str, value: object, *, or_none: bool = False) -> None:
+    """Raise a SettingsError if `value` is no number of 0 or more; infinity is one, and None may be."""
+    if value is None and or_none:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0:
+        raise refused(name, value, f"seconds, 0 or more{', or None' if or_none else ''}")
 
 
 def check_switches(owner: str, **switches: object) -> None:
@@ -42,6 +50,24 @@ def check_switches(owner: str, **switches: object) -> None:
 def check_can(name: str, value: object, methods: Iterable[str], expected: str) -> None:
     """Raise a SettingsError if `value` has not all of some methods."""
     if not all(callable(getattr(value, method, None)) for method in methods):
+        raise refused(name, value, expected)
+
+
+def check_device(name: str, value: object, expected: str = "a device") -> None:
+    """Raise a SettingsError if `value` has no name: of detectors and axes, other things are asked where they count."""
+    if not isinstance(getattr(value, "name", None), str):
+        raise refused(name, value, expected)
+
+
+def check_changes(name: str, value: object, expected: str = "names and values, as {'solver.modes': 3}") -> None:
+    """Raise a SettingsError if `value` is no mapping of names."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise refused(name, value, expected)
+
+
+def check_name(name: str, value: object, expected: str) -> None:
+    """Raise a SettingsError if `value` is no text, or one without a letter."""
+    if not isinstance(value, str) or not value.strip():
         raise refused(name, value, expected)
 
 
@@ -71,6 +97,7 @@ def one_or_many(name: str, value: Any, fits: Callable[[Any], bool], expected: st
 
 def as_path(name: str, value: object) -> Path:
     """Return a path that was given as one or as text; raise a SettingsError if it is neither, or empty."""
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text:
         raise refused(name, value, "a path")
-    return Path(value)
+    return Path(text)

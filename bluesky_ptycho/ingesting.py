@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .catalog import Catalog
 from .catalog.backup import KeptRunError
 from .foreign import Foreign, open_foreign
-from .given import as_path
+from .given import as_path, check_name
 from .scan_plan import START_KEY, ScanPlan
 from .terminal import ProgressLine
 from .versions import software_versions
@@ -54,6 +54,8 @@ def ingest(
 
     Raises
     ------
+    SettingsError
+        If `path` is none, or `sample_name` is empty.
     NotFoundError, MetadataError
         If the file cannot be used.
     PtychoError
@@ -61,14 +63,16 @@ def ingest(
     OSError
         If the frames do not fit on the disk.
     """
+    path = as_path("path", path)
+    if sample_name is not None:
+        check_name("sample name", sample_name, "a name, or none given for that of the file")
     if not isinstance(catalog, Catalog):
         from .catalog import open_catalog
 
-        with open_foreign(as_path("path", path)):
+        with open_foreign(path):
             pass  # what cannot be used makes no catalog
         with open_catalog(catalog) as opened:
             return ingest(path, opened, sample_name=sample_name, progress=progress)
-    path = as_path("path", path)
     with open_foreign(path) as foreign:
         metadata = {
             START_KEY: foreign.plan.to_start(),

@@ -75,7 +75,7 @@ class Settings:
         known = [f.name for f in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                close = alike(name, dict.fromkeys([*known, *cls.names()]))[:MOST_HINTS]
+                close = alike(str(name), dict.fromkeys([*known, *cls.names()]))[:MOST_HINTS]
                 hint = f"did you mean {' or '.join(close)}? " if close else ""
                 raise SettingsError(f"{cls.__name__} has no setting {name!r}; {hint}known: {', '.join(known)}")
         return cls(**values)

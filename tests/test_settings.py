@@ -153,3 +153,8 @@ def test_numbers_of_numpy_are_numbers():
     assert (made.modes, type(made.modes), made.step) == (2, int, 0.5)
     with pytest.raises(SettingsError, match=r"modes is .*True.*; expected a whole number"):
         SolverSettings(modes=True)
+
+
+def test_a_name_that_is_no_text_is_no_setting():
+    with pytest.raises(SettingsError, match="Outer has no setting 3; known: name, "):
+        Outer.from_mapping({3: 1})

@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from numbers import Real
 from typing import Any
 
 from ..errors import SettingsError
+from ..given import check_name
 from ..scan_plan import START_KEY
 from .lookup import runs
 from .tree import plain
@@ -59,10 +61,13 @@ class Search:
             )
         if self.resolution_m is not None and not 0 < self.resolution_m < math.inf:
             raise SettingsError(f"search: resolution is {self.resolution_m} m; expected a positive length")
-        if self.sample is not None and not self.sample.strip():
-            raise SettingsError(f"search: sample is {self.sample!r}; expected a name or a part of one")
+        if self.sample is not None:
+            check_name("search: sample", self.sample, "a name or a part of one")
         if self.since_s is not None and self.until_s is not None and self.since_s > self.until_s:
-            raise SettingsError("search: since is later than until; expected an earlier time")
+            since, until = _as_date(self.since_s), _as_date(self.until_s)
+            raise SettingsError(
+                f"search: since is {since}, later than until, which is {until}; expected an earlier time"
+            )
 
     def scans(self, catalog: Any) -> Iterator[Any]:
         """Yield the scans of a catalog, newest first, as they are asked for."""
@@ -169,6 +174,14 @@ def make_search(
     )
 
 
+def _as_date(time_s: float) -> str:
+    """Return a time as it is read by who gave it; what no calendar holds, in s."""
+    try:
+        return datetime.fromtimestamp(time_s).isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_s:g} s"
+
+
 def _time_s(name: str, value: str | float | datetime, *, end: bool) -> float:
     try:
         moment = _moment_s(value, end=end)
@@ -203,8 +216,8 @@ def _energies(value: str | float | Sequence[float]) -> tuple[float, float]:
         if isinstance(value, str):
             numbers = [float(part) for part in value.lower().removesuffix("ev").split("-")]
         else:
-            numbers = [float(value)] if isinstance(value, (int, float)) else [float(v) for v in value]
-    except ValueError:
+            numbers = [float(value)] if isinstance(value, (int, float, Real)) else [float(v) for v in value]
+    except (TypeError, ValueError):
         numbers = []
     if len(numbers) == 1 and 0 < numbers[0] < math.inf:
         return 0.99 * numbers[0], 1.01 * numbers[0]

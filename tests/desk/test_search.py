@@ -47,11 +47,14 @@ def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
         (["--since", "0001-01-01"], "since is '0001-01-01'; expected 2026-11-01, "),
         (["--until", "9999-12-31"], "until is '9999-12-31'; expected 2026-11-01, "),
         (["--until", "9" * 400 + "w"], "99w'; expected 2026-11-01, "),
-        (["--since", "1h", "--until", "2h"], "since is later than until"),
+        (
+            ["--since", "2026-11-02 14:30", "--until", "2026-11-01"],
+            "since is 2026-11-02 14:30:00, later than until, which is 2026-11-02 00:00:00; expected an earlier time",
+        ),
         (["--energy", "red"], "energy is 'red'; expected a positive energy in eV, or two as 700-900"),
         (["--energy", "900-700"], "energies are 900 to 700 eV; expected a lowest and a highest one"),
         (["--resolution", "20"], "resolution is '20'; expected a half pitch above 0, as 20nm"),
-        (["--sample", " "], "sample is ' '; expected a name or a part of one"),
+        (["--sample", " "], "sample is ' ' (str); expected a name or a part of one"),
         (["--resolution", "0nm"], "resolution is '0nm'; expected a half pitch above 0"),
     ],
 )
