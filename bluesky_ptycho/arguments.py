@@ -71,7 +71,8 @@ def refuse_idle(options: argparse.Namespace, names: Iterable[str], reason: str) 
     SettingsError
         If one of `names` is given; it names all of them that are, and says `reason`.
     """
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) not in (None, False, [])]
+    values = ((name, getattr(options, name)) for name in names)
+    given = [f"--{name.replace('_', '-')}" for name, value in values if not (value is None or value is False)]
     if given:
         raise SettingsError(f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} given; {reason}")
 

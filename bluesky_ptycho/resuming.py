@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import MetadataError, NotFoundError, PtychoError
-from .replay import stored_documents
+from .given import check_callable, check_seconds
+from .replay import find_plan, stored_documents
 from .words import counted, span
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def resume(
     Parameters
     ----------
     uid : int or str
-        As for ``catalog[uid]``.
+        As for ``catalog[uid]``; a reconstruction stands for its scan.
     catalog : Catalog or tiled client
     settings : LiveSettings, optional
         Those of the checkpoint by default.
@@ -73,10 +74,12 @@ def resume(
 
     Raises
     ------
+    SettingsError
+        If an argument is of no use.
     NotFoundError
         If there is no such run, or it is no scan of ours.
     MetadataError
-        If a newer version of this package has written the checkpoint.
+        If its plan cannot be used, or a newer version of this package has written the checkpoint.
     PtychoError
         If a living session reconstructs the scan, or the analysis failed.
     """
@@ -84,8 +87,11 @@ def resume(
     from .catalog import Catalog
     from .catalog.orphans import close_orphans
 
+    check_seconds("patience_s", patience_s)
+    check_callable("say", say, "a function of a line")
+    check_callable("wait", wait, "a function of a LivePtycho")
     catalog = Catalog.wrap(catalog)
-    raw_uid = str(catalog[uid].metadata["start"]["uid"])
+    raw_uid, _ = find_plan(uid, catalog)
     checkpoint = _usable_checkpoint(catalog, raw_uid, say)
     if settings is None:
         settings = LiveSettings() if checkpoint is None else LiveSettings.from_stored(checkpoint.settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import MetadataError
-from .given import as_path, check_can, check_type, one_or_many
+from .given import as_path, check_can, check_device, check_type, one_or_many
 from .scan_plan import ScanPlan
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ def attach(
     from .catalog import Catalog, open_catalog
     from .plans import dark_records
 
+    # What needs no catalog is looked at before one is made.
+    check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
+    hooks = one_or_many("attach: on_done", on_done, callable, "functions that take an Outcome")
     detector_name = None if detector is None else _name("detector", detector)
     if axes is not None:
         check_type("attach: axes", axes, Iterable, "two axes of the stage, (y, x), or None")
@@ -100,8 +103,6 @@ def attach(
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
             catalog.require_results()  # what cannot take results is refused now, not at the first scan
-        check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
-        hooks = one_or_many("attach: on_done", on_done, callable, "functions that take an Outcome")
         if report:
             hooks.append(_report_at_end(catalog, report))
         live = LivePtycho(
@@ -132,6 +133,7 @@ def _report_at_end(catalog: Any, report: bool | str | Path) -> OnDone:
 
 
 def _name(argument: str, device: Any) -> str:
-    name = device if isinstance(device, str) else getattr(device, "name", None)
-    check_type(f"attach: {argument}", device if name is None else name, str, "a device, or the name of one")
-    return str(name)
+    if isinstance(device, str):
+        return device
+    check_device(f"attach: {argument}", device, "a device, or the name of one")
+    return str(device.name)

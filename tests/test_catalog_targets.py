@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_the_catalog_of_the_last_command_is_the_default(catalog_dir, tmp_path, m
 @pytest.mark.parametrize("name", ["", "  "])
 def test_an_empty_name_is_no_catalog(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    for call in (lambda: open_catalog(name), lambda: attach(None, name)):
+    for call in (lambda: open_catalog(name), lambda: attach(SimpleNamespace(subscribe=print), name)):
         with pytest.raises(PtychoError, match=rf"catalog is '{name}'; expected a directory, an http address or a prof"):
             call()
     assert not list(tmp_path.iterdir())

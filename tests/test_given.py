@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
-from bluesky import RunEngine
 
 from bluesky_ptycho import attach
 from bluesky_ptycho.callbacks import LivePtycho
 from bluesky_ptycho.callbacks.live_figure import LivePtychoFigure
+from bluesky_ptycho.catalog.search import make_search
 from bluesky_ptycho.converting import convert
 from bluesky_ptycho.devices.recon_control import ReconControl
 from bluesky_ptycho.errors import PtychoError
+from bluesky_ptycho.given import as_path
 from bluesky_ptycho.ingesting import ingest
-from bluesky_ptycho.plans import DarkPreprocessor, keep_dark_records, ptycho_scan
+from bluesky_ptycho.knobs import Change
+from bluesky_ptycho.plans import DarkPreprocessor, dark_records, keep_dark_records, ptycho_scan
 from bluesky_ptycho.replay import replay
 from bluesky_ptycho.report import report
 from bluesky_ptycho.report.at_the_end import ReportAtEnd
 from bluesky_ptycho.reprocess import ReconQueue
+from bluesky_ptycho.resuming import resume
 
 OWN = {"frames_key": "image", "position_keys": ("y", "x")}
 
@@ -41,6 +49,7 @@ def refusal(call, *arguments, **named):
         ({"control": "recon"}, "control is 'recon' (str); expected a ReconControl"),
         ({"script": 3}, "script is 3 (int); expected Changes"),
         ({"script": [3]}, "script is 3 (int); expected Changes"),
+        ({"script": None}, "script is None (NoneType); expected Changes"),
         ({"strict": 1}, "strict is 1 (int); expected True or False"),
         ({**OWN, "position_keys": 3}, "position_keys is 3; expected two data keys"),
         ({**OWN, "energy": True}, "energy is True; expected a positive number or a key"),
@@ -56,6 +65,15 @@ def test_live_ptycho_once_it_is_there():
         assert refusal(live.wait, "x") == "timeout is 'x' (str); expected seconds, 0 or more, or None"
         assert refusal(live.close, -1) == "timeout is -1 (int); expected seconds, 0 or more, or None"
         assert "request is 3 (int); expected names and values" in refusal(live.request, 3)
+        assert "request is {3: 1} (dict); expected names and values" in refusal(live.request, {3: 1})
+
+
+@pytest.mark.parametrize("form", [list, tuple, iter, lambda changes: changes[0]])
+def test_a_script_may_be_of_any_form(form):
+    """Also one that can be gone through but once, which a look at it must not use up."""
+    change = Change(1, {"solver.modes": 2}, {}, 0, 0, 0.0)
+    with LivePtycho(script=form([change])) as live:
+        assert live._script == (change,)
 
 
 @pytest.mark.parametrize(
@@ -98,27 +116,68 @@ def test_attach(ptycho_catalog, given, says):
     assert says in refusal(attach, **{"RE": Engine(), "catalog": ptycho_catalog, **given})
 
 
-def test_knobs_plans_and_darks(ptycho_beamline):
-    engine, beamline = RunEngine({}), ptycho_beamline
+@pytest.mark.parametrize("given", [{"RE": 3}, {"on_done": 3}, {"detector": 3}, {"axes": ("y",)}])
+def test_what_attach_refuses_makes_no_catalog(tmp_path, given):
+    refusal(attach, **{"RE": SimpleNamespace(subscribe=print), "catalog": tmp_path / "new", **given})
+    assert not list(tmp_path.iterdir())
+
+
+def test_knobs_plans_and_darks(RE, ptycho_beamline):
+    beamline = ptycho_beamline
     scan = ptycho_scan(
         beamline.fccd, beamline.stage.y, beamline.stage.x, width=1, height=1, step=0.5, exposure=0.01, shutter=3
     )
-    assert refusal(engine, scan) == "shutter is 3 (int); expected a device that can be set, or None"
+    assert refusal(RE, scan) == "shutter is 3 (int); expected a device that can be set, or None"
     assert "storage is 3 (int)" in refusal(keep_dark_records, beamline.fccd, 3), "else the next scan would fail of it"
     assert "detector is 3 (int)" in refusal(keep_dark_records, 3, {})
     assert "detector is 3 (int)" in refusal(DarkPreprocessor, detector=3)
     assert "max_age is 'x' (str)" in refusal(DarkPreprocessor, detector=beamline.fccd, max_age="x")
+    assert "max_age is None" in refusal(DarkPreprocessor, detector=beamline.fccd, max_age=None)
     assert "dark_plan is 3 (int)" in refusal(DarkPreprocessor, detector=beamline.fccd, dark_plan=3)
     assert "settings is 3 (int)" in refusal(ReconControl(name="recon").connect, 3, print)
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
-    engine._th.join()
 
 
-def test_stored_runs(ptycho_catalog):
+def test_darks_of_any_detector_may_serve_for_good():
+    """One of other makers has no info(), and a flyer is not read."""
+
+    class Camera:
+        name = "camera"
+
+    camera = Camera()
+    records = keep_dark_records(camera, {})
+    assert DarkPreprocessor(detector=camera, dark_plan=print, max_age=math.inf).detector is camera
+    records.remember_for("any", 5, "a-b", is_scan=True)
+    assert dark_records(camera).find_for("any", 5, math.inf, is_scan=True) == "a-b"
+
+
+class OfBytes:
+    def __fspath__(self):
+        return b"x"
+
+
+def test_paths():
+    assert as_path("path", "~x/y") == as_path("path", Path("~x/y")) == Path("~x/y")
+    for value in (None, "", b"x", OfBytes()):
+        assert "path is " in refusal(as_path, "path", value)
+
+
+def test_stored_runs(ptycho_catalog, tmp_path):
     catalog = ptycho_catalog
     assert "callback is None (NoneType); expected a function of (name, document)" in refusal(replay, -1, catalog, None)
     assert "output is 3 (int); expected a path" in refusal(convert, -1, catalog, "cxi", 3)
     assert "path is 3 (int); expected a path" in refusal(ingest, 3, catalog)
+    for name in ("", " ", 3):
+        told = refusal(ingest, tmp_path / "absent.cxi", tmp_path / "new", sample_name=name)
+        assert told.startswith(f"sample name is {name!r} (") and not (tmp_path / "new").exists()
+    for name, value in (("patience_s", "x"), ("patience_s", None), ("patience_s", -1), ("say", 3), ("wait", 3)):
+        assert refusal(resume, -1, catalog, **{name: value}).startswith(f"{name} is {value!r} (")
+
+
+def test_searches():
+    assert refusal(make_search, sample=3) == "search: sample is 3 (int); expected a name or a part of one"
+    assert make_search(energy=np.float32(700)).energies_ev == pytest.approx((693, 707))
+    assert "energy is [None]" in refusal(make_search, energy=[None])
+    assert "since is 1e+30 s, later than until, which is 1970-01-" in refusal(make_search, since=1e30, until=86400.0)
 
 
 @pytest.mark.parametrize("name", ["output", "notebook", "template"])
@@ -141,5 +200,9 @@ def test_the_queue(ptycho_catalog):
         assert "uids is 3 (int)" in refusal(queue.submit_all, 3)
         assert "changes is 'modes=3' (str); expected names and values" in refusal(queue.submit, -1, "modes=3")
         assert "ReconQueue: settings is 3 (int); expected LiveSettings" in refusal(queue.submit, -1, settings=3)
-        assert "priority is 'x' (str); expected a whole number" in refusal(queue.submit, -1, priority="x")
+        assert "changes is {3: 1} (dict); expected names and values" in refusal(queue.submit, -1, changes={3: 1})
+        for priority in ("x", 1.5, True, None):
+            assert "; expected a whole number" in refusal(queue.submit, -1, priority=priority)
+        # What NumPy counts with is a number, too; that there is no run is told then.
+        assert "priority" not in refusal(queue.submit, -1, priority=np.int64(3))
         assert queue.jobs == ()

@@ -43,10 +43,8 @@ def find_sinks(sinks: Iterable[Sink | str] | Sink | str) -> list[Sink]:
     return [named_sinks[sink]() if isinstance(sink, str) else sink for sink in given]
 
 
-def check_helpers(
-    *, accept: object, on_close: object, on_old_darks: object, executor: object, control: object, script: object
-) -> None:
-    """Raise a SettingsError if something that is called later cannot be called, or a change is none."""
+def check_helpers(*, accept: object, on_close: object, on_old_darks: object, executor: object, control: object) -> None:
+    """Raise a SettingsError if something that is called later cannot be called."""
     takes = {
         "accept": (accept, "a function of (start, plan) that tells whether a run is taken, or None"),
         "on_close": (on_close, "a function without arguments, or None"),
@@ -59,9 +57,9 @@ def check_helpers(
         check_can("LivePtycho: executor", executor, ["submit"], "one like those of concurrent.futures, or None")
     if control is not None:
         check_can("LivePtycho: control", control, ["connect", "disconnect"], "a ReconControl, or None")
-    one_or_many(
-        "LivePtycho: script",
-        script,
-        lambda change: isinstance(change, Change),
-        "Changes, as replay.recorded_changes gives them",
-    )
+
+
+def as_script(changes: Iterable[Change] | Change) -> tuple[Change, ...]:
+    """Return the changes of a script; raise a SettingsError if one is none."""
+    expected = "Changes, as replay.recorded_changes gives them"
+    return tuple(one_or_many("LivePtycho: script", changes, lambda change: isinstance(change, Change), expected))

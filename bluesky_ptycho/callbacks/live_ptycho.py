@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError, SettingsError
-from ..given import check_seconds, check_switches, check_type
+from ..given import check_changes, check_seconds, check_switches
 from ..knobs import Change, Control, Request, turned
 from ..scan_plan import ScanPlan
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
-from .arguments import check_catalog, check_helpers, check_settings, find_sinks
+from .arguments import as_script, check_catalog, check_helpers, check_settings, find_sinks
 from .checkpoints import Checkpoints, Claims
 from .child.parent import ChildAnalysis
 from .dark_store import DarkStore
@@ -71,7 +71,7 @@ class LivePtycho:
     control : Control, optional
         Knobs, a :class:`~bluesky_ptycho.devices.ReconControl`, say, that change the running analysis and those to come.
         They show `settings` at once; :meth:`close` lets go of them.
-    script : sequence of Change
+    script : iterable of Change
         Changes of an earlier result, as :func:`~bluesky_ptycho.replay.recorded_changes` finds them, that each run is
         to make again.
     strict : bool
@@ -114,7 +114,7 @@ class LivePtycho:
         executor: Any = None,
         on_done: OnDone | Iterable[OnDone] = (),
         control: Control | None = None,
-        script: Sequence[Change] = (),
+        script: Iterable[Change] | Change = (),
         strict: bool = False,
         process: bool = False,
         resume: bool = False,
@@ -131,7 +131,6 @@ class LivePtycho:
             on_old_darks=on_old_darks,
             executor=executor,
             control=control,
-            script=script,
         )
         if process and executor is not None:
             raise SettingsError("LivePtycho: executor is given with process=True; expected one of them")
@@ -159,7 +158,7 @@ class LivePtycho:
         no_checkpoints = partial(self._incidents.report, "keeping checkpoints")
         self._claims = Claims(self._answers.checkpoints_dir, no_checkpoints, temporary=process)
         self.token: Any = None
-        self._control, self._script, self._paused = control, tuple(script), False
+        self._control, self._script, self._paused = control, as_script(script), False
         if control is not None:
             control.connect(self.settings, self.request)
         close_at_exit(self)
@@ -256,7 +255,7 @@ class LivePtycho:
             If the request, a name or a value is refused; nothing has changed then. What an analysis finds that it
             cannot do in the midst of a scan is among its messages, and it goes on as before.
         """
-        check_type("request", request, Mapping, "names and values, as {'solver.modes': 3}")
+        check_changes("request", request)
         with self._lock:
             self.settings = turned(self.settings, request)
             self._paused = bool(request.get("paused", self._paused))
@@ -280,7 +279,7 @@ class LivePtycho:
         PtychoError
             If the newest analysis failed; its cause is chained. With `strict` also if anything else did.
         """
-        check_seconds("timeout", timeout)
+        check_seconds("timeout", timeout, or_none=True)
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             running = [*self._ending, *self._running.values()]
@@ -375,7 +374,7 @@ class LivePtycho:
 
     def close(self, timeout: float | None = 60.0) -> None:
         """Take no more documents, and wait for what is under way; runs still open end with what they have."""
-        check_seconds("timeout", timeout)
+        check_seconds("timeout", timeout, or_none=True)
         if self._control is not None:
             self._control.disconnect(self.request)
         with self._lock:

@@ -17,7 +17,7 @@ from bluesky.utils import Msg, MsgGenerator, ensure_generator, make_decorator
 
 from ..errors import SettingsError
 from ..frames import Acquisition
-from ..given import check_callable, check_can, check_number
+from ..given import check_callable, check_device, check_seconds
 from ..scan_plan import MAX_DARK_AGE_S, START_KEY, dark_conditions
 from .beamline import Shutter
 from .darks import dark_records
@@ -73,7 +73,7 @@ class DarkPreprocessor:
         ``dark_plan(detector, exposures_s)`` takes darks in the open run; :class:`ShutterDarks` with the detector's
         own shutter unless given.
     max_age : float
-        In s.
+        In s; infinity where darks serve for good.
     locked_signals : sequence of signals
         Darks serve as long as these read the same.
 
@@ -96,8 +96,8 @@ class DarkPreprocessor:
         max_age: float = MAX_DARK_AGE_S,
         locked_signals: Sequence[Any] = (),
     ) -> None:
-        check_can("detector", detector, ["describe"], "a detector")
-        check_number("max_age", max_age)
+        check_device("detector", detector, "a detector")
+        check_seconds("max_age", max_age)
         if dark_plan is not None:
             check_callable("dark_plan", dark_plan, "a plan of (detector, exposures_s), or None")
         if dark_plan is None:

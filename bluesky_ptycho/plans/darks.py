@@ -11,7 +11,7 @@ import bluesky.plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
 from ..frames import Acquisition
-from ..given import check_can, check_type
+from ..given import check_device, check_type
 from ..scan_plan import MAX_DARK_AGE_S, ScanPlan
 from .beamline import Shutter
 
@@ -75,14 +75,14 @@ def keep_dark_records(detector: Any, storage: MutableMapping[str, Any]) -> DarkR
     Raises
     ------
     SettingsError
-        If one of them is none.
+        If `detector` is none, or nothing can be kept in `storage`.
 
     Examples
     --------
     >>> from bluesky_ptycho.metadata_file import MetadataFile
     >>> keep_dark_records(fccd, MetadataFile(Path("darks.json")))  # doctest: +SKIP
     """
-    check_can("detector", detector, ["info"], "a detector, which has info()")
+    check_device("detector", detector, "a detector")
     check_type("storage", storage, MutableMapping, "a dictionary, or a MetadataFile")
     records = _records[detector] = DarkRecords(storage)
     return records

@@ -7,14 +7,14 @@ import heapq
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import NoneType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from ..callbacks import LiveSettings
 from ..callbacks.arguments import check_settings
 from ..catalog import Catalog
 from ..errors import PtychoError, in_a_line
-from ..given import check_can, check_count, check_switches, check_type
+from ..given import check_can, check_changes, check_count, check_switches, check_type, check_whole
 from ..stored_scan import describe
 from .cluster import Cluster
 from .requests import Access, Request, make_request
@@ -191,9 +191,9 @@ class ReconQueue:
             If a run belongs to another proposal than those before it.
         """
         check_type("uids", uids, Iterable, "uids of scans or results")
-        check_type("changes", changes, (Mapping, NoneType), "names and values, as {'solver.modes': 3}, or None")
+        check_changes("changes", {} if changes is None else changes)
         check_settings(settings, "ReconQueue")
-        check_type("priority", priority, int, "a whole number")
+        check_whole("priority", priority)
         requests = [make_request(uid, self._catalog, changes or {}, settings) for uid in uids]
         with self._changed:
             access = self._access
