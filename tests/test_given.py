@@ -53,6 +53,7 @@ def refusal(call, *arguments, **named):
         ({"strict": 1}, "strict is 1 (int); expected True or False"),
         ({**OWN, "position_keys": 3}, "position_keys is 3; expected two data keys"),
         ({**OWN, "energy": True}, "energy is True; expected a positive number or a key"),
+        ({**OWN, "layout": ["plain"]}, "layout is ['plain'] (list); expected the name of a layout"),
         ({**OWN, "layout": "nonsense"}, "'nonsense' is not known"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError, SettingsError
 from ..geometry import JOULE_PER_EV, metres_per_unit
+from ..given import check_name
 from ..preprocess import find_layout
 from ..scan_plan import Axis, DetectorInfo, ScanPlan
 
@@ -68,15 +69,13 @@ class OwnKeys:
     adu_per_ev: float = 1.0
 
     def __post_init__(self) -> None:
+        check_name("LivePtycho: layout", self.layout, "the name of a layout")
         find_layout(self.layout)
-        keys = self.position_keys
-        if (
-            not isinstance(keys, (tuple, list))
-            or len(keys) != 2
-            or not all(isinstance(key, str) and key for key in keys)
-        ):
-            raise SettingsError(f"LivePtycho: position_keys is {keys!r}; expected two data keys, (y, x)")
-        object.__setattr__(self, "position_keys", tuple(keys))
+        given: object = self.position_keys
+        keys = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+        if len(keys) != 2 or not all(isinstance(key, str) and key for key in keys):
+            raise SettingsError(f"LivePtycho: position_keys is {given!r}; expected two data keys, (y, x)")
+        object.__setattr__(self, "position_keys", keys)
         if not isinstance(self.frames_key, str) or not self.frames_key:
             raise SettingsError(f"LivePtycho: frames_key is {self.frames_key!r}; expected the data key of the frames")
         if not isinstance(self.dark_stream, str) or not self.dark_stream:
