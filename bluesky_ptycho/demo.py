@@ -29,6 +29,8 @@ from .whole_file import whole_hdf5
 
 FINISH_TIMEOUT_S = 600.0
 
+LOOK_ABOUT_S = 0.2
+
 SLOWEST_HZ, FASTEST_HZ = 0.01, 200.0
 FINEST_UM = 1e-4
 
@@ -97,6 +99,19 @@ class PauseAtOnce:
             self._run_engine.request_pause()
 
 
+class AwakeForCtrlC:
+    """What the main thread does while a RunEngine works: wait for its end, and look about now and then.
+
+    The system may hand a Ctrl-C to another thread. Python then notes it, and calls the handler when the main thread is
+    awake: in one wait until the end of the plan, only then.
+    """
+
+    def block(self, blocking_event: threading.Event) -> None:
+        """Return when `blocking_event` is set."""
+        while not blocking_event.wait(LOOK_ABOUT_S):
+            pass
+
+
 class ScanClock:
     """Seconds from the start to the stop document of the last run."""
 
@@ -158,7 +173,7 @@ def run_demo(options: DemoOptions) -> int:
     sample = make_sample(options.sample, options.seed)  # one that is not there leaves no directory
     # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)
-    run_engine = RunEngine(context_managers=[PauseAtOnce])
+    run_engine = RunEngine(context_managers=[PauseAtOnce], during_task=AwakeForCtrlC())
     clock = ScanClock()
     with catalog_of_a_demo(directory, clock) as catalog:
         run_engine.md["scan_id"] = catalog.last_scan_id()
