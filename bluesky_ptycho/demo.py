@@ -173,7 +173,8 @@ def run_demo(options: DemoOptions) -> int:
     sample = make_sample(options.sample, options.seed)  # one that is not there leaves no directory
     # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)
-    run_engine = RunEngine(context_managers=[PauseAtOnce], during_task=AwakeForCtrlC())
+    waiting: Any = AwakeForCtrlC()  # has what a DuringTask has, without loading bluesky for help
+    run_engine = RunEngine(context_managers=[PauseAtOnce], during_task=waiting)
     clock = ScanClock()
     with catalog_of_a_demo(directory, clock) as catalog:
         run_engine.md["scan_id"] = catalog.last_scan_id()
