@@ -157,7 +157,7 @@ def with_results(monkeypatch):
             SimpleNamespace(
                 metadata={
                     "start": {"uid": f"r{passes}", "settings": QUICK.replace(passes=passes).to_dict()},
-                    "stop": end and {"exit_status": end},
+                    "stop": end and {"exit_status": end, "ptychography": {"frames_used": 0 if passes == 4 else 9}},
                 }
             )
             for end, passes in results
@@ -173,6 +173,7 @@ def with_results(monkeypatch):
     [
         ([("fail", 5), ("success", 6), ("success", 7)], 6),
         ([(None, 5), ("abort", 6)], 6),
+        ([("abort", 4), ("abort", 6)], 6),  # the first has no image
         ([("fail", 5)], LiveSettings().passes),
         ([], LiveSettings().passes),
     ],

@@ -137,15 +137,17 @@ def make_request(
 
 
 def first_result(catalog: Any, raw_uid: str) -> Any | None:
-    """Return the oldest result run of a scan that has not failed, None if there is none.
+    """Return the oldest result run of a scan that has not failed, one with an image if there is any; else None.
 
     What failed may have failed for its settings; an interrupted scan's result has done as it was told.
     """
+    from ..catalog.newest import holds_image
     from ..catalog.search import results_of
 
     ends = ("success", "abort")
     results = results_of(catalog, [raw_uid])
-    return next((run for run in results if (run.metadata.get("stop") or {}).get("exit_status") in ends), None)
+    good = [run for run in results if (run.metadata.get("stop") or {}).get("exit_status") in ends]
+    return next(filter(holds_image, good), next(iter(good), None))
 
 
 def stored_settings(result: Any) -> LiveSettings:
