@@ -10,6 +10,7 @@ from typing import Any
 from ..callbacks import LiveSettings
 from ..callbacks.document_keys import read_plan
 from ..errors import NotFoundError, SettingsError
+from ..preprocess import check_images
 from ..preprocess.mask import Mask, is_packed
 from ..replay import access_tags
 from ..terminal import printable
@@ -112,14 +113,16 @@ def make_request(
     NotFoundError
         If there is no such run, or it is no ptychography scan.
     SettingsError
-        If a change is refused, or the stored settings are of no use to this version.
+        If a change is refused, as a mask that does not fit the frames, or the stored settings are of no use to this
+        version.
     """
     run = named = catalog[uid]
     raw_uid = named.metadata["start"].get("raw_uid")
     if raw_uid is not None:
         run = catalog[raw_uid]
     start = run.metadata["start"]
-    if read_plan(start) is None:
+    plan = read_plan(start)
+    if plan is None:
         raise NotFoundError(f"run {start['uid']} carries no ptychography scan")
     first = first_result(catalog, start["uid"])
     if settings is None:
@@ -127,6 +130,7 @@ def make_request(
         settings = LiveSettings() if base is None else stored_settings(base)
     # Made anew, so that stored names of algorithms and steps that are not replaced must be known here.
     settings = LiveSettings.from_mapping(settings.with_changes(**changes).to_dict())
+    check_images(plan, settings.preprocess)
     note: dict[str, Any] = {}
     if first is not None:
         before = first.metadata["start"]
