@@ -6,14 +6,16 @@ import logging
 
 import pytest
 
+from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.catalog_view import CatalogUpdates
 from bluesky_ptycho.cli import main
 from bluesky_ptycho.errors import NotFoundError
 from bluesky_ptycho.logbook import entries, write_logbook
 from bluesky_ptycho.report.contents import read_scan
 from bluesky_ptycho.report.tables import frames, heading
+from bluesky_ptycho.resuming import _usable_checkpoint
 from bluesky_ptycho.stored_scan import find_scan, newest_scan
-from tests.stored import store_failure, store_result, store_scan
+from tests.stored import store_failure, store_result, store_scan, update
 
 REASON = "mask has shape (10, 10); expected (960, 960)"
 
@@ -81,3 +83,24 @@ def test_a_report_of_a_failed_one_says_what_failed_and_not_that_points_never_cam
     assert find_scan(hidden[2], catalog).result.metadata["start"]["uid"] == hidden[2]
     assert REASON in heading(scan).text and "the reconstruction failed: there is no image" in heading(scan).text
     assert "points not used when it failed" in frames(scan).text and "never came" not in frames(scan).text
+
+
+def test_a_finished_scan_has_nothing_to_resume(catalog, hidden, workplace, capsys):
+    uid, good, _ = hidden
+    n = len(catalog.processed)
+    assert main(["resume", "-1", "--catalog", catalog.name]) == 2
+    told = capsys.readouterr().err
+    assert f"nothing to resume: run {uid[:8]} has been reconstructed as {good[:8]}; bluesky-ptycho replay" in told
+    assert len(catalog.processed.new_variation()) == n and not list(workplace.glob("ptycho_resume*"))
+    assert main(["resume", "--catalog", catalog.name]) == 0
+    assert "nothing to resume: no reconstruction was left behind" in capsys.readouterr().out
+
+
+def test_without_a_good_result_or_with_one_left_open_it_starts_anew(catalog):
+    start, said = store_scan(catalog), []
+    store_failure(catalog, start, REASON)
+    assert _usable_checkpoint(catalog, start["uid"], said.append) is None
+    store_result(catalog, start)
+    ResultRun(catalog.result_writer(), catalog.results_dir)(update("start", start))
+    assert _usable_checkpoint(catalog, start["uid"], said.append) is None
+    assert said == [f"run {start['uid'][:8]} has no checkpoint: the reconstruction starts anew"] * 2
