@@ -33,6 +33,8 @@ class CatalogUpdates:
 
     While a reconstruction runs, its picture is that of its last checkpoint and its counters those of the result run,
     each some seconds old; then the stored result, with the last raw frame that was used. Clean frames are not stored.
+    One reconstruction is told of at a time: while a scan that has an image is reconstructed again, that result is,
+    until the new one has an image of its own.
 
     Parameters
     ----------
@@ -58,17 +60,30 @@ class CatalogUpdates:
         plan = ScanPlan.from_start(start)
         if plan is None:
             return None
+        scan, checkpoint = self._under_way(scan)
         stop = None if scan.result is None else scan.result.metadata.get("stop")
         rows = _stored_rows(scan)
-        checkpoint = self._checkpoint(start["uid"]) if stop is None else None
         saved_at = None if checkpoint is None else checkpoint.saved_at
         result_uid = None if scan.result is None else scan.result.metadata["start"]["uid"]
-        seen = (start["uid"], result_uid, bool(stop), rows, saved_at)
+        seen = (start["uid"], result_uid, bool(stop), rows, saved_at, scan.note)
         if seen == self._seen:
             return None
-        update = _update(scan, plan, dict(stop or {}), checkpoint)
+        update = replace(_update(scan, plan, dict(stop or {}), checkpoint), result_uid=result_uid)
         self._seen = seen  # what cannot be read now is looked at again
         return replace(update, **self._last_frame(update)) if update.kind == "final" else update
+
+    def _under_way(self, scan: StoredScan) -> tuple[StoredScan, Checkpoint | None]:
+        """Return the scan with the reconstruction to be shown, and its checkpoint while it is under way."""
+        raw_uid = scan.raw.metadata["start"]["uid"]
+        if scan.result is None or not scan.result.metadata.get("stop"):
+            return scan, self._checkpoint(raw_uid)
+        newest = next(iter(scan.later), None)
+        if newest is None or newest.metadata.get("stop"):
+            return scan, None
+        checkpoint = self._checkpoint(raw_uid)
+        if checkpoint is None or checkpoint.saved_at < newest.metadata["start"]["time"]:  # what an earlier one has left
+            return scan, None
+        return replace(scan, result=newest, later=()), checkpoint
 
     def _last_frame(self, update: Update) -> dict[str, Any]:
         """Return the last frame that was used as it was measured; nothing where it cannot be read."""
@@ -99,7 +114,7 @@ def _update(scan: StoredScan, plan: ScanPlan, stop: Mapping[str, Any], checkpoin
     stored = result_start.get("geometry")
     geometry = output_geometry(plan) if stored is None else Geometry.from_dict(stored)
     snapshot, stxm = None, None
-    if stop and scan.result is not None and "primary" in scan.result:
+    if stop and scan.result is not None and scan.has_image:
         snapshot = scan.snapshot()
         stream = scan.result["primary"]
         stxm = np.asarray(stream["stxm"][0]) if "stxm" in stream else None
@@ -118,7 +133,7 @@ def _update(scan: StoredScan, plan: ScanPlan, stop: Mapping[str, Any], checkpoin
         reason=str(stop.get("reason", "")),
         dark_corrected=bool(figures.get("dark_corrected", True)),
         dark_uid=figures.get("dark_uid") if stop else start["uid"] if plan.n_darks else plan.dark_uid,
-        messages=tuple(map(str, figures.get("messages", ()))),
+        messages=(*map(str, figures.get("messages", ())), *([scan.note] if stop and scan.note else ())),
     )
 
 

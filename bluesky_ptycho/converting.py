@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from .raw_to_cxi import write_clean_cxi
 from .stored_scan import StoredScan, find_scan
 from .terminal import ProgressLine
 from .words import counted
+
+logger = logging.getLogger("bluesky_ptycho")
 
 STAGES = ("raw", "clean", "result")
 FORMATS = ("cxi", "ptyd", "nxs", "tiff")
@@ -101,6 +104,8 @@ def convert(
             return convert(uid, opened, to, output, stage=stage, settings=settings, progress=progress)
     found = find_scan(uid, catalog)
     if stage == "result":
+        if found.has_image and found.note:
+            logger.warning("%s", found.note)
         return _write_result(found, to, output)
     raw_uid = found.raw.metadata["start"]["uid"]
     settings = settings or PreprocessSettings()

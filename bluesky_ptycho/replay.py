@@ -113,7 +113,7 @@ def steering_of(uid: int | str, catalog: Any) -> Steered | None:
     Parameters
     ----------
     uid : int or str
-        As for ``catalog[uid]``; of a scan, its newest result counts.
+        As for ``catalog[uid]``; of a scan, its newest result that holds an image counts.
     catalog : Catalog or tiled client
 
     Raises
@@ -125,15 +125,16 @@ def steering_of(uid: int | str, catalog: Any) -> Steered | None:
     """
     from .callbacks import LiveSettings
     from .catalog import Catalog
-    from .catalog.search import results_of
+    from .catalog.newest import newest_result
 
     catalog = Catalog.wrap(catalog)
     run = catalog[uid]
-    results = [run] if "raw_uid" in run.metadata["start"] else list(results_of(catalog, [run.metadata["start"]["uid"]]))
-    changes = recorded_changes(results[-1]) if results else ()
-    if not changes:
+    start = run.metadata["start"]
+    result = run if "raw_uid" in start else newest_result(catalog, start["uid"]).result
+    changes = () if result is None else recorded_changes(result)
+    if result is None or not changes:
         return None
-    start = results[-1].metadata["start"]
+    start = result.metadata["start"]
     try:
         return Steered(start["uid"], LiveSettings.from_stored(start["settings"]), changes)
     except SettingsError as error:

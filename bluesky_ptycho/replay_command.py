@@ -36,10 +36,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct a stored run again; return the exit status."""
-    from .callbacks import LivePtycho
+    from .callbacks import LivePtycho, LiveSettings
     from .callbacks.progress_bar import ProgressBar
     from .catalog import open_catalog, remember_catalog
     from .output import await_outcome, output_directory, write_output
+    from .preprocess import check_images
     from .replay import find_plan, replay, scan_seconds, steering_of
 
     settings, script = settings_of(options), tuple[Any, ...]()
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         tell_default_catalog(options, catalog.name)
         # What is not there, or no scan of ours, leaves no directory, and no catalog remembered.
-        uid, _ = find_plan(options.uid, catalog)
+        uid, plan = find_plan(options.uid, catalog)
+        check_images(plan, (settings or LiveSettings()).preprocess)
         output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
         remember_catalog(catalog.name)
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):

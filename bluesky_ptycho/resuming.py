@@ -75,9 +75,9 @@ def resume(
     Raises
     ------
     SettingsError
-        If an argument is of no use.
+        If an argument is of no use, as a mask of another shape than the frames'.
     NotFoundError
-        If there is no such run, or it is no scan of ours.
+        If there is no such run, it is no scan of ours, or nothing is left to resume: it has been reconstructed.
     MetadataError
         If its plan cannot be used, or a newer version of this package has written the checkpoint.
     PtychoError
@@ -86,15 +86,17 @@ def resume(
     from .callbacks import LivePtycho, LiveSettings
     from .catalog import Catalog
     from .catalog.orphans import close_orphans
+    from .preprocess import check_images
 
     check_seconds("patience_s", patience_s)
     check_callable("say", say, "a function of a line")
     check_callable("wait", wait, "a function of a LivePtycho")
     catalog = Catalog.wrap(catalog)
-    raw_uid, _ = find_plan(uid, catalog)
+    raw_uid, plan = find_plan(uid, catalog)
     checkpoint = _usable_checkpoint(catalog, raw_uid, say)
     if settings is None:
         settings = LiveSettings() if checkpoint is None else LiveSettings.from_stored(checkpoint.settings)
+    check_images(plan, settings.preprocess)
     for closed in close_orphans(catalog, raw_uid, "its session died; the scan was resumed"):
         say(f"reconstruction {closed[:8]} was left open by a session that died; it is closed as failed")
     with LivePtycho(settings, catalog=catalog, sinks=sinks, process=process, resume=True) as live:
@@ -116,8 +118,13 @@ def _usable_checkpoint(catalog: Any, raw_uid: str, say: Callable[[str], None]) -
         raise PtychoError(f"run {raw_uid[:8]} is being reconstructed by another session; expected one that has died")
     try:
         checkpoint = lock.read()
-        if checkpoint is not None and checkpoint.raw_uid != raw_uid:
+        if checkpoint is None:
+            _refuse_finished(catalog, raw_uid)
+        elif checkpoint.raw_uid != raw_uid:
             raise MetadataError(f"{lock.checkpoint}: raw_uid is {checkpoint.raw_uid!r}; expected {raw_uid!r}")
+    except NotFoundError:
+        lock.release(done=True)  # else it would be listed among those left behind
+        raise
     except MetadataError as error:
         if "schema_version" in str(error):
             raise
@@ -132,6 +139,22 @@ def _usable_checkpoint(catalog: Any, raw_uid: str, say: Callable[[str], None]) -
         age_s = max(time.time() - checkpoint.saved_at, 0.0)
         say(f"going on from {counted(len(checkpoint.seq_nums), 'frame')}, saved {span(age_s)} ago")
     return checkpoint
+
+
+def _refuse_finished(catalog: Any, raw_uid: str) -> None:
+    """Refuse a scan that is over, has a good image and no reconstruction that was left open."""
+    from .catalog.newest import holds_image, newest_result
+
+    newest = newest_result(catalog, raw_uid)
+    if newest.result is None or not holds_image(newest.result) or not catalog[raw_uid].metadata.get("stop"):
+        return
+    failed = newest.result.metadata["stop"].get("exit_status") == "fail"
+    if not failed and all(run.metadata.get("stop") for run in newest.later):
+        done = newest.result.metadata["start"]["uid"][:8]
+        raise NotFoundError(
+            f"nothing to resume: run {raw_uid[:8]} has been reconstructed as {done}; "
+            f"bluesky-ptycho replay {raw_uid[:8]} reconstructs it anew"
+        )
 
 
 def left_behind(catalog: Any) -> list[LeftBehind]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from .io.raw_cxi import read_raw_facts
 from .preprocess import PreprocessSettings
 from .raw_scan import stored_scan
 from .stored_scan import find_scan
+
+logger = logging.getLogger("bluesky_ptycho")
 
 IMAGE = "entry_1/image_1/data"
 Frame = NDArray[np.floating[Any]]
@@ -62,7 +65,9 @@ def find_result(name: str, catalog: Callable[[], Any]) -> Shown | None:
             raw_uid = "" if uid is None or uid.shape else bytes(uid[()]).decode(errors="replace")
         return Shown(name, read_result_cxi(path), raw_uid=raw_uid)
     found = find_scan(name, catalog())
-    if found.result is None or "primary" not in found.result:
+    if found.note:
+        logger.warning("%s", found.note)
+    if not found.has_image:
         return None
     start = found.raw.metadata["start"]
     title = f"scan {start.get('scan_id', '')} {start.get('sample_name', '')}, result {_uid(found.result)[:8]}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from .callbacks.result_file import GROUP, LEARNT, result_path
 from .callbacks.results import SUMMARY_KEY
+from .catalog.newest import ending, holds_image, newest_result
 from .errors import NotFoundError
 from .frames import Snapshot
 from .geometry import Canvas, Geometry
@@ -26,21 +27,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredScan:
-    """A raw run and the newest result run made of it.
+    """A raw run and the newest result run made of it that holds an image.
 
     Parameters
     ----------
     raw : tiled client
         The scan.
     result : tiled client or None
-        Its newest reconstruction, None while there is none.
+        Its newest reconstruction with an image, the newest where none has one, None while there is none.
     directory : Path
         Where pictures go unless told.
+    later : tuple of tiled clients
+        Reconstructions without an image that were begun after `result`, newest first.
     """
 
     raw: Any
     result: Any | None
     directory: Path
+    later: tuple[Any, ...] = ()
+
+    @property
+    def has_image(self) -> bool:
+        """Whether there is a reconstruction with an image."""
+        return self.result is not None and holds_image(self.result)
+
+    @property
+    def note(self) -> str:
+        """What is to be told of `result`: that a newer one has no image, or why it has none itself; else empty."""
+        if self.result is None:
+            return ""
+        if not self.has_image:
+            return f"there is no image: {ending(self.result)}"
+        shown = self.result.metadata["start"]["uid"][:8]
+        return f"the newest {ending(self.later[0])}; showing {shown}" if self.later else ""
 
     @property
     def object(self) -> NDArray[np.complex64]:
@@ -122,8 +141,11 @@ class StoredScan:
         )
 
     def _result(self) -> Any:
-        if self.result is None or "primary" not in self.result:
+        if self.result is None:
             raise NotFoundError(f"scan {self.raw.metadata['start']['uid']} has no reconstruction")
+        if not self.has_image:
+            why = ending(self.result)
+            raise NotFoundError(f"scan {self.raw.metadata['start']['uid']} has no reconstruction with an image: {why}")
         return self.result
 
     def _stop_figures(self) -> dict[str, Any]:
@@ -158,7 +180,10 @@ class StoredScan:
     def __repr__(self) -> str:
         if self.result is None:
             return f"<{self._title()}: not reconstructed>"
-        return f"<{self._title()}: {describe(self._stop_figures())}; .show() draws it, .object and .probe are arrays>"
+        if not self.has_image:
+            return f"<{self._title()}: {self.note}>"
+        told = [describe(self._stop_figures()), ".show() draws it, .object and .probe are arrays", self.note]
+        return f"<{self._title()}: {'; '.join(filter(None, told))}>"
 
 
 _FRC_CURVES = ("correlation", "half_bit")
@@ -166,7 +191,7 @@ _FRC_SCALARS = {"frc_resolution_m": "half_bit_m", "frc_one_seventh_m": "one_seve
 
 
 def newest_scan(catalog: Catalog) -> StoredScan:
-    """Return the last scan of a catalog with its newest reconstruction.
+    """Return the last scan of a catalog with its newest reconstruction that holds an image.
 
     Raises
     ------
@@ -177,7 +202,7 @@ def newest_scan(catalog: Catalog) -> StoredScan:
 
 
 def find_scan(uid: int | str, catalog: Catalog) -> StoredScan:
-    """Return a scan with its newest reconstruction, or a reconstruction with its scan.
+    """Return a scan with its newest reconstruction that holds an image, or a reconstruction with its scan.
 
     Parameters
     ----------
@@ -190,16 +215,12 @@ def find_scan(uid: int | str, catalog: Catalog) -> StoredScan:
     NotFoundError
         If there is no such run, or several.
     """
-    from tiled.queries import Key
-
     run = catalog[uid]
     start = run.metadata["start"]
     if start.get("raw_uid"):
         return StoredScan(catalog[start["raw_uid"]], run, catalog.results_dir)
-    if catalog.processed is None:
-        return StoredScan(run, None, catalog.results_dir)
-    results = catalog.processed.search(Key("start.raw_uid") == start["uid"])
-    return StoredScan(run, results.values().last() if len(results) else None, catalog.results_dir)
+    newest = newest_result(catalog, start["uid"])
+    return StoredScan(run, newest.result, catalog.results_dir, newest.later)
 
 
 def describe(figures: Any) -> str:

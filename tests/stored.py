@@ -90,6 +90,16 @@ def update(kind, start, snapshot=None, progress=None, **more):
     )
 
 
+def store_failure(catalog, start, reason):
+    """Write a result run that failed without an image; return its uid."""
+    from bluesky_ptycho.callbacks.results import ResultRun
+
+    sink = ResultRun(catalog.result_writer(), catalog.results_dir)
+    sink(update("start", start))
+    sink(update("final", start, exit_status="fail", reason=reason, missing=(1, 2, 3)))
+    return sink.result_uid
+
+
 def store_result(catalog, start, snapshot=None, **final):
     """Write a result run for a scan; return its uid."""
     from bluesky_ptycho.callbacks.results import ResultRun

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.callbacks import LivePtycho, LivePtychoFigure
+from bluesky_ptycho.callbacks.checkpoints import DIRECTORY
 from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.callbacks.screens import PageScreen
+from bluesky_ptycho.callbacks.updates import Progress
 from bluesky_ptycho.catalog_view import CatalogUpdates
 from bluesky_ptycho.errors import NotFoundError, PtychoError
+from bluesky_ptycho.io.checkpoint import Checkpoint, write_checkpoint
 from bluesky_ptycho.stored_scan import StoredScan
 from bluesky_ptycho.view_command import follow
 from tests.callbacks.live_scan import SETTINGS, documents_in_order, make_run
@@ -89,6 +92,46 @@ def test_a_reconstruction_whose_counters_wait_to_be_written_is_followed(catalog)
     assert (seen.kind, seen.start["uid"], seen.progress.taken) == ("progress", start["uid"], 0)
     with pytest.raises(KeyError):
         catalog.processed[-1]["progress"]["time"]
+
+
+def early_checkpoint(raw_uid, saved_at):
+    """Return a checkpoint after one pass, with an object of 20 x 30 pixels."""
+    arrays = {
+        "canvas": np.array([20, 30, 0.0, 0.0]),
+        "object": np.ones((1, 20, 30), np.complex64),
+        "probe": np.ones((1, 16, 16), np.complex64),
+        "light": np.ones((20, 30), np.float32),
+        "seq_nums": np.array([1]),
+        "positions_m": np.zeros((1, 2)),
+        "residuals": np.array([0.5]),
+    }
+    return Checkpoint(raw_uid, arrays, {}, 1, saved_at)
+
+
+def test_a_scan_reconstructed_again_shows_one_result_at_a_time(catalog, seen):
+    """The old one whole until the new one has an image; that new one without anything of the old."""
+    start, old = store_scan(catalog), small_snapshot()
+    store_result(catalog, start, old, progress=Progress(6, taken=6, used=6))
+    updates, figure = CatalogUpdates(catalog), LivePtychoFigure("web", port=0)
+    follow(updates, figure)
+    kept = catalog.results_dir / DIRECTORY / f"{start['uid']}.h5"
+    kept.parent.mkdir(parents=True)
+    write_checkpoint(kept, early_checkpoint(start["uid"], saved_at=1.0))  # of a session that died long ago
+    again = ResultRun(catalog.result_writer(), catalog.results_dir)
+    again(update("start", start))
+    follow(updates, figure)
+    assert dict(seen[-1].facts)["used"] == "6" and seen[-1].snapshot.frc is not None and seen[-1].state == "done"
+    np.testing.assert_array_equal(seen[-1].snapshot.object, old.object)
+    write_checkpoint(kept, early_checkpoint(start["uid"], saved_at=time.time()))
+    follow(updates, figure)
+    assert seen[-1].state == "finishing" and not len(seen[-1].resolutions)
+    assert seen[-1].snapshot.object.shape == (20, 30) and len(seen[-1].snapshot.residuals) == 1
+    kept.unlink()
+    again(update("final", start, exit_status="fail", reason="nothing came"))
+    follow(updates, figure)
+    figure.close()
+    np.testing.assert_array_equal(seen[-1].snapshot.object, old.object)
+    assert "failed (nothing came); showing" in seen[-1].messages[-1]
 
 
 def test_the_last_scan_is_followed_unless_one_is_named(catalog):

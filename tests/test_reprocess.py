@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -157,7 +159,7 @@ def with_results(monkeypatch):
             SimpleNamespace(
                 metadata={
                     "start": {"uid": f"r{passes}", "settings": QUICK.replace(passes=passes).to_dict()},
-                    "stop": end and {"exit_status": end},
+                    "stop": end and {"exit_status": end, "ptychography": {"frames_used": 0 if passes == 4 else 9}},
                 }
             )
             for end, passes in results
@@ -173,6 +175,7 @@ def with_results(monkeypatch):
     [
         ([("fail", 5), ("success", 6), ("success", 7)], 6),
         ([(None, 5), ("abort", 6)], 6),
+        ([("abort", 4), ("abort", 6)], 6),  # the first has no image
         ([("fail", 5)], LiveSettings().passes),
         ([], LiveSettings().passes),
     ],
@@ -194,10 +197,26 @@ def test_an_algorithm_that_is_gone_can_be_replaced_but_not_run(with_results):
 
 
 def test_a_mask_is_told_by_its_shape(with_results):
-    mask = Mask(np.eye(64, 32) == 0)
+    mask = Mask(np.eye(16) == 0)
     request = make_request(1, with_results(("success", 5)), {"preprocess.mask": mask})
-    assert request.describe().endswith("with preprocess.mask unset → a mask of 64 x 32")
+    assert request.describe().endswith("with preprocess.mask unset → a mask of 16 x 16")
     assert request.note["settings_changed"][0]["to"] == mask.packed
+
+
+def test_a_mask_that_does_not_fit_the_frames_is_refused_and_nothing_is_stored(stored, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mask, n = Mask(np.ones((10, 10))), len(stored.processed)
+    np.save("mask.npy", mask.good)
+    Path("settings.json").write_text(json.dumps(QUICK.with_changes(**{"preprocess.mask": mask}).to_dict()))
+    for arguments in (["reprocess", "1", "--mask", "mask.npy"], ["replay", "1", "--settings", "settings.json"]):
+        assert main([*arguments, "--catalog", stored.name]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "mask has shape (10, 10); expected (16, 16)" in line
+    with LivePtycho(QUICK.with_changes(**{"preprocess.mask": mask}), catalog=stored) as live:
+        replay(1, stored, live)
+        assert live.wait(60) is None
+        assert "mask has shape (10, 10)" in str(live.errors)
+    assert len(stored.processed.new_variation()) == n
 
 
 def test_unknown_runs_and_settings_are_refused_at_once(stored):

@@ -15,6 +15,7 @@ from event_model import NoFiller, RunRouter
 from ..errors import PtychoError, SettingsError
 from ..given import check_changes, check_seconds, check_switches
 from ..knobs import Change, Control, Request, turned
+from ..preprocess import check_images
 from ..scan_plan import ScanPlan
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
@@ -182,6 +183,7 @@ class LivePtycho:
             plan = read_plan(start)
             if plan is None or (self._accept is not None and not self._accept(start, plan)):
                 return [], []
+            check_images(plan, self.settings.preprocess)  # what is refused stores no failed result
             analysis, taker = self._make_analysis(start, plan)
         except (Exception, SystemExit) as error:
             self._claims.release(str(start.get("uid")), done=False)

@@ -26,21 +26,22 @@ class LiveViews:
     """
 
     def __init__(self) -> None:
-        self._uid = ""
+        self._of: tuple[str, str | None] = ("", None)
         self._shown: dict[str, Any] = {}
         self._resolutions: list[tuple[float, float]] = []
         self._counters: deque[Progress] = deque()
 
     def of(self, update: Update) -> LiveView:
         """Return the view after `update`."""
-        if update.start["uid"] != self._uid:
-            self._uid, self._shown = update.start["uid"], {}
+        of = update.start["uid"], update.result_uid
+        if update.kind == "start" or of != self._of:  # another reconstruction, be it of the same scan
+            self._of, self._shown = of, {}
             self._resolutions, self._counters = [], deque()
         if update.snapshot is not None:
             self._keep(update)
         self._count(update.progress)
         return LiveView(
-            uid=self._uid,
+            uid=update.start["uid"],
             title=scan_title(update.start),
             state=_state(update),
             plan=update.plan,

@@ -92,6 +92,8 @@ class Update:
         Warnings of the run so far.
     changes : tuple of Change
         Changes of the settings so far; the newest is in `settings`.
+    result_uid : str or None
+        Result run that this is read from; None for what a live run tells itself.
     """
 
     kind: Literal["start", "progress", "snapshot", "frames", "final"]
@@ -115,6 +117,7 @@ class Update:
     probe_uid: str | None = None
     messages: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    result_uid: str | None = None
 
 
 Sink = Callable[[Update], None]

@@ -14,6 +14,7 @@ from typing import Any
 from ..scan_plan import START_KEY
 from ..summary import resolution_text
 from ..terminal import printable
+from .newest import frames_used, holds_image
 from .search import Search, results_of
 
 
@@ -38,6 +39,8 @@ class RunRow:
         Half pitch that the pixels allow in m; NaN for a scan or where unknown.
     residual : float
         NaN for a scan or where unknown.
+    has_image : bool
+        Of a reconstruction.
     reconstructions : tuple of RunRow
         Of a scan, newest first.
     """
@@ -51,6 +54,7 @@ class RunRow:
     resolution_m: float = math.nan
     limit_m: float = math.nan
     residual: float = math.nan
+    has_image: bool = False
     reconstructions: tuple[RunRow, ...] = ()
 
 
@@ -70,14 +74,16 @@ def list_runs(catalog: Any, limit: int | None = None, search: Search | None = No
     most = None if limit is None else min(limit, sys.maxsize)
     scans = [_documents(run) for run in islice((search or Search()).scans(catalog), most)]
     of_scan: dict[str, list[RunRow]] = defaultdict(list)
-    for start, stop in map(_documents, results_of(catalog, [start["uid"] for start, _ in scans])):
+    for run in results_of(catalog, [start["uid"] for start, _ in scans]):
+        start, stop = _documents(run)
         figures = stop.get(SUMMARY_KEY, {})
         row = RunRow(
             **_common(start, stop),
-            frames=int(figures.get("frames_used", 0)),
+            frames=frames_used(stop) or 0,
             resolution_m=_number(figures.get("frc_resolution_m")),
             limit_m=_number(figures.get("frc_limit_m")),
             residual=_number(figures.get("residual")),
+            has_image=holds_image(run),
         )
         of_scan[start.get("raw_uid", "")].insert(0, row)
     rows = []

@@ -9,6 +9,7 @@ import numpy as np
 from ..callbacks.document_keys import ANALYSIS
 from ..callbacks.first_probe import TOLERANCE, LastProbe, misfit
 from ..geometry import Geometry
+from .newest import holds_image
 from .tree import plain
 
 _MOST = 50
@@ -41,12 +42,12 @@ def last_probe(processed: Any, geometry: Geometry, before_s: float) -> LastProbe
         value, key = getattr(geometry, name), f"start.geometry.{name}"
         alike = alike.search(Comparison("ge", key, value * (1 - TOLERANCE)))
         alike = alike.search(Comparison("le", key, value * (1 + TOLERANCE)))
-    for run in alike.values()[::-1][:_MOST]:
+    for run in filter(holds_image, alike.values()[::-1][:_MOST]):
         found = _probe_of(run)
         if misfit(found.geometry, geometry) is None:
             return found
-    newest = good.values()[::-1][:1]
-    return _probe_of(newest[0]) if len(newest) else None
+    newest = next(filter(holds_image, good.values()[::-1][:_MOST]), None)
+    return None if newest is None else _probe_of(newest)
 
 
 def _probe_of(run: Any) -> LastProbe:

@@ -54,7 +54,7 @@ def entries(catalog: Any, search: Search | None = None, limit: int | None = None
         At most so many.
     """
     for row in list_runs(catalog, limit, search):
-        result = next((r for r in row.reconstructions if r.frames), next(iter(row.reconstructions), None))
+        result = next((r for r in row.reconstructions if r.has_image), next(iter(row.reconstructions), None))
         yield Entry(row) if result is None else _with_result(row, result, catalog)
 
 
@@ -62,7 +62,7 @@ def _with_result(row: RunRow, result: RunRow, catalog: Any) -> Entry:
     stored = catalog[result.uid]
     metadata = stored.metadata
     report = noted_report(metadata)
-    if not result.frames:
+    if not result.has_image:
         return Entry(row, result, report=report)
     try:
         snapshot = StoredScan(None, stored, catalog.results_dir).snapshot()

@@ -112,6 +112,9 @@ def _status(entry: Entry) -> str:
         states = [("", "success")]
     kinds = ("success", "abort", "fail")
     parts = [f'<span class="{s if s in kinds else ""}">{_safe(f"{what}{s}")}</span>' for what, s in states]
+    newest = next(iter(entry.scan.reconstructions), None)
+    if newest is not None and newest is not entry.result:
+        parts.append(_safe(f"newest reconstruction {newest.uid[:8]}: {newest.status}"))
     return "<br>".join(parts) + ("" if entry.result is not None else "<br>no image")
 
 

@@ -12,6 +12,7 @@ from .pipeline import Pipeline, make_pipeline
 from .positions import correct_positions
 from .settings import PreprocessSettings
 from .stack import Context, Stack
+from .user_images import check_images
 
 __all__ = [
     "Context",
@@ -23,6 +24,7 @@ __all__ = [
     "PreprocessSettings",
     "Stack",
     "centred",
+    "check_images",
     "correct_positions",
     "dim_frames",
     "find_layout",

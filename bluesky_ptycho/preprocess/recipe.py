@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from ..errors import MetadataError, SettingsError
 from ..scan_plan import ScanPlan
 from .darks import DarkModel
-from .files import load_image
 from .grid import Grid, make_grid
 from .layouts import N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, layout_of, shift_channels
-from .mask import Mask
 from .settings import PreprocessSettings
 from .single_photons import SinglePhotons
 from .tones import find_tones
+from .user_images import background_photons, flat_factors, user_bad_pixels
 
 OVERSCAN_NOISE = 0.05
 """Variance of the running median over 21 rows of the lesser of two overscan samples, over that of one sample."""
@@ -168,9 +167,9 @@ def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
         floor=floor,
         exposure_groups=tuple(tuple(k for k, t in enumerate(plan.exposures_s) if t == time) for time in times),
         beamstop=_beamstop(grid, detector.pixel_m, settings),
-        flat=_flat(settings, grid.image_shape),
-        user_bad=_user_bad(settings, grid.image_shape),
-        background=_background(settings, grid.image_shape),
+        flat=flat_factors(settings, grid.image_shape),
+        user_bad=user_bad_pixels(settings, grid.image_shape),
+        background=background_photons(settings, grid.image_shape),
     )
 
 
@@ -184,48 +183,6 @@ def _beamstop(grid: Grid, pixel_m: tuple[float, float], settings: PreprocessSett
     )
     behind = np.hypot(y[:, None], x) <= settings.beamstop_radius_m
     return np.where(behind, 1.0 / settings.beamstop_transmission, 1.0).astype(np.float32)
-
-
-def _flat(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Return one over the sensitivity of each pixel; pixels without any are the user mask's."""
-    if settings.flat_file is None:
-        return None
-    flat = load_image(settings.flat_file, shape, "PreprocessSettings.flat_file").astype(np.float32)
-    return np.divide(1, flat, out=np.ones_like(flat), where=flat > 0)
-
-
-def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Return the pixels that mask, mask files, rectangles and flat field call bad."""
-    bad = np.zeros(shape, dtype=bool)
-    for location in settings.mask_files:
-        bad |= load_image(location, shape, "PreprocessSettings.mask_files") == 0
-    if settings.mask is not None:
-        bad |= Mask.unpacked(settings.mask).bad_in(shape)
-    if settings.flat_file is not None:
-        bad |= load_image(settings.flat_file, shape, "PreprocessSettings.flat_file") <= 0
-    regions = np.reshape(settings.mask_regions, (-1, 4))
-    for top, bottom, left, right in regions:
-        if not (top < bottom and left < right):
-            raise SettingsError(
-                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
-                "expected edges top < bottom, left < right"
-            )
-        if bottom <= 0 or right <= 0 or top >= shape[0] or left >= shape[1]:
-            raise SettingsError(
-                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}, where the image has "
-                f"no pixel; expected rows within 0 to {shape[0]}, columns within 0 to {shape[1]}"
-            )
-        rows, columns = (
-            slice(max(0, math.floor(low)), max(0, math.ceil(high))) for low, high in ((top, bottom), (left, right))
-        )
-        bad[rows, columns] = True
-    return bad if bad.any() else None
-
-
-def _background(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    if settings.background_file is None:
-        return None
-    return load_image(settings.background_file, shape, "PreprocessSettings.background_file").astype(np.float32)
 
 
 def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> PreparedDarks:

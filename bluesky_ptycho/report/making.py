@@ -76,6 +76,8 @@ def report(
     opened = nullcontext(catalog) if isinstance(catalog, Catalog) else open_catalog(catalog, create=False)
     with opened as found:
         stored, result = find_reconstruction(uid, found)
+        if stored.has_image and stored.note:
+            logger.warning("%s", stored.note)
         title, result_uid = scan_title(stored.raw.metadata["start"]), result.metadata["start"]["uid"]
         executed = _run(source, {"uid": result_uid, "catalog": address_of(found)}, title)
         if notebook is not None:

@@ -43,8 +43,15 @@ def heading(scan: ReportedScan) -> Html:
     lines = [f"<h1>{_safe(scan.title)}</h1>", f"<p>{begun:%A, %d %B %Y, %H:%M}; {_safe(', '.join(states))}</p>"]
     told = [*dict.fromkeys(reasons), *scan.summary.get("messages", ())]
     if scan.snapshot is None:
-        told.append("no frame was used: there is no image")
+        told.append(_why_no_image(scan))
     return Html("\n".join([*lines, _list(told)]))
+
+
+def _why_no_image(scan: ReportedScan) -> str:
+    ended = scan.result_stop.get("exit_status")
+    if not ended:
+        return "the reconstruction has not ended: there is no image"
+    return f"the reconstruction {'failed' if ended == 'fail' else 'used no frame'}: there is no image"
 
 
 def summary(scan: ReportedScan) -> Html:
@@ -83,7 +90,10 @@ def frames(scan: ReportedScan) -> Html:
         more = [("…", f"{left_out} further reasons are in the stop document")] if left_out > 0 else []
         parts.append(_table([*rows[:MOST_REASONS], *more], heads=("rejected scan points", "why")))
     if found.get("missing"):
-        parts.append(_table([("points whose frame or position never came", in_ranges(found["missing"]))]))
+        # What an analysis that broke off has not used may well have come.
+        failed = scan.result_stop.get("exit_status") == "fail"
+        what = "points not used when it failed" if failed else "points whose frame or position never came"
+        parts.append(_table([(what, in_ranges(found["missing"]))]))
     return Html("\n".join(parts))
 
 

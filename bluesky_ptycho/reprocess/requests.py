@@ -10,6 +10,7 @@ from typing import Any
 from ..callbacks import LiveSettings
 from ..callbacks.document_keys import read_plan
 from ..errors import NotFoundError, SettingsError
+from ..preprocess import check_images
 from ..preprocess.mask import Mask, is_packed
 from ..replay import access_tags
 from ..terminal import printable
@@ -112,14 +113,16 @@ def make_request(
     NotFoundError
         If there is no such run, or it is no ptychography scan.
     SettingsError
-        If a change is refused, or the stored settings are of no use to this version.
+        If a change is refused, as a mask that does not fit the frames, or the stored settings are of no use to this
+        version.
     """
     run = named = catalog[uid]
     raw_uid = named.metadata["start"].get("raw_uid")
     if raw_uid is not None:
         run = catalog[raw_uid]
     start = run.metadata["start"]
-    if read_plan(start) is None:
+    plan = read_plan(start)
+    if plan is None:
         raise NotFoundError(f"run {start['uid']} carries no ptychography scan")
     first = first_result(catalog, start["uid"])
     if settings is None:
@@ -127,6 +130,7 @@ def make_request(
         settings = LiveSettings() if base is None else stored_settings(base)
     # Made anew, so that stored names of algorithms and steps that are not replaced must be known here.
     settings = LiveSettings.from_mapping(settings.with_changes(**changes).to_dict())
+    check_images(plan, settings.preprocess)
     note: dict[str, Any] = {}
     if first is not None:
         before = first.metadata["start"]
@@ -137,15 +141,17 @@ def make_request(
 
 
 def first_result(catalog: Any, raw_uid: str) -> Any | None:
-    """Return the oldest result run of a scan that has not failed, None if there is none.
+    """Return the oldest result run of a scan that has not failed, one with an image if there is any; else None.
 
     What failed may have failed for its settings; an interrupted scan's result has done as it was told.
     """
+    from ..catalog.newest import holds_image
     from ..catalog.search import results_of
 
     ends = ("success", "abort")
     results = results_of(catalog, [raw_uid])
-    return next((run for run in results if (run.metadata.get("stop") or {}).get("exit_status") in ends), None)
+    good = [run for run in results if (run.metadata.get("stop") or {}).get("exit_status") in ends]
+    return next(filter(holds_image, good), next(iter(good), None))
 
 
 def stored_settings(result: Any) -> LiveSettings:

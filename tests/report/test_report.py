@@ -186,7 +186,7 @@ def test_a_scan_without_an_image_has_a_report_that_says_so(catalog):
     shown = Page("".join(table(scan).text for table in TABLES))
     assert "image: fail" in shown.words
     assert "no frame could be used" in shown.words
-    assert "no frame was used: there is no image" in shown.words
+    assert "the reconstruction failed: there is no image" in shown.words
     assert [figure(scan) for figure in FIGURES] == [None] * N_FIGURES
     assert "changes of settings" not in shown.words
 
