@@ -39,8 +39,9 @@ def attach(
     RE : RunEngine
         The session's own.
     catalog : Catalog, tiled client, str, Path or None
-        Where the results go. Raw runs are stored by whatever the session uses already. A catalog that is
-        opened here, from a directory, address or profile, is closed by ``live.close()``.
+        Where the results go. Scans are stored by whatever the session uses already, else by
+        ``RE.subscribe(catalog.raw_writer())``: a warning tells if the first one is not there once its result is. A
+        catalog that is opened here, from a directory, address or profile, is closed by ``live.close()``.
     detector : device or str, optional
         Only scans with this detector are taken.
     axes : sequence of device or str, optional
@@ -74,6 +75,7 @@ def attach(
     from .callbacks import LivePtycho
     from .catalog import Catalog, open_catalog
     from .plans import dark_records
+    from .unstored_scan import UnstoredScan
 
     # What needs no catalog is looked at before one is made.
     check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
@@ -95,14 +97,16 @@ def attach(
             dark_records(detector).forget(uid)
 
     with ExitStack() as undone:
-        close_catalog = None
+        close_catalog, spelling = None, "catalog"
         if isinstance(catalog, (str, Path)):
+            spelling = f"open_catalog({str(catalog)!r})"
             catalog = undone.enter_context(open_catalog(catalog))
             close_catalog = catalog.close
         elif catalog is not None:
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
             catalog.require_results()  # what cannot take results is refused now, not at the first scan
+            hooks.append(UnstoredScan(catalog, spelling))
         if report:
             hooks.append(_report_at_end(catalog, report))
         live = LivePtycho(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 import pytest
 from bluesky import RunEngine
@@ -9,6 +11,24 @@ from bluesky import RunEngine
 from bluesky_ptycho import attach, ptycho_scan
 from bluesky_ptycho.errors import MetadataError, NotFoundError, SettingsError
 from bluesky_ptycho.sim import make_beamline
+
+
+@pytest.fixture
+def measure(RE, ptycho_beamline):
+    """Return a function that measures a short scan which nobody stores unless he is subscribed; `axes` as (y, x)."""
+    fccd, stage = ptycho_beamline.fccd, ptycho_beamline.stage
+
+    def scan(axes=(stage.y, stage.x)):
+        (uid,) = RE(ptycho_scan(fccd, *axes, width=0.3, height=0.3, step=0.1, exposure=0.005, darks=1))
+        return uid
+
+    scan.stage, scan.fccd = stage, fccd
+    return scan
+
+
+def lines(caplog, about):
+    """Return the messages that have `about` in them."""
+    return [message for message in caplog.messages if about in message]
 
 
 @pytest.fixture
@@ -70,3 +90,62 @@ def test_a_report_is_written_when_a_scan_is_done(RE, catalog, tmp_path, short_pt
 def test_a_report_without_a_catalog_is_refused():
     with pytest.raises(MetadataError, match="report is asked for without a catalog"):
         attach(RunEngine({}), report=True)
+
+
+def test_scans_that_nobody_stores_are_told_of_once(RE, catalog, measure, caplog, monkeypatch):
+    monkeypatch.setattr("bluesky_ptycho.unstored_scan.PATIENCE_S", 0.0)
+    with attach(RE, catalog) as live:
+        for _ in range(2):
+            measure()
+            live.wait(240)
+    (told,) = lines(caplog, "raw_writer")
+    assert told == (
+        f"scan 1 is not in catalog {catalog.name}; unless something else stores it, it is lost: "
+        "RE.subscribe(catalog.raw_writer()) stores scans"
+    )
+    missing = r"no scan -1: the catalog has 0 scans, and 2 results: RE.subscribe\(catalog.raw_writer\(\)\) stores scans"
+    with pytest.raises(NotFoundError, match=missing):
+        catalog[-1]
+
+
+def test_the_catalog_is_named_as_it_was_given(RE, catalog_dir, measure, caplog, monkeypatch):
+    monkeypatch.setattr("bluesky_ptycho.unstored_scan.PATIENCE_S", 0.0)
+    with attach(RE, catalog_dir) as live:
+        measure()
+        live.wait(240)
+    (told,) = lines(caplog, "raw_writer")
+    assert f"RE.subscribe(open_catalog({str(catalog_dir)!r}).raw_writer()) stores scans" in told
+
+
+def test_scans_that_are_stored_are_not_told_of(RE, catalog, measure, caplog):
+    RE.subscribe(catalog.raw_writer())
+    with attach(RE, catalog) as live:
+        measure()
+        live.wait(240)
+    assert not lines(caplog, "raw_writer")
+
+
+def test_scans_that_are_stored_late_are_not_told_of(RE, catalog, measure, caplog):
+    kept, writer = [], catalog.raw_writer()
+    RE.subscribe(lambda name, doc: kept.append((name, doc)))
+    with attach(RE, catalog) as live:
+        measure()
+        live.wait(240)
+        time.sleep(1.0)  # another process has its own pace
+        for name, doc in kept:
+            writer(name, doc)
+    assert not lines(caplog, "raw_writer") and len(catalog) == 1
+
+
+def test_scans_that_the_catalog_refused_are_told_of_as_such(RE, catalog, measure, caplog, monkeypatch):
+    def refuse(*given, **options):
+        raise OSError("no space left")
+
+    RE.subscribe(catalog.raw_writer())
+    monkeypatch.setattr("bluesky_ptycho.unstored_scan.PATIENCE_S", 0.0)
+    with attach(RE, catalog) as live:
+        with monkeypatch.context() as patch:
+            patch.setattr(catalog, "writer_into", refuse)
+            uid = measure()
+        live.wait(240)
+    assert not lines(caplog, "raw_writer") and lines(caplog, f"restore {catalog.backup_dir / uid}")
