@@ -9,7 +9,7 @@ import pytest
 from bluesky import RunEngine
 
 from bluesky_ptycho import attach, ptycho_scan
-from bluesky_ptycho.errors import MetadataError, NotFoundError, SettingsError
+from bluesky_ptycho.errors import MetadataError, NotFoundError, PtychoError, SettingsError
 from bluesky_ptycho.sim import make_beamline
 
 
@@ -24,6 +24,14 @@ def measure(RE, ptycho_beamline):
 
     scan.stage, scan.fccd = stage, fccd
     return scan
+
+
+def until(true):
+    """Wait until something has become true in another thread."""
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def lines(caplog, about):
@@ -149,3 +157,82 @@ def test_scans_that_the_catalog_refused_are_told_of_as_such(RE, catalog, measure
             uid = measure()
         live.wait(240)
     assert not lines(caplog, "raw_writer") and lines(caplog, f"restore {catalog.backup_dir / uid}")
+
+
+def test_a_scan_that_is_not_taken_is_told_of_and_has_no_outcome(RE, catalog, measure, caplog):
+    stage = measure.stage
+    with attach(RE, catalog, axes=(stage.y, stage.x)) as live:
+        first = measure()
+        assert live.wait(240).raw_uid == first
+        measure((stage.x, stage.y))
+        told = "scan 2 is not taken: its axes are stage_x, stage_y; attach was told stage_y, stage_x"
+        assert lines(caplog, "is not taken") == [told]
+        assert live.status() == told
+        with pytest.raises(PtychoError, match="scan 2 is not taken"):
+            live.wait(240)
+        third = measure()
+        assert live.wait(240).raw_uid == third
+    said = live.status()
+    assert said.startswith("scan 3 sample is done: 9/9 points taken") and said.endswith(
+        "; closed, it takes no more scans"
+    )
+
+
+def test_a_scan_with_another_detector_is_told_of(RE, measure, caplog):
+    with attach(RE, detector="fcd") as live:
+        measure()
+    assert lines(caplog, "is not taken") == ["scan 1 is not taken: its detector is fccd; attach was told fcd"]
+    assert live.result is None
+
+
+def test_a_scan_that_another_one_takes_is_not_told_of(RE, measure, caplog):
+    with attach(RE, detector="fcd") as other, attach(RE, detector=measure.fccd) as live:
+        uid = measure()
+        assert live.wait(240).raw_uid == uid and other.wait(10) is None
+    assert not lines(caplog, "is not taken")
+
+
+def test_to_attach_again_replaces_what_was_attached_before(RE, catalog, measure, capsys):
+    first = attach(RE, catalog)
+    with attach(RE, catalog) as second:
+        assert "what was attached before is closed, else scans had two results" in capsys.readouterr().out
+        uid = measure()
+        assert second.wait(240).raw_uid == uid and first.result is None
+        until(lambda: first.is_closed)
+    assert len(catalog.processed) == 1
+
+
+def test_what_is_attached_beside_another_one_has_results_of_its_own(RE, catalog, measure, capsys):
+    with attach(RE, catalog) as first, attach(RE, catalog, beside=True) as second:
+        assert "attach:" not in capsys.readouterr().out
+        uid = measure()
+        assert first.wait(240).raw_uid == second.wait(240).raw_uid == uid
+    assert len(catalog.processed) == 2
+
+
+def test_what_takes_other_scans_or_has_another_catalog_stays(RE, catalog, capsys):
+    alive = [attach(RE, catalog, detector="fcd"), attach(RE, catalog, detector="fccd"), attach(RE)]
+    alive.append(attach(RE, catalog, frames_key="eiger_image", position_keys=("stage_y", "stage_x")))
+    assert "attach:" not in capsys.readouterr().out and not any(live.is_closed for live in alive)
+    for live in alive:
+        live.close()
+    attach(RE, catalog).close()
+    assert "attach:" not in capsys.readouterr().out
+
+
+def test_a_scan_that_is_under_way_is_the_last_of_what_is_replaced(RE, catalog, measure, capsys):
+    made, first = [], attach(RE, catalog)
+
+    def attach_again(name, doc):
+        if name == "descriptor" and not made:
+            made.append(attach(RE, catalog))
+
+    token = RE.subscribe(attach_again)
+    uid = measure()
+    RE.unsubscribe(token)
+    until(lambda: first.is_closed)
+    assert "is closed, once its scan is done" in capsys.readouterr().out
+    assert first.result.raw_uid == uid and first.result.progress.used == 9
+    last = measure()
+    with made[0] as second:
+        assert second.wait(240).raw_uid == last and first.result.raw_uid == uid
