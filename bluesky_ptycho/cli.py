@@ -34,6 +34,7 @@ from . import (
 from .arguments import USER_ERROR, LineParser
 from .errors import PtychoError
 from .registry import enable_plugins
+from .spelling import at_shell
 from .terminal import quietly, warnings_as_lines
 
 INTERRUPTED = 130
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         enable_plugins(*options.plugin)
-        with quietly(options.quiet), warnings_as_lines():
+        with at_shell(), quietly(options.quiet), warnings_as_lines():
             status = command(options)
             if sys.stdout is not None:
                 sys.stdout.flush()  # while what goes wrong with it can be told

@@ -24,6 +24,7 @@ from .output import await_outcome, write_output
 from .output_file import check_output_directory
 from .plans.trajectories import MAX_POINTS
 from .recon.metrics import object_nrmse, scanned_box
+from .spelling import spelled
 from .terminal import say
 from .whole_file import whole_hdf5
 
@@ -57,15 +58,18 @@ class DemoOptions:
         ny, nx = self.shape
         if not SLOWEST_HZ <= self.frame_rate <= FASTEST_HZ:
             raise SettingsError(
-                f"--frame-rate is {self.frame_rate:g} Hz; expected {SLOWEST_HZ:g} (a frame in {1 / SLOWEST_HZ:g} s) to "
-                f"{FASTEST_HZ:g} (the camera's top rate)"
+                f"{spelled('frame_rate')} is {self.frame_rate:g} Hz; expected {SLOWEST_HZ:g} "
+                f"(a frame in {1 / SLOWEST_HZ:g} s) to {FASTEST_HZ:g} (the camera's top rate)"
             )
         if min(ny, nx) < 2 or ny * nx > MAX_POINTS:
             raise SettingsError(
-                f"--shape is {ny} {nx}; expected NY and NX of 2 or more each, and {MAX_POINTS} points at most"
+                f"{spelled('shape')} is {ny} {nx}; expected NY and NX of 2 or more each, and "
+                f"{MAX_POINTS} points at most"
             )
         if self.step < FINEST_UM:  # what is too coarse depends on the beam, and is refused with that
-            raise SettingsError(f"--step is {self.step:g} µm; expected {FINEST_UM:g} (an atom's size) or more")
+            raise SettingsError(
+                f"{spelled('step')} is {self.step:g} µm; expected {FINEST_UM:g} (an atom's size) or more"
+            )
 
 
 class PauseAtOnce:
@@ -197,7 +201,10 @@ def run_demo(options: DemoOptions) -> int:
                 run_engine(_scan(beamline, options))
             except PreflightError as error:
                 ny, nx = options.shape
-                raise PreflightError(f"--shape {ny} {nx} --step {options.step:g} (µm): {error}") from error
+                field = spelled(
+                    f"shape=({ny}, {nx}), step={options.step:g}", f"--shape {ny} {nx} --step {options.step:g}"
+                )
+                raise PreflightError(f"{field} (µm): {error}") from error
             except RunEngineInterrupted:
                 interrupted = True
                 say(_interruption(live))

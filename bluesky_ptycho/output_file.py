@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import PtychoError
+from .spelling import spelled
 
 RESULTS = "results"
 
@@ -15,7 +16,7 @@ def check_output(
     suffixes: Sequence[str] = (),
     *,
     inputs: Iterable[Path | str | None] = (),
-    option: str = "--output",
+    option: str = "",
     beside_results: bool = False,
 ) -> None:
     """Refuse a file that cannot be written, or that would take the place of what nobody meant to lose.
@@ -29,7 +30,7 @@ def check_output(
     inputs : iterable of path or str
         What the command reads, ``FILE`` or ``FILE::DATASET``; what is no file does not matter.
     option : str
-        How messages call it.
+        How messages call it; the option or argument "output" unless told.
     beside_results : bool
         It may go to a catalog's reconstructions, where a report made at the end of a scan lies.
 
@@ -39,6 +40,7 @@ def check_output(
         If it is a directory, an input or one of a catalog's own files, has another ending, or its directory is not
         there.
     """
+    option = option or _output()
     expected = f"expected the name of a {' or '.join(suffixes)} file" if suffixes else "expected the name of a file"
     if path.is_dir():
         raise PtychoError(f"{option} is {path}, which is a directory; {expected}")
@@ -62,14 +64,18 @@ def check_output_directory(path: Path) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             lies = "which" if place == path else f"and {place}"
-            raise PtychoError(f"--output is {path}, {lies} is a file; expected the name of a directory")
-    _require_outside_catalogs(path, "--output", place=path.resolve() / "any")
+            raise PtychoError(f"{_output()} is {path}, {lies} is a file; expected the name of a directory")
+    _require_outside_catalogs(path, _output(), place=path.resolve() / "any")
 
 
 def require_different(first: Path, second: Path, option: str) -> None:
     """Refuse two outputs that are one file."""
     if first.resolve() == second.resolve():
-        raise PtychoError(f"{option} is {second}, which is --output as well; expected another file")
+        raise PtychoError(f"{option} is {second}, which is {_output()} as well; expected another file")
+
+
+def _output() -> str:
+    return spelled("output")
 
 
 def _require_no_input(path: Path, inputs: Iterable[Path | str | None], option: str) -> None:

@@ -28,6 +28,7 @@ from .preprocess import DarkAccumulator, PreprocessSettings
 from .preprocess.layouts import layout_of
 from .replay import stored_documents
 from .scan_plan import DetectorInfo, Illumination, ScanPlan
+from .spelling import spelled
 
 if TYPE_CHECKING:
     import h5py
@@ -189,7 +190,8 @@ def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
     options = _with_what_the_file_tells(path, options)
     plan = _plan_of(path, facts, options)
     if gain is not None and not layout_of(plan).fccd:
-        raise MetadataError(f"--adu-per-ev is {gain:g}; expected none, as frames of this layout are in photons already")
+        name = spelled("adu_per_ev")
+        raise MetadataError(f"{name} is {gain:g}; expected none, as frames of this layout are in photons already")
     assert plan.positions_m is not None
     points = tuple(
         Point(i + 1, i * plan.frames_per_point, (float(y), float(x)), 0.0) for i, (y, x) in enumerate(plan.positions_m)
@@ -222,7 +224,12 @@ def _plan_of(path: Path, facts: RawFileFacts, options: RawFileOptions) -> ScanPl
     pixel = (options.pixel_m, options.pixel_m) if options.pixel_m else facts.pixel_m
     if pixel is None and layout != "plain":
         pixel = (FCCD_PIXEL_M, FCCD_PIXEL_M)
-    wanted = {"--energy": energy, "--distance": distance, "--positions": positions, "--pixel": pixel}
+    wanted = {
+        spelled("energy_ev", "--energy"): energy,
+        spelled("distance_m", "--distance"): distance,
+        spelled("positions"): positions,
+        spelled("pixel_m", "--pixel"): pixel,
+    }
     lacking = [name for name, value in wanted.items() if value is None]
     if lacking:
         raise MetadataError(f"{path} does not tell all that is needed; expected {', '.join(lacking)} beside it")
@@ -232,7 +239,8 @@ def _plan_of(path: Path, facts: RawFileFacts, options: RawFileOptions) -> ScanPl
     if facts.n_frames != len(positions) * k:
         raise MetadataError(
             f"{path} holds {facts.n_frames} frames and there are {len(positions)} positions; "
-            f"expected {k} frame{'s' if k > 1 else ''} for each position (--exposures tells how many)"
+            f"expected {k} frame{'s' if k > 1 else ''} for each position "
+            f"({spelled('exposures_s', '--exposures')} tells how many)"
         )
     detector = DetectorInfo("file", "frames", "index", facts.frame_shape, pixel, layout, options.adu_per_ev)
     return ScanPlan.from_positions(

@@ -21,6 +21,7 @@ from .io import CleanCxiWriter
 from .preprocess import Pipeline, PreprocessSettings, centred, correct_positions, make_pipeline
 from .raw_scan import RawScan
 from .recon.probe_guess import refine_on_mean, zone_plate_probe
+from .spelling import spelled
 from .terminal import ProgressLine
 from .versions import software_versions
 from .words import counted
@@ -144,7 +145,8 @@ def _point(scan: RawScan, seq_num: int | None) -> Point | None:
     """Return the scan point of a number, None where none is given."""
     points = {point.seq_num: point for point in scan.points}
     if seq_num is not None and seq_num not in points:
-        raise SettingsError(f"--explain is {seq_num}; expected one of the scan points {in_ranges(sorted(points))}")
+        known = in_ranges(sorted(points))
+        raise SettingsError(f"{spelled('explain')} is {seq_num}; expected one of the scan points {known}")
     return None if seq_num is None else points[seq_num]
 
 
@@ -153,7 +155,7 @@ def _draw_steps(scan: RawScan, pipeline: Pipeline, point: Point, output: Path) -
     n = point.seq_num
     frames, problems = scan.read([point])
     if problems:
-        raise MetadataError(f"--explain is {n}; this scan point is {problems[0]}")
+        raise MetadataError(f"{spelled('explain')} is {n}; this scan point is {problems[0]}")
     told = pipeline.explain(frames[0], scan.darks.darks)
     save_explanation_png(picture_beside(output, n), told, title=f"{scan.title or output.stem}, point {n}")
 

@@ -7,13 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .attached import Wanted, give_way, is_taken_by_any, note_attached
 from .errors import MetadataError
-from .given import as_path, check_can, check_device, check_type, one_or_many
+from .given import as_path, check_can, check_device, check_switches, check_type, one_or_many
 from .scan_plan import ScanPlan
 
 if TYPE_CHECKING:
     from .callbacks import LivePtycho, LiveSettings, Sink
     from .callbacks.hooks import OnDone
+    from .callbacks.not_taken import NotTaken
     from .knobs import Control
 
 
@@ -30,6 +32,7 @@ def attach(
     control: Control | None = None,
     on_done: OnDone | Iterable[OnDone] = (),
     report: bool | str | Path = False,
+    beside: bool = False,
     **keys: Any,
 ) -> LivePtycho:
     """Subscribe a live reconstruction to a RunEngine in one line.
@@ -39,12 +42,14 @@ def attach(
     RE : RunEngine
         The session's own.
     catalog : Catalog, tiled client, str, Path or None
-        Where the results go. Raw runs are stored by whatever the session uses already. A catalog that is
-        opened here, from a directory, address or profile, is closed by ``live.close()``.
+        Where the results go. Scans are stored by whatever the session uses already, else by
+        ``RE.subscribe(catalog.raw_writer())``: a warning tells if the first one is not there once its result is. A
+        catalog that is opened here, from a directory, address or profile, is closed by ``live.close()``.
     detector : device or str, optional
-        Only scans with this detector are taken.
+        Only scans with this detector are taken; of another ptychography scan that nothing attached takes, a line says
+        why.
     axes : sequence of device or str, optional
-        Only scans along these axes ``(y, x)`` are taken.
+        Only scans along these axes ``(y, x)`` are taken, as above.
     settings : LiveSettings, optional
     sinks, executor, on_done, control, **keys
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
@@ -54,6 +59,9 @@ def attach(
     report : bool, str or Path
         Whether a report is written of each reconstruction once it is stored, or the directory for it; see
         :class:`~bluesky_ptycho.report.ReportAtEnd`.
+    beside : bool
+        Whether what was attached to `RE` before with the same catalog, and may take the same scans, goes on: then each
+        has a result of its own of a scan. Else it is closed, and a scan that it has under way is its last.
 
     Returns
     -------
@@ -72,11 +80,15 @@ def attach(
         ``Catalog.wrap(client, results_dir=...)`` has not named a directory that it reads.
     """
     from .callbacks import LivePtycho
+    from .callbacks.not_taken import NotTaken
     from .catalog import Catalog, open_catalog
+    from .catalog.embedded import directory_of
     from .plans import dark_records
+    from .unstored_scan import UnstoredScan
 
     # What needs no catalog is looked at before one is made.
     check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
+    check_switches("attach", beside=beside)
     hooks = one_or_many("attach: on_done", on_done, callable, "functions that take an Outcome")
     detector_name = None if detector is None else _name("detector", detector)
     if axes is not None:
@@ -85,24 +97,30 @@ def attach(
     if axis_names is not None and len(axis_names) != 2:
         raise MetadataError(f"attach: axes are {axis_names}; expected two, (y, x)")
 
-    def accept(start: Mapping[str, Any], plan: ScanPlan) -> bool:
-        if detector_name is not None and (plan.detector is None or plan.detector.name != detector_name):
-            return False
-        return axis_names is None or axis_names == (plan.axes["y"].key, plan.axes["x"].key)
+    wanted = Wanted(detector_name, axis_names, keys.get("frames_key"))
+
+    def accept(start: Mapping[str, Any], plan: ScanPlan) -> bool | NotTaken:
+        objection = wanted.objection(plan)
+        if not objection:
+            return True
+        # A session may have something attached for each of its detectors: then nothing is amiss.
+        return False if is_taken_by_any(RE, plan) else NotTaken(objection)
 
     def on_old_darks(plan: ScanPlan, uid: str) -> None:
         if detector is not None and not isinstance(detector, str):
             dark_records(detector).forget(uid)
 
     with ExitStack() as undone:
-        close_catalog = None
+        close_catalog, spelling = None, "catalog"
         if isinstance(catalog, (str, Path)):
+            spelling = f"open_catalog({str(catalog)!r})"
             catalog = undone.enter_context(open_catalog(catalog))
             close_catalog = catalog.close
         elif catalog is not None:
             catalog = Catalog.wrap(catalog)
         if catalog is not None:
             catalog.require_results()  # what cannot take results is refused now, not at the first scan
+            hooks.append(UnstoredScan(catalog, spelling))
         if report:
             hooks.append(_report_at_end(catalog, report))
         live = LivePtycho(
@@ -120,7 +138,11 @@ def attach(
         if figure:
             live.show("auto" if figure is True else figure)
         undone.pop_all()
+    address = "" if catalog is None else str(directory_of(catalog.raw) or catalog.raw.uri)
+    if not beside:
+        give_way(RE, address, wanted)
     live.token = RE.subscribe(live)
+    note_attached(live, RE, address, wanted)
     return live
 
 

@@ -17,6 +17,7 @@ from ..given import check_changes, check_seconds, check_switches
 from ..knobs import Change, Control, Request, turned
 from ..preprocess import check_images
 from ..scan_plan import ScanPlan
+from ..terminal import printable
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
 from .arguments import as_script, check_catalog, check_helpers, check_settings, find_sinks
@@ -28,17 +29,21 @@ from .hooks import Hooks, OnDone
 from .intake import Intake
 from .leaving import close_at_exit
 from .live_settings import LiveSettings
-from .notes import Incidents
+from .not_taken import NotTaken
+from .notes import Incidents, logger
 from .outcome import Outcome
 from .own_keys import translator
 from .result_catalog import Answers, ResultCatalog
 from .results import ResultRun
 from .run_log import RunLog
-from .status import NOTHING_YET, Status, describe_status
+from .status import CLOSED, NOTHING_YET, Status, describe_status
 from .updates import Progress, Sink
 
 if TYPE_CHECKING:
     from .live_figure import LivePtychoFigure
+
+LONGEST_LINE = 300
+"""Characters of a line about a scan, whose names anybody may have given."""
 
 KEPT_OUTCOMES = 4
 """Outcomes that a session remembers, with images that may be large; older ones are in the catalog."""
@@ -60,7 +65,8 @@ class LivePtycho:
         A name is looked up in the registry of sinks ("progress_bar", "png", "cxi"). Each is called with every
         :class:`~bluesky_ptycho.callbacks.updates.Update` of every run, in a thread of its own.
     accept : callable, optional
-        ``accept(start, plan) -> bool`` narrows the runs that are taken.
+        ``accept(start, plan) -> bool`` narrows the runs that are taken. A run for which it returns
+        :class:`~bluesky_ptycho.callbacks.not_taken.NotTaken` is left out with a line that says why.
     on_close : callable, optional
         Called once by :meth:`close`, after the last analysis: closes what was opened for this callback alone.
     on_old_darks : callable, optional
@@ -109,7 +115,7 @@ class LivePtycho:
         *,
         catalog: ResultCatalog | None = None,
         sinks: Iterable[Sink | str] | Sink | str = (),
-        accept: Callable[[Mapping[str, Any], ScanPlan], bool] | None = None,
+        accept: Callable[[Mapping[str, Any], ScanPlan], bool | NotTaken] | None = None,
         on_close: Callable[[], None] | None = None,
         on_old_darks: Callable[[ScanPlan, str], None] | None = None,
         executor: Any = None,
@@ -152,7 +158,8 @@ class LivePtycho:
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
         self._lock = threading.RLock()
         self._router = RunRouter([self._factory], filler_class=NoFiller)
-        self._closed = False
+        self._closed, self._retired = False, False
+        self._left_out = ""
         self._strict = strict
         self._incidents = Incidents()
         self._hooks = Hooks(on_done, self._incidents.report)
@@ -181,7 +188,7 @@ class LivePtycho:
         """Make the pipeline of one run, or none where the run is not ours or cannot be analysed."""
         try:
             plan = read_plan(start)
-            if plan is None or (self._accept is not None and not self._accept(start, plan)):
+            if plan is None or self._retired or not self._takes(start, plan):
                 return [], []
             check_images(plan, self.settings.preprocess)  # what is refused stores no failed result
             analysis, taker = self._make_analysis(start, plan)
@@ -192,10 +199,18 @@ class LivePtycho:
             self._incidents.report(f"start of {start.get('uid')}", error, told=told)
             return [], []
         self._running[start["uid"]] = analysis
+        self._left_out = ""
         if self._paused:
             analysis.request({"paused": True})
         analysis.start()
         return [taker], []
+
+    def _takes(self, start: Mapping[str, Any], plan: ScanPlan) -> bool:
+        verdict = self._accept is None or self._accept(start, plan)
+        if isinstance(verdict, NotTaken):
+            self._left_out = printable(f"scan {start.get('scan_id', '?')} is not taken: {verdict.reason}", LONGEST_LINE)
+            logger.warning("%s", self._left_out)
+        return bool(verdict)
 
     def _make_analysis(self, start: Mapping[str, Any], plan: ScanPlan) -> tuple[Analysis | ChildAnalysis, Any]:
         """Return the analysis of a run, and what takes its documents."""
@@ -279,17 +294,20 @@ class LivePtycho:
         TimeoutError
             If an analysis is still working after `timeout`.
         PtychoError
-            If the newest analysis failed; its cause is chained. With `strict` also if anything else did.
+            If the newest analysis failed; its cause is chained. If the newest scan was not taken, so that the newest
+            outcome is another scan's. With `strict` also if anything else failed.
         """
         check_seconds("timeout", timeout, or_none=True)
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            running = [*self._ending, *self._running.values()]
+            running, left_out = [*self._ending, *self._running.values()], self._left_out
         for analysis in running:
             analysis.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if analysis.is_alive():
                 raise TimeoutError(f"{analysis.name} is still working after {timeout} s: {self.status()}")
         self._forget_ended()
+        if left_out:
+            raise PtychoError(left_out)
         outcome = self.result
         if outcome is not None and outcome.error is not None:
             raise PtychoError(f"the analysis of run {outcome.raw_uid} failed: {outcome.error}") from outcome.error
@@ -341,12 +359,16 @@ class LivePtycho:
         """Say in a sentence what is going on; IPython and Jupyter show more."""
         with self._lock:
             analysis, outcome = next(reversed(self._running.values()), None), self.result
+            left_out, closed = self._left_out, self._closed
         if analysis is not None:
-            return describe_status(analysis.start_doc, analysis.progress(), analysis.messages)
-        if outcome is None:
-            return Status(NOTHING_YET)
-        update = outcome.update
-        return describe_status(update.start, update.progress, update.messages, exit_status=update.exit_status)
+            more = (left_out,) if left_out else ()
+            said = describe_status(analysis.start_doc, analysis.progress(), [*analysis.messages, *more])
+        elif left_out or outcome is None:
+            said = Status(left_out or NOTHING_YET)
+        else:
+            update = outcome.update
+            said = describe_status(update.start, update.progress, update.messages, exit_status=update.exit_status)
+        return Status(f"{said}; {CLOSED}", said.facts, said.messages) if closed else said
 
     def __repr__(self) -> str:
         return f"<LivePtycho {self.status()}>"
@@ -366,6 +388,16 @@ class LivePtycho:
         if (outcome := self.result) is not None:
             figure(outcome.update)
         return figure
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more documents: it was closed."""
+        return self._closed
+
+    def retire(self) -> None:
+        """Take no more scans; those under way go on, and :meth:`close` ends them."""
+        with self._lock:
+            self._retired = True
 
     def hurry(self) -> None:
         """Ask the running analyses to end with what they have: no more passes, no FRC."""

@@ -13,6 +13,7 @@ from .live_views import rejected_text, scan_title
 from .updates import Progress
 
 NOTHING_YET = "no ptychography scan seen yet"
+CLOSED = "closed, it takes no more scans"
 LONGEST_MESSAGE = 300
 ENDS = {"success": "done", "abort": "aborted", "fail": "failed"}
 

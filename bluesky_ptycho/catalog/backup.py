@@ -84,6 +84,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a document holds a {type(value).__name__}, which JSON cannot hold")
 
 
+def _place(directory: Path, uid: str) -> Path:
+    return directory / f"{sanitise(uid)}{SUFFIX}"
+
+
+def is_kept(directory: Path, uid: str) -> bool:
+    """Tell whether `directory` has documents of a run that a catalog has not taken whole, or not yet."""
+    return _place(directory, uid).exists()
+
+
 class KeptRun:
     """Write one run into a file and into the catalog; never raises.
 
@@ -147,7 +156,7 @@ class KeptRun:
     def _keep(self, name: str, doc: Mapping[str, Any]) -> None:
         try:
             if self._file is None:
-                self._file = RunFile(self._directory / f"{sanitise(doc['uid'])}{SUFFIX}")
+                self._file = RunFile(_place(self._directory, doc["uid"]))
             self._file.add(name, doc)
         except Exception as error:
             self._unkept = f"{type(error).__name__}: {error}"

@@ -43,11 +43,11 @@ def find_run(raw: Any, processed: Any | None, key: Any) -> Any:
         If there is no such run, or more than one.
     """
     if isinstance(key, Integral):
-        return _by_number(raw, int(key))
+        return _by_number(raw, processed, int(key))
     text = str(key).strip()
     if re.fullmatch(rf"-?\d{{1,{_MAX_SCAN_ID_DIGITS}}}", text):
         try:
-            return _by_typed_number(raw, int(text))
+            return _by_typed_number(raw, processed, int(text))
         except NotFoundError:
             if text.startswith("-") or len(text) < _MIN_UID_DIGITS:
                 raise
@@ -59,25 +59,33 @@ def find_run(raw: Any, processed: Any | None, key: Any) -> Any:
     raise NotFoundError(f"no run {text!r} in the catalog, neither among scans nor among results")
 
 
-def _by_typed_number(raw: Any, number: int) -> Any:
+def _by_typed_number(raw: Any, processed: Any | None, number: int) -> Any:
     if number == 0:  # who counts scans from 0 means another one than the first
         raise NotFoundError("no scan has the number 0; expected 1 or more, or -1 for the last scan")
-    return _by_number(raw, number)
+    return _by_number(raw, processed, number)
 
 
-def _by_number(raw: Any, number: int) -> Any:
+def _by_number(raw: Any, processed: Any | None, number: int) -> Any:
     from tiled.queries import Eq
 
     if number > 0:
         found = plain(raw).search(Eq("start.scan_id", number)).values()
         if not len(found):
-            raise NotFoundError(f"no scan has the number {number}")
+            raise NotFoundError(f"no scan has the number {number}{_none_stored(raw, processed)}")
         return found.last()
     scans = runs(raw).values()
     try:
         return scans[number]
     except IndexError:
-        raise NotFoundError(f"no scan {number}: the catalog has {counted(len(scans), 'scan')}") from None
+        has = counted(len(scans), "scan")
+        raise NotFoundError(f"no scan {number}: the catalog has {has}{_none_stored(raw, processed)}") from None
+
+
+def _none_stored(raw: Any, processed: Any | None) -> str:
+    """Say what is likely wrong with a catalog that has reconstructions and not one scan; nothing of another."""
+    if processed is None or len(runs(raw).values()) or not (results := len(runs(processed).values())):
+        return ""
+    return f", and {counted(results, 'result')}: RE.subscribe(catalog.raw_writer()) stores scans"
 
 
 def _by_uid(container: Any, text: str) -> Any | None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import NotFoundError, PtychoError, SettingsError
+from ..spelling import spelled
 from . import embedded
 
 
@@ -84,14 +85,14 @@ def default_target() -> str:
         return remembered
     raise NotFoundError(
         "no catalog was named, and there is no default profile and none that an earlier command wrote to; expected "
-        "--catalog DIR"
+        + spelled("catalog=", "--catalog DIR")
     )
 
 
 def missing_default(name: str) -> str:
     """Say that the catalog taken by default is gone, and whence its name comes: nobody has typed it now."""
     whence = "the catalog last used" if name == _remembered() else "the catalog of tiled's default profile"
-    return f"{whence}, {name}, is no longer there; --catalog names another"
+    return f"{whence}, {name}, is no longer there; {spelled('catalog=', '--catalog')} names another"
 
 
 def _remembered() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError, PtychoError, in_a_line
+from ..spelling import spelled
 from . import machine
 from .findings import Finding, bad, good, note
 from .run import check_run
@@ -47,7 +48,8 @@ def _check_catalog(target: Catalog | str | Path | None, uid: int | str | None) -
         catalog = open_catalog(target, create=False)
     except NotFoundError as error:
         if target is None:
-            yield note("catalog", str(error), "name one with --catalog, or start with bluesky-ptycho demo")
+            named = spelled("catalog=", "--catalog")
+            yield note("catalog", str(error), f"name one with {named}, or start with bluesky-ptycho demo")
             yield from check_swmr(Path.cwd())
             yield from machine.check_disk({"a new catalog": Path.cwd()})
         else:

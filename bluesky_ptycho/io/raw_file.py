@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError, NotFoundError
 from ..geometry import JOULE_PER_EV, metres_per_unit
+from ..spelling import spelled
 from . import hdf5
 from .cxi import TRANSLATION
 from .cxi_geometry import DETECTOR, SOURCE
@@ -114,7 +115,8 @@ def _find_frames(file: h5py.File, dataset: str | None) -> h5py.Dataset:
             stacks = _stacks(file)
             if len(stacks) != 1:
                 raise MetadataError(
-                    f"{file.filename} has {_listed(file)}; expected one data set of frames, or its name with --dataset"
+                    f"{file.filename} has {_listed(file)}; expected one data set of frames, or its name with "
+                    + spelled("dataset=", "--dataset")
                 )
             found = hdf5.dataset(file, stacks[0])
     if found.ndim != 3 or not found.size or found.dtype.kind not in "uif":
