@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(f"settings are given for stage {stage!r}; expected 'clean', which alone is preprocessed")
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**read_set(options.set, PreprocessSettings, group="preprocess"))
+    settings = base.replace(**read_set(options.set, PreprocessSettings))
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)

@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
     check_output(output, (".cxi",), inputs=inputs)
     if options.explain is not None:
         check_output(picture_beside(output, options.explain), inputs=inputs, option="the picture beside --output")
-    changes = with_options({"preset": options.preset}, read_set(options.set, PreprocessSettings, group="preprocess"))
+    changes = with_options({"preset": options.preset}, read_set(options.set, PreprocessSettings))
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
     settings = base.replace(**changes)

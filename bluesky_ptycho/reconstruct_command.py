@@ -107,6 +107,7 @@ def _add_geometry(parser: LineParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct the file."""
+    from .io.cxi import propagation_in
     from .offline import reconstruct_file
     from .recon import SolverSettings
 
@@ -116,10 +117,12 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(
             f"--algorithm is {options.algorithm!r}; expected one name (--schedule takes names and passes)"
         )
-    changes = with_options(given, read_set(options.set, SolverSettings, group="solver"))
+    changes = with_options(given, read_set(options.set, SolverSettings))
     told = settings_of(options)
     base = SolverSettings() if told is None else told.solver
     settings = base.replace(**changes)
+    if options.focus_to_sample is not None and (options.propagation or propagation_in(options.file)) != "near":
+        raise SettingsError(f"--focus-to-sample is {options.focus_to_sample:g}; expected only with --propagation near")
     reconstruct_file(
         options.file,
         iterations=options.iterations,

@@ -124,14 +124,16 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
         capsys, "reconstruct", file, "--schedule", "mpie,ml:3"
     )
     focus = error_line(capsys, "reconstruct", file, "--focus-to-sample", "0.01")
-    assert "focus_to_sample_m is 0.01; expected None for the far field" in focus
+    assert "--focus-to-sample is 0.01; expected only with --propagation near" in focus
     twice = error_line(capsys, "reconstruct", file, "--modes", "2", "--set", "modes=3")
     assert "--set modes=3 is given with an option for it; expected one of them" in twice
     assert "schedule is ''" in error_line(capsys, "reconstruct", file, "--algorithm", "")
     for typo in ("speed=3", "solver.speed=3"):
         assert "--set speed is no setting; did you mean seed?" in error_line(capsys, "reconstruct", file, "--set", typo)
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
-    assert "modes is 100000000; expected 1 <= value" in error_line(capsys, "reconstruct", file, "--modes", "100000000")
+    assert "solver.modes is 100000000; expected a whole number, 1 <= value <= 256, or none" in error_line(
+        capsys, "reconstruct", file, "--modes", "100000000"
+    )
 
 
 def test_a_warning_is_a_line_without_the_code_it_comes_from(workplace, capsys):
@@ -149,8 +151,8 @@ def test_a_warning_is_a_line_without_the_code_it_comes_from(workplace, capsys):
 
 
 def test_settings_of_a_command_may_be_named_as_those_of_all():
-    assert read_set(["solver.slices=2", "modes=3"], SolverSettings, group="solver") == {"slices": 2, "modes": 3}
-    assert read_set(["preprocess.binning=2"], PreprocessSettings, group="preprocess") == {"binning": 2}
+    assert read_set(["solver.slices=2", "modes=3"], SolverSettings) == {"slices": 2, "modes": 3}
+    assert read_set(["preprocess.binning=2"], PreprocessSettings) == {"binning": 2}
 
 
 def test_a_name_that_two_settings_have_is_not_guessed():
@@ -258,7 +260,7 @@ def test_a_directory_goes_again_where_nothing_came_of_it_and_stays_else(workplac
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--settings", "s.toml"], "has no setting 'speed'"),
+        (["--settings", "s.toml"], "settings file s.toml: speed is no setting"),
         (["--address", "300.0.0.1:5578"], "'300.0.0.1:5578' cannot"),
     ],
 )

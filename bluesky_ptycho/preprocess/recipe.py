@@ -148,9 +148,7 @@ def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
     assert detector is not None  # make_grid has refused it
     for channel in settings.channel_shifts[::2]:
         if not 0 <= channel < N_CHANNELS:
-            raise SettingsError(
-                f"PreprocessSettings.channel_shifts names channel {channel}; expected 0 to {N_CHANNELS - 1}"
-            )
+            raise SettingsError(f"preprocess.channel_shifts names channel {channel}; expected 0 to {N_CHANNELS - 1}")
     scale, floor = 1.0, 0.0 if settings.clip_negative else -np.inf
     if layout.fccd:
         if not (np.isfinite(detector.adu_per_ev) and detector.adu_per_ev > 0):
@@ -190,7 +188,7 @@ def _flat(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.fl
     """Return one over the sensitivity of each pixel; pixels without any are the user mask's."""
     if settings.flat_file is None:
         return None
-    flat = load_image(settings.flat_file, shape, "PreprocessSettings.flat_file").astype(np.float32)
+    flat = load_image(settings.flat_file, shape, "preprocess.flat_file").astype(np.float32)
     return np.divide(1, flat, out=np.ones_like(flat), where=flat > 0)
 
 
@@ -198,21 +196,21 @@ def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[n
     """Return the pixels that mask, mask files, rectangles and flat field call bad."""
     bad = np.zeros(shape, dtype=bool)
     for location in settings.mask_files:
-        bad |= load_image(location, shape, "PreprocessSettings.mask_files") == 0
+        bad |= load_image(location, shape, "preprocess.mask_files") == 0
     if settings.mask is not None:
         bad |= Mask.unpacked(settings.mask).bad_in(shape)
     if settings.flat_file is not None:
-        bad |= load_image(settings.flat_file, shape, "PreprocessSettings.flat_file") <= 0
+        bad |= load_image(settings.flat_file, shape, "preprocess.flat_file") <= 0
     regions = np.reshape(settings.mask_regions, (-1, 4))
     for top, bottom, left, right in regions:
         if not (top < bottom and left < right):
             raise SettingsError(
-                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
+                f"preprocess.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
                 "expected edges top < bottom, left < right"
             )
         if bottom <= 0 or right <= 0 or top >= shape[0] or left >= shape[1]:
             raise SettingsError(
-                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}, where the image has "
+                f"preprocess.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}, where the image has "
                 f"no pixel; expected rows within 0 to {shape[0]}, columns within 0 to {shape[1]}"
             )
         rows, columns = (
@@ -225,7 +223,7 @@ def _user_bad(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[n
 def _background(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     if settings.background_file is None:
         return None
-    return load_image(settings.background_file, shape, "PreprocessSettings.background_file").astype(np.float32)
+    return load_image(settings.background_file, shape, "preprocess.background_file").astype(np.float32)
 
 
 def prepare_darks(darks: Sequence[DarkModel] | None, recipe: Recipe) -> PreparedDarks:
