@@ -35,7 +35,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "--iterations",
         type=positive_whole,
         metavar="N",
-        help="passes over all frames (default: those of the schedule, else 100)",
+        help="passes over all frames, more than a --schedule makes before its last algorithm (default: those of the "
+        "schedule, else 100)",
     )
     _add_method(reconstruct)
     _add_geometry(reconstruct)
