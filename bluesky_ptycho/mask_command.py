@@ -84,6 +84,10 @@ def run(options: argparse.Namespace) -> int:
     check_output(output, (".npy",), inputs=inputs)
     picture = output.with_suffix(".png")
     check_output(picture, inputs=inputs, option="the picture beside --output")
+    if not (options.file or options.rectangle or options.circle or options.keep_circle or (low, high) != (None, None)):
+        raise SettingsError(
+            "nothing says what is bad; expected --file, --rectangle, --circle, --keep-circle, --above or --below"
+        )
     given = settings_of(options)
     settings = PreprocessSettings() if given is None else given.preprocess
     with ExitStack() as opened:
@@ -96,6 +100,8 @@ def run(options: argparse.Namespace) -> int:
         unit = "photons" if scan.plan.detector is not None and scan.plan.detector.layout == "plain" else "ADU"
     parts = list(_parts(mean, options))
     mask = functools.reduce(operator.and_, (part for _, part in parts))
+    if not mask.good.any():
+        raise SettingsError(f"no pixel is left: {_told(mask, parts)}; expected less to be bad")
     content = io.BytesIO()
     np.save(content, mask.good)
     write_whole(output, content.getbuffer())
@@ -148,7 +154,7 @@ def _rectangle(shape: tuple[int, ...], edges: tuple[float, ...]) -> Mask:
 
     top, bottom, left, right = map(math.floor, edges)
     rows, columns = shape
-    if not (top <= bottom and left <= right and bottom >= 0 and right >= 0 and top < rows and left < columns):
+    if not (0 <= top <= bottom < rows and 0 <= left <= right < columns):
         given = ",".join(f"{edge:g}" for edge in edges)
         raise SettingsError(
             f"--rectangle is {given}; expected first row <= last row, first column <= "

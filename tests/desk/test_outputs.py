@@ -13,7 +13,7 @@ from .commands import error_of
 
 WRITERS = {
     "logbook": (["logbook"], "--output", ".html"),
-    "mask": (["mask", "1"], "--output", ".npy"),
+    "mask": (["mask", "1", "--rectangle", "0,0,0,0"], "--output", ".npy"),
     "bug-report": (["bug-report", "1"], "--output", ".zip"),
     "show": (["show", "1"], "--output", ".png"),
     "report": (["report", "1"], "--output", ".html"),
