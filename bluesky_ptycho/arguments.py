@@ -23,6 +23,10 @@ RUN = "uid of a scan or of a reconstruction, the beginning of one, a scan_id, or
 """What names a stored run, as help tells it."""
 
 
+REPLACED = "replaced if it exists"
+"""What becomes of a file that an option names and that is there, as help tells it."""
+
+
 class LineParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all errors of the command are.
 

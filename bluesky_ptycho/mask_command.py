@@ -12,7 +12,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import RUN, LineParser, add_catalog, file_name, finite, numbers, positive_whole, tell_default_catalog
+from .arguments import (
+    REPLACED,
+    RUN,
+    LineParser,
+    add_catalog,
+    file_name,
+    finite,
+    numbers,
+    positive_whole,
+    tell_default_catalog,
+)
 from .errors import SettingsError
 from .output_file import check_output
 from .settings_file import add_settings, settings_of
@@ -60,7 +70,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--frames", type=positive_whole, default=50, metavar="N", help="frames of the mean (default: %(default)s)")
     add_settings(mask, "preprocess")
     add(
-        "--output", type=file_name, default=Path("mask.npy"), metavar="FILE.npy", help="the mask (default: %(default)s)"
+        "--output",
+        type=file_name,
+        default=Path("mask.npy"),
+        metavar="FILE.npy",
+        help=f"the mask, a picture of it beside; {REPLACED} (default: %(default)s)",
     )
     add_catalog(mask)
     mask.set_defaults(command=run)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .arguments import (
+    REPLACED,
     RUN,
     LineParser,
     add_catalog,
@@ -61,7 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=file_name,
         default=Path("clean.cxi"),
         metavar="FILE.cxi",
-        help="the clean frames (default: %(default)s)",
+        help=f"the clean frames; {REPLACED} (default: %(default)s)",
     )
     add(
         "--preset",

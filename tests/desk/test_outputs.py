@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from bluesky_ptycho.arguments import REPLACED
+from bluesky_ptycho.cli import main
 from bluesky_ptycho.output_file import check_output
 from tests.small_cxi import write_small_cxi
 
@@ -116,3 +118,10 @@ def test_pictures_that_come_along_replace_no_input(workplace, capsys):
     shutil.copy(file, "clean.point3.png")
     told = error_of(capsys, "preprocess", "clean.point3.png", "--explain", "3")
     assert "the picture beside --output is clean.point3.png, which the command reads" in told
+
+
+@pytest.mark.parametrize("command", ["bug-report", "convert", "logbook", "mask", "preprocess", "report", "show"])
+def test_help_says_that_a_file_is_replaced(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert REPLACED in " ".join(capsys.readouterr().out.partition("--output FILE")[2].split()).partition(" --")[0]
