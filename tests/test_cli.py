@@ -1,6 +1,7 @@
 """What a user did wrong is told in one line, exit status 2."""
 
 import dataclasses
+import shutil
 import socket
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from event_model import compose_run
 
 from bluesky_ptycho import ingest, resume_command, resuming
-from bluesky_ptycho.catalog import Catalog, backup, remember_catalog
+from bluesky_ptycho.catalog import Catalog, backup, open_catalog, remember_catalog
 from bluesky_ptycho.cli import _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
 from bluesky_ptycho.demo_command import TRAJECTORIES
@@ -28,7 +29,7 @@ from bluesky_ptycho.set_option import read_set
 from bluesky_ptycho.settings import Settings, setting
 from tests.faults.test_catalog_down import free_port
 from tests.small_cxi import write_small_cxi
-from tests.stored import scan_documents
+from tests.stored import scan_documents, store_result, store_scan
 
 
 @pytest.fixture(autouse=True)
@@ -441,6 +442,16 @@ def test_ctrl_c_is_the_end_of_what_goes_on_until_then(command, work, monkeypatch
 def test_an_empty_catalog_is_told_by_name(catalog_dir, capsys):
     assert main(["runs", "--catalog", str(catalog_dir)]) == 0
     assert capsys.readouterr().out == f"no scans in {catalog_dir}\n"
+
+
+def test_reconstructions_of_scans_that_are_elsewhere_are_listed(catalog_dir, capsys, tmp_path):
+    elsewhere = shutil.copytree(catalog_dir, tmp_path / "elsewhere")
+    with open_catalog(elsewhere) as other, open_catalog(catalog_dir) as here:
+        uid = store_result(here, store_scan(other, scan_id=7))
+    assert main(["runs", "--catalog", str(catalog_dir)]) == 0
+    first, _, row = capsys.readouterr().out.splitlines()
+    assert first == f"no scans in {catalog_dir}, but 1 reconstruction of scans that are elsewhere"
+    assert row.endswith(uid[:8]) and "success" in row
 
 
 @pytest.mark.parametrize(

@@ -124,4 +124,4 @@ def test_pictures_that_come_along_replace_no_input(workplace, capsys):
 def test_help_says_that_a_file_is_replaced(capsys, command):
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    assert REPLACED in " ".join(capsys.readouterr().out.partition("--output FILE")[2].split()).partition(" --")[0]
+    assert REPLACED in " ".join(capsys.readouterr().out.rpartition("--output FILE")[2].split()).partition(" --")[0]
