@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import RUN, LineParser, add_catalog, file_name, positive_whole, tell_default_catalog
+from .arguments import REPLACED, RUN, LineParser, add_catalog, file_name, positive_whole, tell_default_catalog
 from .errors import PtychoError
 from .output_file import check_output
 from .terminal import say
@@ -21,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add = report.add_argument
     add("uid", metavar="UID", help=RUN)
-    add("--output", type=file_name, metavar="FILE.zip", help="the file (default: bug-report-UID.zip)")
+    add("--output", type=file_name, metavar="FILE.zip", help=f"the file; {REPLACED} (default: bug-report-UID.zip)")
     add(
         "--log",
         action="append",

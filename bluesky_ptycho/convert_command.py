@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import RUN, LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import REPLACED, RUN, LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
@@ -39,7 +39,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="raw: frames as the camera gave them; clean: patterns; result: object and probe of the reconstruction, "
         "the newest if UID is a scan's (default: clean, for tiff result)",
     )
-    add("--output", type=file_name, metavar="FILE", help="file to write (default: STAGE.FORMAT, as clean.cxi)")
+    add(
+        "--output",
+        type=file_name,
+        metavar="FILE",
+        help=f"file to write; {REPLACED} (default: STAGE.FORMAT, as clean.cxi)",
+    )
     add(
         "--set",
         action="append",
@@ -66,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(f"settings are given for stage {stage!r}; expected 'clean', which alone is preprocessed")
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
-    settings = base.replace(**read_set(options.set, PreprocessSettings, group="preprocess"))
+    settings = base.replace(**read_set(options.set, PreprocessSettings))
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)

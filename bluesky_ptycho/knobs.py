@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from .preprocess import PreprocessSettings
 from .recon import SolverSettings
@@ -22,6 +22,8 @@ Listener = Callable[[Request], None]
 class AnalysisSettings(Settings):
     """The settings that make an image of frames."""
 
+    group: ClassVar[str | None] = ""
+
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
 
@@ -29,6 +31,8 @@ class AnalysisSettings(Settings):
 @dataclass(frozen=True)
 class Commands(Settings):
     """What is done to a solver, beside its settings."""
+
+    group: ClassVar[str | None] = ""
 
     paused: bool = setting(
         False, "Frames are taken and cleaned, but no pass is made until it is false again or the scan ends."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import REPLACED, LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output
 from .runs_command import add_search, search_of
 from .terminal import say
@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=file_name,
         default=Path("logbook.html"),
         metavar="FILE.html",
-        help="the page (default: %(default)s)",
+        help=f"the page; {REPLACED} (default: %(default)s)",
     )
     logbook.add_argument("--title", default="Beam time", help="heading of the page (default: %(default)s)")
     add_search(logbook, limit=1000)

@@ -12,7 +12,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import RUN, LineParser, add_catalog, file_name, finite, numbers, positive_whole, tell_default_catalog
+from .arguments import (
+    REPLACED,
+    RUN,
+    LineParser,
+    add_catalog,
+    file_name,
+    finite,
+    numbers,
+    positive_whole,
+    tell_default_catalog,
+)
 from .errors import SettingsError
 from .output_file import check_output
 from .settings_file import add_settings, settings_of
@@ -60,7 +70,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     add("--frames", type=positive_whole, default=50, metavar="N", help="frames of the mean (default: %(default)s)")
     add_settings(mask, "preprocess")
     add(
-        "--output", type=file_name, default=Path("mask.npy"), metavar="FILE.npy", help="the mask (default: %(default)s)"
+        "--output",
+        type=file_name,
+        default=Path("mask.npy"),
+        metavar="FILE.npy",
+        help=f"the mask, a picture of it beside; {REPLACED} (default: %(default)s)",
     )
     add_catalog(mask)
     mask.set_defaults(command=run)
@@ -84,6 +98,10 @@ def run(options: argparse.Namespace) -> int:
     check_output(output, (".npy",), inputs=inputs)
     picture = output.with_suffix(".png")
     check_output(picture, inputs=inputs, option="the picture beside --output")
+    if not (options.file or options.rectangle or options.circle or options.keep_circle or (low, high) != (None, None)):
+        raise SettingsError(
+            "nothing says what is bad; expected --file, --rectangle, --circle, --keep-circle, --above or --below"
+        )
     given = settings_of(options)
     settings = PreprocessSettings() if given is None else given.preprocess
     with ExitStack() as opened:
@@ -96,6 +114,8 @@ def run(options: argparse.Namespace) -> int:
         unit = "photons" if scan.plan.detector is not None and scan.plan.detector.layout == "plain" else "ADU"
     parts = list(_parts(mean, options))
     mask = functools.reduce(operator.and_, (part for _, part in parts))
+    if not mask.good.any():
+        raise SettingsError(f"no pixel is left: {_told(mask, parts)}; expected less to be bad")
     content = io.BytesIO()
     np.save(content, mask.good)
     write_whole(output, content.getbuffer())
@@ -148,7 +168,7 @@ def _rectangle(shape: tuple[int, ...], edges: tuple[float, ...]) -> Mask:
 
     top, bottom, left, right = map(math.floor, edges)
     rows, columns = shape
-    if not (top <= bottom and left <= right and bottom >= 0 and right >= 0 and top < rows and left < columns):
+    if not (0 <= top <= bottom < rows and 0 <= left <= right < columns):
         given = ",".join(f"{edge:g}" for edge in edges)
         raise SettingsError(
             f"--rectangle is {given}; expected first row <= last row, first column <= "

@@ -63,6 +63,7 @@ def reconstruct_file(
         CXI file.
     iterations : int, optional
         Passes over all frames, the solver's tail passes among them; those of the schedule by default, else 100.
+        A schedule other than the default needs enough of them to come to its last algorithm.
     settings : SolverSettings, optional
     output : Path, optional
         Directory; made if absent. By default a new one in the working directory, "ptycho_reconstruction", numbered
@@ -93,6 +94,12 @@ def reconstruct_file(
     iterations = (schedule.total or DEFAULT_ITERATIONS) if iterations is None else iterations
     if iterations < 1:
         raise SettingsError(f"iterations is {iterations}; expected at least 1")
+    # Few passes of the default are a quick look; who writes a schedule wants each of its algorithms.
+    if iterations <= schedule.before_last and settings.algorithm != SolverSettings().algorithm:
+        raise SettingsError(
+            f"iterations is {iterations}; expected more than {schedule.before_last}, after which "
+            f"{schedule.stages[-1].name} of the schedule {settings.algorithm!r} begins"
+        )
     if show:
         check_windows()
     data = read_cxi(path, propagation=propagation, focus_to_sample_m=focus_to_sample_m)

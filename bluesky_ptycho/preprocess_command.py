@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .arguments import (
+    PRESETS,
+    REPLACED,
     RUN,
     LineParser,
     add_catalog,
@@ -24,8 +26,6 @@ from .output_file import check_output
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
-# Named here, for help that is there at once: their own module loads numba.
-PRESETS = ("cosmic", "nanosurveyor")
 OF_FILES = (
     "energy",
     "distance",
@@ -61,7 +61,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=file_name,
         default=Path("clean.cxi"),
         metavar="FILE.cxi",
-        help="the clean frames (default: %(default)s)",
+        help=f"the clean frames; {REPLACED} (default: %(default)s)",
     )
     add(
         "--preset",
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
     check_output(output, (".cxi",), inputs=inputs)
     if options.explain is not None:
         check_output(picture_beside(output, options.explain), inputs=inputs, option="the picture beside --output")
-    changes = with_options({"preset": options.preset}, read_set(options.set, PreprocessSettings, group="preprocess"))
+    changes = with_options({"preset": options.preset}, read_set(options.set, PreprocessSettings))
     given = settings_of(options)
     base = PreprocessSettings() if given is None else given.preprocess
     settings = base.replace(**changes)

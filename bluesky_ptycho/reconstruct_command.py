@@ -35,7 +35,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "--iterations",
         type=positive_whole,
         metavar="N",
-        help="passes over all frames (default: those of the schedule, else 100)",
+        help="passes over all frames, more than a --schedule makes before its last algorithm (default: those of the "
+        "schedule, else 100)",
     )
     _add_method(reconstruct)
     _add_geometry(reconstruct)
@@ -107,6 +108,7 @@ def _add_geometry(parser: LineParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct the file."""
+    from .io.cxi import propagation_in
     from .offline import reconstruct_file
     from .recon import SolverSettings
 
@@ -116,10 +118,12 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(
             f"--algorithm is {options.algorithm!r}; expected one name (--schedule takes names and passes)"
         )
-    changes = with_options(given, read_set(options.set, SolverSettings, group="solver"))
+    changes = with_options(given, read_set(options.set, SolverSettings))
     told = settings_of(options)
     base = SolverSettings() if told is None else told.solver
     settings = base.replace(**changes)
+    if options.focus_to_sample is not None and (options.propagation or propagation_in(options.file)) != "near":
+        raise SettingsError(f"--focus-to-sample is {options.focus_to_sample:g}; expected only with --propagation near")
     reconstruct_file(
         options.file,
         iterations=options.iterations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import RUN, LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import REPLACED, RUN, LineParser, add_catalog, file_name, tell_default_catalog
 from .output_file import check_output, require_different
 from .terminal import say
 
@@ -25,9 +25,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=file_name,
         default=Path("report.html"),
         metavar="FILE",
-        help="the page, .html, or .pdf where Chromium or Chrome is installed (default: %(default)s)",
+        help=f"the page, .html, or .pdf where Chromium or Chrome is installed; {REPLACED} (default: %(default)s)",
     )
-    command.add_argument("--notebook", type=file_name, metavar="FILE.ipynb", help="keep the notebook as it was run")
+    command.add_argument(
+        "--notebook", type=file_name, metavar="FILE.ipynb", help=f"keep the notebook as it was run; {REPLACED}"
+    )
     command.add_argument(
         "--template",
         type=file_name,

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .arguments import LineParser, add_catalog, positive_whole
+from .words import counted
 
 if TYPE_CHECKING:
     from .catalog import Search
@@ -54,14 +55,21 @@ def search_of(options: argparse.Namespace) -> Search:
 
 def run(options: argparse.Namespace) -> int:
     """List the scans; return the exit status."""
-    from .catalog import Search, format_runs, list_runs, open_catalog
+    from .catalog import Search, format_runs, list_reconstructions, list_runs, open_catalog
 
     search = search_of(options)
     with open_catalog(options.catalog, create=False) as catalog:
         rows = list_runs(catalog, options.limit + 1, search)
         shown = rows[: options.limit]
-        what = "no scans" if search == Search() else "no such scans"
-        print(f"catalog {catalog.name}\n{format_runs(shown)}" if shown else f"{what} in {catalog.name}")
+        if shown:
+            print(f"catalog {catalog.name}\n{format_runs(shown)}")
+        elif search != Search():
+            print(f"no such scans in {catalog.name}")
+        elif results := list_reconstructions(catalog):  # where `listen` leaves them, for one
+            told = f"{counted(len(results), 'reconstruction')} of scans that are elsewhere"
+            print(f"no scans in {catalog.name}, but {told}\n{format_runs(results[: options.limit])}")
+        else:
+            print(f"no scans in {catalog.name}")
         if len(rows) > len(shown):
             print(f"... and more: --limit {2 * options.limit}")
     return 0

@@ -16,7 +16,6 @@ def read_set(
     owner: type[Settings],
     aliases: Mapping[str, str] | None = None,
     more: str = "",
-    group: str = "",
 ) -> dict[str, Any]:
     """Return names and values of texts like ``"binning=4"``, for :meth:`Settings.with_changes`.
 
@@ -32,8 +31,6 @@ def read_set(
         Other names that settings have.
     more : str
         Which names there are beside those without a dot, for an error.
-    group : str
-        What other commands put before the names of this `owner`, "solver" as in "solver.modes"; taken here too.
 
     Raises
     ------
@@ -46,7 +43,7 @@ def read_set(
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
             raise SettingsError(f"--set is {text!r}; expected NAME=VALUE")
-        name = name.removeprefix(f"{group}.") if group else name
+        name = name.removeprefix(f"{owner.group}.") if owner.group else name  # as other commands call it
         if "." not in name and name not in known and len(same := _ending(name, owner)) == 1:
             name = same[0]
         if name not in known:

@@ -13,8 +13,8 @@ import numbers
 import reprlib
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 from .errors import SettingsError
 
@@ -63,11 +63,44 @@ class Settings:
         message names the field, the value and what was expected.
     """
 
+    group: ClassVar[str | None] = None
+    """What stands before the dot in the names that users type: "solver" in "solver.modes", empty where nothing does.
+
+    None for settings that nobody types: errors name their class."""
+
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = _checked(f"{type(self).__name__}.{field.name}", getattr(self, field.name), hints[field.name], field)
-            object.__setattr__(self, field.name, value)
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, self._checked(field, value, hints[field.name]))
+
+    @classmethod
+    def called(cls, name: object) -> str:
+        """Return how errors call the setting `name`: as it is typed, with its group."""
+        group = cls.__name__ if cls.group is None else cls.group
+        return f"{group}.{name}" if group else str(name)
+
+    @classmethod
+    def _checked(cls, field: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
+        """Return `value` as the type that `hint` asks for, or raise :class:`SettingsError`."""
+
+        def refuse(wrong: Any) -> typing.NoReturn:
+            unit = f" {field.metadata['unit']}" if field.metadata.get("unit") and _is_number(wrong) else ""
+            told = f"{cls.called(field.name)} is {reprlib.repr(wrong)}{unit}"
+            if isinstance(wrong, float) and not math.isfinite(wrong):
+                raise SettingsError(f"{told}; expected a finite number")
+            raise SettingsError(f"{told}; expected {cls.expected(field.name)}")
+
+        value = _as_type(value, hint, refuse)
+        low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
+        if value is None:
+            return value
+        for number in value if isinstance(value, tuple) else (value,):
+            endless = isinstance(number, float) and not math.isfinite(number)
+            below, above = low is not None and number < low, high is not None and number > high
+            if (choices is not None and number not in choices) or endless or below or above:
+                refuse(number)
+        return value
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -77,7 +110,7 @@ class Settings:
             if name not in known:
                 close = alike(str(name), dict.fromkeys([*known, *cls.names()]))[:MOST_HINTS]
                 hint = f"did you mean {' or '.join(close)}? " if close else ""
-                raise SettingsError(f"{cls.__name__} has no setting {name!r}; {hint}known: {', '.join(known)}")
+                raise SettingsError(f"{cls.called(name)} is no setting; {hint}known: {', '.join(known)}")
         return cls(**values)
 
     @classmethod
@@ -226,32 +259,15 @@ def allowed(field: dataclasses.Field[Any]) -> str:
     return f"{'' if low is None else f'{low} <= '}value{'' if high is None else f' <= {high}'}"
 
 
-def _checked(name: str, value: Any, hint: Any, field: dataclasses.Field[Any]) -> Any:
-    """Return `value` as the type that `hint` asks for, or raise :class:`SettingsError`."""
-    value = _as_type(name, value, hint)
-    low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
-    if value is None:
-        return value
-    for number in value if isinstance(value, tuple) else (value,):
-        if choices is not None and number not in choices:
-            raise SettingsError(f"{name} is {reprlib.repr(number)}; expected one of {', '.join(map(repr, choices))}")
-        if isinstance(number, float) and not math.isfinite(number):
-            raise SettingsError(f"{name} is {number}; expected a finite number")
-        if (low is not None and number < low) or (high is not None and number > high):
-            unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
-            raise SettingsError(f"{name} is {number}{unit}; expected {allowed(field)}")
-    return value
-
-
-def _as_type(name: str, value: Any, hint: Any) -> Any:
+def _as_type(value: Any, hint: Any, refuse: Callable[[Any], typing.NoReturn]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if _is_union(hint):
         if value is None and type(None) in arguments:
             return None
-        return _as_type(name, value, _without_none(hint))
+        return _as_type(value, _without_none(hint), refuse)
     if origin is tuple and isinstance(value, (tuple, list)):
         inner = arguments[0] if arguments else Any
-        return tuple(_as_type(name, v, inner) for v in value)
+        return tuple(_as_type(v, inner, refuse) for v in value)
     if isinstance(hint, type) and issubclass(hint, Settings) and isinstance(value, Mapping):
         return hint.from_mapping(value)
     if hint is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
@@ -262,7 +278,11 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
         isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    raise SettingsError(f"{name} is {reprlib.repr(value)}; expected {_in_words(hint)}")
+    return refuse(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _is_whole(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import LineParser
+from .arguments import PRESETS, LineParser
 from .settings_file import add_settings, settings_of
 
 
@@ -24,7 +24,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="NAME",
         help="name of a setting or the beginning of one, with its group or without, as solver, overscan or modes",
     )
-    add("--preset", metavar="NAME", help="show the values of this preset of the preprocessing")
+    add(
+        "--preset",
+        choices=PRESETS,
+        metavar="NAME",
+        help=f"show the values of this preset of the preprocessing: {' or '.join(PRESETS)}",
+    )
     add_settings(settings)
     form = settings.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="write JSON, a list of objects, for programs")

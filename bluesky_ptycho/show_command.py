@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .arguments import RUN, LineParser, add_catalog, file_meant, file_name, refuse_idle, tell_default_catalog
+from .arguments import REPLACED, RUN, LineParser, add_catalog, file_meant, file_name, refuse_idle, tell_default_catalog
 from .errors import NotFoundError, SettingsError
 from .output_file import check_output
 from .terminal import say
@@ -35,7 +35,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="POINTS",
         help="scan points to show, counted from 1, as 5,9 or 40-51 (default: 12 all over the scan)",
     )
-    add("--output", type=file_name, metavar="FILE.png", help="picture to write (default: a window, else show.png)")
+    add(
+        "--output",
+        type=file_name,
+        metavar="FILE.png",
+        help=f"picture to write; {REPLACED} (default: a window, else show.png)",
+    )
     add_catalog(show)
     show.set_defaults(command=run)
 

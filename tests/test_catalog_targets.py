@@ -192,6 +192,6 @@ def test_event_tables_that_are_none_are_one_line(catalog_dir, capsys):
     (catalog_dir / "tables.db").write_text("no data base\n" * 99)
     for suffix in ("-wal", "-shm"):
         (catalog_dir / f"tables.db{suffix}").unlink(missing_ok=True)
-    assert main(["mask", "1", "--catalog", str(catalog_dir)]) == 2
+    assert main(["mask", "1", "--above", "1", "--catalog", str(catalog_dir)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(f"error: catalog {catalog_dir} cannot be used: tables.db is no catalog's data base")

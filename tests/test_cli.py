@@ -1,6 +1,7 @@
 """What a user did wrong is told in one line, exit status 2."""
 
 import dataclasses
+import shutil
 import socket
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from event_model import compose_run
 
 from bluesky_ptycho import ingest, resume_command, resuming
-from bluesky_ptycho.catalog import Catalog, backup, remember_catalog
+from bluesky_ptycho.catalog import Catalog, backup, open_catalog, remember_catalog
 from bluesky_ptycho.cli import _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
 from bluesky_ptycho.demo_command import TRAJECTORIES
@@ -28,7 +29,7 @@ from bluesky_ptycho.set_option import read_set
 from bluesky_ptycho.settings import Settings, setting
 from tests.faults.test_catalog_down import free_port
 from tests.small_cxi import write_small_cxi
-from tests.stored import scan_documents
+from tests.stored import scan_documents, store_result, store_scan
 
 
 @pytest.fixture(autouse=True)
@@ -124,14 +125,16 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
         capsys, "reconstruct", file, "--schedule", "mpie,ml:3"
     )
     focus = error_line(capsys, "reconstruct", file, "--focus-to-sample", "0.01")
-    assert "focus_to_sample_m is 0.01; expected None for the far field" in focus
+    assert "--focus-to-sample is 0.01; expected only with --propagation near" in focus
     twice = error_line(capsys, "reconstruct", file, "--modes", "2", "--set", "modes=3")
     assert "--set modes=3 is given with an option for it; expected one of them" in twice
     assert "schedule is ''" in error_line(capsys, "reconstruct", file, "--algorithm", "")
     for typo in ("speed=3", "solver.speed=3"):
         assert "--set speed is no setting; did you mean seed?" in error_line(capsys, "reconstruct", file, "--set", typo)
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")
-    assert "modes is 100000000; expected 1 <= value" in error_line(capsys, "reconstruct", file, "--modes", "100000000")
+    assert "solver.modes is 100000000; expected a whole number, 1 <= value <= 256, or none" in error_line(
+        capsys, "reconstruct", file, "--modes", "100000000"
+    )
 
 
 def test_a_warning_is_a_line_without_the_code_it_comes_from(workplace, capsys):
@@ -149,8 +152,8 @@ def test_a_warning_is_a_line_without_the_code_it_comes_from(workplace, capsys):
 
 
 def test_settings_of_a_command_may_be_named_as_those_of_all():
-    assert read_set(["solver.slices=2", "modes=3"], SolverSettings, group="solver") == {"slices": 2, "modes": 3}
-    assert read_set(["preprocess.binning=2"], PreprocessSettings, group="preprocess") == {"binning": 2}
+    assert read_set(["solver.slices=2", "modes=3"], SolverSettings) == {"slices": 2, "modes": 3}
+    assert read_set(["preprocess.binning=2"], PreprocessSettings) == {"binning": 2}
 
 
 def test_a_name_that_two_settings_have_is_not_guessed():
@@ -258,7 +261,7 @@ def test_a_directory_goes_again_where_nothing_came_of_it_and_stays_else(workplac
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--settings", "s.toml"], "has no setting 'speed'"),
+        (["--settings", "s.toml"], "settings file s.toml: speed is no setting"),
         (["--address", "300.0.0.1:5578"], "'300.0.0.1:5578' cannot"),
     ],
 )
@@ -439,6 +442,16 @@ def test_ctrl_c_is_the_end_of_what_goes_on_until_then(command, work, monkeypatch
 def test_an_empty_catalog_is_told_by_name(catalog_dir, capsys):
     assert main(["runs", "--catalog", str(catalog_dir)]) == 0
     assert capsys.readouterr().out == f"no scans in {catalog_dir}\n"
+
+
+def test_reconstructions_of_scans_that_are_elsewhere_are_listed(catalog_dir, capsys, tmp_path):
+    elsewhere = shutil.copytree(catalog_dir, tmp_path / "elsewhere")
+    with open_catalog(elsewhere) as other, open_catalog(catalog_dir) as here:
+        uid = store_result(here, store_scan(other, scan_id=7))
+    assert main(["runs", "--catalog", str(catalog_dir)]) == 0
+    first, _, row = capsys.readouterr().out.splitlines()
+    assert first == f"no scans in {catalog_dir}, but 1 reconstruction of scans that are elsewhere"
+    assert row.endswith(uid[:8]) and "success" in row
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,9 @@ def test_positions_in_another_unit_are_told(measured, tmp_path):
 def test_errors_come_before_work(measured, tmp_path):
     with pytest.raises(SettingsError, match="iterations is 0"):
         reconstruct_file(measured.path, iterations=0, output=tmp_path)
+    scheduled = QUICK.replace(algorithm="mpie:30,lsqml:50")
+    with pytest.raises(SettingsError, match="iterations is 30; expected more than 30, after which lsqml of the schedu"):
+        reconstruct_file(measured.path, iterations=30, settings=scheduled, output=tmp_path / "never")
     occupied = tmp_path / "file"
     occupied.write_text("")
     with pytest.raises(PtychoError, match="file, which is a file; expected the name of a directory"):

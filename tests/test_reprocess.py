@@ -223,7 +223,7 @@ def test_unknown_runs_and_settings_are_refused_at_once(stored):
     with ReconQueue(stored) as queue:
         with pytest.raises(NotFoundError):
             queue.submit("beef")
-        with pytest.raises(SettingsError, match="has no setting 'speed'"):
+        with pytest.raises(SettingsError, match="speed is no setting"):
             queue.submit(1, {"solver.speed": 3})
 
 

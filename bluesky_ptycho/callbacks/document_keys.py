@@ -233,7 +233,10 @@ def read_source(doc: Mapping[str, Any], plan: ScanPlan, roots: Sequence[Path] = 
 def refuse_outside(path: Path, roots: Sequence[Path]) -> None:
     """Raise MetadataError unless `path` lies below one of `roots`, or there are none."""
     if roots and not (path.is_absolute() and any(path.is_relative_to(root) for root in roots)):
-        raise MetadataError(f"frames lie in {path}; expected a file below {' or '.join(map(str, roots))}")
+        raise MetadataError(
+            f"frames lie in {path}; expected a file below {' or '.join(map(str, roots))}, or another directory named "
+            "in the setting frame_roots or by open_catalog(frames=[...])"
+        )
 
 
 def read_events_available(doc: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ..knobs import AnalysisSettings
 from ..recon.memory import bytes_of
@@ -15,6 +15,8 @@ from ..settings import setting
 @dataclass(frozen=True)
 class LiveSettings(AnalysisSettings):
     """How a run is analysed while it is measured; recorded whole in the result run."""
+
+    group: ClassVar[str | None] = ""
 
     backend: str = setting("auto", "Array backend of preprocessing and solver.", choices=("auto", "numpy", "cupy"))
     first_probe: str = setting(

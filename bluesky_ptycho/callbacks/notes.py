@@ -47,8 +47,8 @@ class Notes:
         logger.debug("%s failed", what, exc_info=error)
         self.log.tell(f"{what} failed", error)
         self.add(
-            f"{what} failed: {type(error).__name__}: {error}; the scan is not harmed, and "
-            f"bluesky-ptycho replay {self._uid[:8]} reconstructs it anew"
+            f"{what} failed: {type(error).__name__}: {error}; the scan is not harmed: if a catalog holds it, "
+            f"bluesky-ptycho replay {self._uid[:8]} reconstructs it anew"  # who listens stores results alone
         )
 
     def attempt(self, what: str, action: Callable[[], Any]) -> Any:

@@ -16,6 +16,7 @@ from ..summary import resolution_text
 from ..terminal import printable
 from .newest import frames_used, holds_image
 from .search import Search, results_of
+from .tree import plain
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,12 @@ def list_runs(catalog: Any, limit: int | None = None, search: Search | None = No
     search : Search, optional
         What the scans must be.
     """
-    from ..callbacks.results import SUMMARY_KEY
-
     most = None if limit is None else min(limit, sys.maxsize)
     scans = [_documents(run) for run in islice((search or Search()).scans(catalog), most)]
     of_scan: dict[str, list[RunRow]] = defaultdict(list)
     for run in results_of(catalog, [start["uid"] for start, _ in scans]):
-        start, stop = _documents(run)
-        figures = stop.get(SUMMARY_KEY, {})
-        row = RunRow(
-            **_common(start, stop),
-            frames=frames_used(stop) or 0,
-            resolution_m=_number(figures.get("frc_resolution_m")),
-            limit_m=_number(figures.get("frc_limit_m")),
-            residual=_number(figures.get("residual")),
-            has_image=holds_image(run),
-        )
-        of_scan[start.get("raw_uid", "")].insert(0, row)
+        row = _result_row(run)
+        of_scan[dict(run.metadata["start"]).get("raw_uid", "")].insert(0, row)
     rows = []
     for start, stop in scans:
         stream = start.get(START_KEY, {}).get("streams", {}).get("frames", "primary")
@@ -95,19 +85,45 @@ def list_runs(catalog: Any, limit: int | None = None, search: Search | None = No
     return rows
 
 
+def list_reconstructions(catalog: Any) -> list[RunRow]:
+    """Return all reconstructions, newest first, also those of scans that are in another catalog or in none."""
+    if catalog.processed is None:
+        return []
+    return [_result_row(run) for run in plain(catalog.processed).values()][::-1]
+
+
+def _result_row(run: Any) -> RunRow:
+    from ..callbacks.results import SUMMARY_KEY
+
+    start, stop = _documents(run)
+    figures = stop.get(SUMMARY_KEY, {})
+    return RunRow(
+        **_common(start, stop),
+        frames=frames_used(stop) or 0,
+        resolution_m=_number(figures.get("frc_resolution_m")),
+        limit_m=_number(figures.get("frc_limit_m")),
+        residual=_number(figures.get("residual")),
+        has_image=holds_image(run),
+    )
+
+
 def format_runs(rows: Iterable[RunRow]) -> str:
     """Return `rows` as a table for the terminal."""
     lines = [("scan", "started", "sample", "frames", "resolution", "status", "uid")]
     for row in rows:
         scan = "-" if row.scan_id is None else str(row.scan_id)
         when = datetime.fromtimestamp(row.time).strftime("%Y-%m-%d %H:%M")
-        lines.append((scan, when, printable(row.sample, 30), _frames(row), "", row.status, row.uid[:8]))
+        lines.append((scan, when, printable(row.sample, 30), _frames(row), _sharp(row), row.status, row.uid[:8]))
         for result in row.reconstructions:
             when = datetime.fromtimestamp(result.time).strftime("%Y-%m-%d %H:%M")
-            sharp = resolution_text(result.resolution_m, result.limit_m) or "-"
+            sharp = _sharp(result) or "-"
             lines.append(("", when, "  reconstruction", _frames(result), sharp, result.status, result.uid[:8]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _sharp(row: RunRow) -> str:
+    return resolution_text(row.resolution_m, row.limit_m)
 
 
 def _frames(row: RunRow) -> str:

@@ -216,7 +216,7 @@ class ReconControl(Device):
             return turned(self._settings, {setting: value})
         except (SettingsError, NotFoundError) as error:
             knob = next(k for k in self.component_names if getattr(self, k).setting == setting)
-            _, found, rest = str(error).partition(f".{setting.rpartition('.')[2]} is ")
+            _, found, rest = str(error).partition(f"{setting} is ")
             told = f"{self.name}.{knob} is {rest}" if found else f"{self.name}.{knob}: {error}"
             raise type(error)(told) from None
 

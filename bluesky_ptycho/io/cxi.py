@@ -22,7 +22,7 @@ from ..frames import Snapshot
 from ..geometry import Canvas, Geometry
 from ..whole_file import whole_hdf5
 from . import hdf5
-from .cxi_geometry import DETECTOR, SOURCE, read_geometry, write_geometry
+from .cxi_geometry import DETECTOR, SOURCE, read_geometry, read_propagation, write_geometry
 from .cxi_learnt import read_learnt, write_learnt
 
 CXI_VERSION = 160
@@ -100,6 +100,15 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
             probe_guess=_read_probe(file, (shape[0], shape[1])),
             title=Path(path).stem,
         )
+
+
+def propagation_in(path: Path | str) -> str:
+    """Return whether a file's patterns are of the "far" field or the "near" one; errors are those of :func:`read_cxi`.
+
+    Without the attribute that says so they are far-field ones.
+    """
+    with hdf5.open_for_reading(Path(path)) as file:
+        return read_propagation(file)
 
 
 def holds_raw_frames(frames: h5py.Dataset) -> bool:

@@ -6,11 +6,12 @@ file's root say it; without them a pattern is of the far field.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import h5py
 
-from ..errors import MetadataError
+from ..errors import MetadataError, SettingsError
 from ..geometry import JOULE_PER_EV, Geometry
 from . import hdf5
 
@@ -30,6 +31,8 @@ def read_geometry(
     ------
     MetadataError
         If a field is missing, or its value or unit cannot be.
+    SettingsError
+        If `focus_to_sample_m` is given and the patterns are of the far field.
     """
     energy_ev = hdf5.number(file, f"{SOURCE}/energy") / JOULE_PER_EV
     low, high = ENERGIES_EV
@@ -40,11 +43,18 @@ def read_geometry(
             f"{low * JOULE_PER_EV:.2g} to {high * JOULE_PER_EV:.2g} (CXI's unit)"
         )
     pixel = (hdf5.number(file, f"{DETECTOR}/y_pixel_size"), hdf5.number(file, f"{DETECTOR}/x_pixel_size"))
-    way = propagation or _text_attribute(file, "propagation") or "far"
+    way = propagation or read_propagation(file)
+    if focus_to_sample_m not in (None, math.inf) and way == "far":  # the caller's, not the file's
+        raise SettingsError(f"focus_to_sample_m is {focus_to_sample_m:g}; expected only with propagation 'near'")
     if focus_to_sample_m is None and way == "near":
         focus_to_sample_m = _number_attribute(file, "focus_to_sample_m")
     distance_m = hdf5.number(file, f"{DETECTOR}/distance")
     return geometry_in(file, energy_ev, distance_m, pixel, shape, way, focus_to_sample_m)
+
+
+def read_propagation(file: h5py.File) -> str:
+    """Return what the file says of the field that its patterns are of."""
+    return _text_attribute(file, "propagation") or "far"
 
 
 def geometry_in(file: h5py.File, *facts: Any) -> Geometry:

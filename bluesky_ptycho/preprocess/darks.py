@@ -241,5 +241,5 @@ def misfit(
                 f"expected {tuple(shape)} and {exposure:g} s"
             )
         if dark.gain not in (None, gain):
-            return f"darks were taken with gain {dark.gain}; expected {gain}, as PreprocessSettings.gain says"
+            return f"darks were taken with gain {dark.gain}; expected {gain}, as preprocess.gain says"
     return None

@@ -180,7 +180,7 @@ def make_grid(plan: ScanPlan, settings: PreprocessSettings) -> Grid:
     if settings.optical_centre is not None:
         centre = settings.optical_centre
         if not all(0 <= c <= length for c, length in zip(centre, image, strict=True)):
-            raise SettingsError(f"PreprocessSettings.optical_centre is {centre}; expected within {image}")
+            raise SettingsError(f"preprocess.optical_centre is {centre}; expected within {image}")
         return grid.centred_on((centre[0], centre[1]))
     start = [_middle(length, n, binning, layout.fccd) for length, n in zip(image, shape, strict=True)]
     return dataclasses.replace(grid, start=(start[0], start[1]))
@@ -203,13 +203,13 @@ def _sampling(
     binning, n, wanted = settings.binning, settings.pattern_px, settings.object_pixel_m
     if wanted is not None:
         if binning is not None:
-            raise SettingsError("PreprocessSettings: object_pixel_m and binning are given; expected one of them")
+            raise SettingsError("preprocess: object_pixel_m and binning are given; expected one of them")
         n = n or min(image) // usual
         unbinned = Geometry(plan.energy_ev, plan.distance_m, plan.detector.pixel_m, (n, n))
         binning = unbinned.object_pixel_m[0] / wanted
         if not 1 <= binning * n <= 2 * max(image) or binning < 1:
             raise SettingsError(
-                f"PreprocessSettings.object_pixel_m is {wanted:g} m, which needs {binning:.3g} raw pixels per "
+                f"preprocess.object_pixel_m is {wanted:g} m, which needs {binning:.3g} raw pixels per "
                 f"solver pixel with {n} of them; expected at least 1, and no more than {2 * max(image)} in all"
             )
         binning = round(binning) if abs(binning - round(binning)) < 1e-6 else binning
@@ -221,7 +221,7 @@ def _sampling(
         return binning, (n, n)
     shape = int(image[0] / binning + 1e-9), int(image[1] / binning + 1e-9)
     if min(shape) < 1:
-        raise SettingsError(f"PreprocessSettings.binning is {binning}; expected at most {min(image)}, the image's side")
+        raise SettingsError(f"preprocess.binning is {binning}; expected at most {min(image)}, the image's side")
     return binning, shape
 
 
@@ -229,7 +229,7 @@ def _cropped(crop_px: int, binning: float, n: int | None, image: tuple[int, int]
     boxes = crop_px / binning
     if n is not None or crop_px > min(image) or abs(boxes - round(boxes)) > 1e-6 or boxes < 1:
         raise SettingsError(
-            f"PreprocessSettings.crop_px is {crop_px}, binning is {binning:g}, pattern_px is {n}; expected "
+            f"preprocess.crop_px is {crop_px}, binning is {binning:g}, pattern_px is {n}; expected "
             f"a multiple of the binning up to the image's {min(image)} pixels, and no pattern_px beside it"
         )
     return round(boxes), round(boxes)

@@ -179,7 +179,7 @@ class Mask:
                 raise ValueError(f"it holds {len(content)} bytes or more, not {expected}")
         except (ValueError, binascii.Error, zlib.error) as error:
             raise SettingsError(
-                f"PreprocessSettings.mask is {text[:40]!r}…, which cannot be unpacked ({error}); expected a Mask, or "
+                f"preprocess.mask is {text[:40]!r}…, which cannot be unpacked ({error}); expected a Mask, or "
                 "what Mask.packed gave (files go to mask_files)"
             ) from error
         flat = np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=shape[0] * shape[1])

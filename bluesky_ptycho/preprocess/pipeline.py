@@ -219,7 +219,7 @@ def make_pipeline(
     _check_steps(steps, own)
     if "count_photons" in steps and recipe.counts_single_photons:
         raise SettingsError(
-            "PreprocessSettings.photon_threshold is None, which counts single photons in a way of its own; "
+            "preprocess.photon_threshold is None, which counts single photons in a way of its own; "
             "expected a number of photons beside the step count_photons"
         )
     return Pipeline(recipe, steps, output_geometry(plan, settings), executor, chosen)
@@ -232,9 +232,7 @@ def _check_steps(steps: tuple[str, ...], own: tuple[str, ...]) -> None:
     needed = [name for name in own if name in SHAPING]
     missing = [name for name in needed if name not in steps]
     if missing or len(set(steps)) != len(steps):
-        raise SettingsError(
-            f"PreprocessSettings.steps is {steps}; expected each step once and among them {', '.join(needed)}"
-        )
+        raise SettingsError(f"preprocess.steps is {steps}; expected each step once and among them {', '.join(needed)}")
     order = [ORDER.index(name) for name in steps if name in ORDER]
     if order != sorted(order):
-        raise SettingsError(f"PreprocessSettings.steps is {steps}; expected the order {', '.join(ORDER)}")
+        raise SettingsError(f"preprocess.steps is {steps}; expected the order {', '.join(ORDER)}")

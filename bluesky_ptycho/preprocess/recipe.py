@@ -147,9 +147,7 @@ def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
     assert detector is not None  # make_grid has refused it
     for channel in settings.channel_shifts[::2]:
         if not 0 <= channel < N_CHANNELS:
-            raise SettingsError(
-                f"PreprocessSettings.channel_shifts names channel {channel}; expected 0 to {N_CHANNELS - 1}"
-            )
+            raise SettingsError(f"preprocess.channel_shifts names channel {channel}; expected 0 to {N_CHANNELS - 1}")
     scale, floor = 1.0, 0.0 if settings.clip_negative else -np.inf
     if layout.fccd:
         if not (np.isfinite(detector.adu_per_ev) and detector.adu_per_ev > 0):

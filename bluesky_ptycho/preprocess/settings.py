@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ..errors import SettingsError
 from ..registry import preprocessing_steps
@@ -34,6 +34,8 @@ class PreprocessSettings(Settings):
     NotFoundError
         On a step that is not known.
     """
+
+    group: ClassVar[str | None] = "preprocess"
 
     preset: str = setting("cosmic", "Which steps and values to start from.", choices=tuple(PRESETS))
     steps: tuple[str, ...] | None = setting(
@@ -165,17 +167,17 @@ class PreprocessSettings(Settings):
         for name, period in (("channel_shifts", 2), ("mask_regions", 4)):
             if len(getattr(self, name)) % period:
                 raise SettingsError(
-                    f"PreprocessSettings.{name} has {len(getattr(self, name))} numbers; expected {period} per entry"
+                    f"preprocess.{name} has {len(getattr(self, name))} numbers; expected {period} per entry"
                 )
         for name, length in (("optical_centre", 2), ("position_matrix", 4)):
             value = getattr(self, name)
             if value is not None and len(value) != length:
-                raise SettingsError(f"PreprocessSettings.{name} is {value}; expected {length} numbers")
+                raise SettingsError(f"preprocess.{name} is {value}; expected {length} numbers")
         if self.overscan_rows % 2 == 0:
-            raise SettingsError(f"PreprocessSettings.overscan_rows is {self.overscan_rows}; expected an odd number")
+            raise SettingsError(f"preprocess.overscan_rows is {self.overscan_rows}; expected an odd number")
         if self.overscan_low >= self.overscan_high:
             raise SettingsError(
-                f"PreprocessSettings.overscan_low is {self.overscan_low}; "
+                f"preprocess.overscan_low is {self.overscan_low}; "
                 f"expected less than overscan_high, {self.overscan_high}"
             )
 
@@ -184,9 +186,7 @@ class PreprocessSettings(Settings):
         if self.steps is None:
             return
         if not self.steps or len(set(self.steps)) != len(self.steps):
-            raise SettingsError(
-                f"PreprocessSettings.steps is {self.steps}; expected names of steps, each once, or None"
-            )
+            raise SettingsError(f"preprocess.steps is {self.steps}; expected names of steps, each once, or None")
         for name in self.steps:
             preprocessing_steps.require(name)
 

@@ -36,7 +36,7 @@ def flat_factors(settings: PreprocessSettings, shape: tuple[int, int]) -> NDArra
     """Return one over the sensitivity of each pixel; pixels without any are the user mask's."""
     if settings.flat_file is None:
         return None
-    flat = load_image(settings.flat_file, shape, "PreprocessSettings.flat_file").astype(np.float32)
+    flat = load_image(settings.flat_file, shape, "preprocess.flat_file").astype(np.float32)
     return np.divide(1, flat, out=np.ones_like(flat), where=flat > 0)
 
 
@@ -44,21 +44,21 @@ def user_bad_pixels(settings: PreprocessSettings, shape: tuple[int, int]) -> NDA
     """Return the pixels that mask, mask files, rectangles and flat field call bad."""
     bad = np.zeros(shape, dtype=bool)
     for location in settings.mask_files:
-        bad |= load_image(location, shape, "PreprocessSettings.mask_files") == 0
+        bad |= load_image(location, shape, "preprocess.mask_files") == 0
     if settings.mask is not None:
         bad |= Mask.unpacked(settings.mask).bad_in(shape)
     if settings.flat_file is not None:
-        bad |= load_image(settings.flat_file, shape, "PreprocessSettings.flat_file") <= 0
+        bad |= load_image(settings.flat_file, shape, "preprocess.flat_file") <= 0
     regions = np.reshape(settings.mask_regions, (-1, 4))
     for top, bottom, left, right in regions:
         if not (top < bottom and left < right):
             raise SettingsError(
-                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
+                f"preprocess.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}; "
                 "expected edges top < bottom, left < right"
             )
         if bottom <= 0 or right <= 0 or top >= shape[0] or left >= shape[1]:
             raise SettingsError(
-                f"PreprocessSettings.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}, where the image has "
+                f"preprocess.mask_regions has {top:g}, {bottom:g}, {left:g}, {right:g}, where the image has "
                 f"no pixel; expected rows within 0 to {shape[0]}, columns within 0 to {shape[1]}"
             )
         rows, columns = (
@@ -72,4 +72,4 @@ def background_photons(settings: PreprocessSettings, shape: tuple[int, int]) -> 
     """Return the photons in the longest exposure that are not the sample's."""
     if settings.background_file is None:
         return None
-    return load_image(settings.background_file, shape, "PreprocessSettings.background_file").astype(np.float32)
+    return load_image(settings.background_file, shape, "preprocess.background_file").astype(np.float32)

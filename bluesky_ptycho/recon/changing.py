@@ -26,7 +26,7 @@ def refuse_fixed(settings: SolverSettings, wanted: SolverSettings) -> None:
         before, after = getattr(settings, name), getattr(wanted, name)
         if before != after:
             raise SettingsError(
-                f"SolverSettings.{name} is {after!r}; expected {before!r}, as it was when the reconstruction began"
+                f"solver.{name} is {after!r}; expected {before!r}, as it was when the reconstruction began"
             )
 
 

@@ -33,7 +33,7 @@ class Constraints:
     def __init__(self, settings: SolverSettings, *, far_field: bool = True) -> None:
         if settings.probe_pupil_threshold is not None and not far_field:
             raise SettingsError(
-                f"SolverSettings.probe_pupil_threshold is {settings.probe_pupil_threshold}; expected None for the "
+                f"solver.probe_pupil_threshold is {settings.probe_pupil_threshold}; expected None for the "
                 "near field, where patterns are no spectra of the probe"
             )
         self.settings = settings

@@ -49,6 +49,11 @@ class Schedule:
         counts = [stage.passes for stage in self.stages]
         return None if counts[-1] is None else sum(count or 0 for count in counts)
 
+    @property
+    def before_last(self) -> int:
+        """Passes of all stages but the last."""
+        return sum(stage.passes or 0 for stage in self.stages[:-1])
+
     def at(self, before: int, since: int, *, complete: bool, tail: bool) -> str:
         """Return the algorithm of the next pass, after passes `before` and `since` all planned frames were there."""
         if tail:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..errors import SettingsError
 from ..settings import Settings, setting
@@ -25,6 +26,8 @@ class SolverSettings(Settings):
     NotFoundError
         On an algorithm that is not known.
     """
+
+    group: ClassVar[str | None] = "solver"
 
     algorithm: str = setting(
         "mpie:20,lsqml", "Name in the registry of algorithms, or a schedule of them: NAME:PASSES,NAME:PASSES,…."
@@ -94,25 +97,25 @@ class SolverSettings(Settings):
         check_schedule(self.algorithm)
         if self.motion_m is not None and (len(self.motion_m) != 2 or self.modes == 1):
             raise SettingsError(
-                f"SolverSettings.motion_m is {self.motion_m} with modes {self.modes}; expected a way (y, x) and two "
+                f"solver.motion_m is {self.motion_m} with modes {self.modes}; expected a way (y, x) and two "
                 "modes or more"
             )
         for name in ("probe_support", "object_max_amplitude", "step"):
             if getattr(self, name) == 0:
-                raise SettingsError(f"SolverSettings.{name} is 0; expected more, or None")
+                raise SettingsError(f"solver.{name} is 0; expected more, or None")
         if self.slices > 1 and not self.slice_distance_m:
             raise SettingsError(
-                f"SolverSettings.slice_distance_m is {self.slice_distance_m}; expected the distance in m of "
+                f"solver.slice_distance_m is {self.slice_distance_m}; expected the distance in m of "
                 f"{self.slices} slices"
             )
         if self.slices == 1 and self.slice_distance_m is not None:
             raise SettingsError(
-                f"SolverSettings.slice_distance_m is {self.slice_distance_m} with one slice; expected None, or slices "
+                f"solver.slice_distance_m is {self.slice_distance_m} with one slice; expected None, or slices "
                 "of 2 or more"
             )
         reflecting = [name for name in REFLECTING if name in re.split(r"[,:\s]+", self.algorithm)]
         if self.fit_background and reflecting:
             raise SettingsError(
-                f"SolverSettings.fit_background is True with algorithm {self.algorithm!r}; expected an algorithm other "
+                f"solver.fit_background is True with algorithm {self.algorithm!r}; expected an algorithm other "
                 f"than {reflecting[0]}, whose reflected waves are no model of the patterns"
             )

@@ -73,7 +73,14 @@ def test_the_last_row_and_column_of_a_rectangle_belong_to_it(desk, workplace, ca
             ["1", "--above", "1", "--below", "2"],
             "--below is 2, more than --above, which is 1; expected it to be less",
         ),
-        (["99"], "99"),
+        (["99", "--above", "1"], "99"),
+        (["1"], "nothing says what is bad; expected --file, --rectangle, --circle, "),
+        (["1", "--rectangle", "0,100000,0,100000"], "--rectangle is 0,100000,0,100000; expected first row <= last row"),
+        (["1", "--rectangle", "-3,4,0,3"], "--rectangle is -3,4,0,3; expected first row <= last row"),
+        (
+            ["1", "--above", "-100000"],
+            "no pixel is left: 256 of 16 × 16 pixels are bad (100 %): above 256; ",
+        ),
     ],
 )
 def test_masks_that_cannot_be_made_are_refused(desk, workplace, capsys, arguments, says):
@@ -86,9 +93,10 @@ def test_masks_that_cannot_be_made_are_refused(desk, workplace, capsys, argument
     assert not list(workplace.glob("m*"))
 
 
-@pytest.mark.parametrize("command", ["mask", "preprocess"])
+@pytest.mark.parametrize("command", [("mask", "--rectangle", "0,0,0,0"), ("preprocess",)], ids=lambda each: each[0])
 def test_the_uid_of_a_reconstruction_means_its_scan(desk, workplace, capsys, command):
     uid = desk.processed[-1].start["uid"]
-    status, _, _ = run(capsys, "--quiet", command, uid, "--catalog", str(desk.name))
+    command, *more = command
+    status, _, _ = run(capsys, "--quiet", command, uid, *more, "--catalog", str(desk.name))
     assert status == 0
     assert (workplace / {"mask": "mask.npy", "preprocess": "clean.cxi"}[command]).is_file()

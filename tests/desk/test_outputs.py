@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from bluesky_ptycho.arguments import REPLACED
+from bluesky_ptycho.cli import main
 from bluesky_ptycho.output_file import check_output
 from tests.small_cxi import write_small_cxi
 
@@ -13,7 +15,7 @@ from .commands import error_of
 
 WRITERS = {
     "logbook": (["logbook"], "--output", ".html"),
-    "mask": (["mask", "1"], "--output", ".npy"),
+    "mask": (["mask", "1", "--rectangle", "0,0,0,0"], "--output", ".npy"),
     "bug-report": (["bug-report", "1"], "--output", ".zip"),
     "show": (["show", "1"], "--output", ".png"),
     "report": (["report", "1"], "--output", ".html"),
@@ -116,3 +118,10 @@ def test_pictures_that_come_along_replace_no_input(workplace, capsys):
     shutil.copy(file, "clean.point3.png")
     told = error_of(capsys, "preprocess", "clean.point3.png", "--explain", "3")
     assert "the picture beside --output is clean.point3.png, which the command reads" in told
+
+
+@pytest.mark.parametrize("command", ["bug-report", "convert", "logbook", "mask", "preprocess", "report", "show"])
+def test_help_says_that_a_file_is_replaced(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert REPLACED in " ".join(capsys.readouterr().out.rpartition("--output FILE")[2].split()).partition(" --")[0]

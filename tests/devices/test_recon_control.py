@@ -64,7 +64,7 @@ def test_what_a_knob_takes_is_told_at_once_at_the_prompt_and_in_a_plan(RE, recon
         ("modes", 0, SettingsError, ["recon.modes", "0", "1 <= value <= 256"]),
         ("modes", 2.5, SettingsError, ["recon.modes", "2.5", "a whole number"]),
         ("step", math.nan, SettingsError, ["recon.step", "finite"]),
-        ("position_model", "wavy", SettingsError, ["'free', 'affine', 'drift'"]),
+        ("position_model", "wavy", SettingsError, ["one of free, affine, drift"]),
         ("algorithm", "magic", NotFoundError, ["recon.algorithm", "magic", "lsqml"]),
         ("algorithm", "raar:0,lsqml", SettingsError, ["recon.algorithm", "raar:0"]),
         ("centre", [3.0], SettingsError, ["recon.centre", "2 numbers"]),

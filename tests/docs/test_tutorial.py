@@ -20,7 +20,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     assert "object (1, " in said
     assert "complex64" in said
     assert "2 reconstructions of 1 scan" in said
-    assert "SolverSettings has no setting 'mode'" in said
+    assert "solver.mode is no setting; did you mean modes?" in said
     assert (tmp_path / "report.html").stat().st_size > 1e5
     for name, made in pictures.items():
         now, kept = _coarse(made), _coarse(IMAGES / name)

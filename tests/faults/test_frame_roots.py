@@ -111,6 +111,9 @@ def test_it_is_refused_and_not_opened(how, directories, opened, figure):
     assert bool(outcome.update.rejected) == (how == "through a link")
     told = " ".join([*outcome.update.messages, *outcome.update.rejected.values()])
     assert "expected" in told and ("file" in told or "directory" in told)
+    if how == "elsewhere":
+        assert "or another directory named in the setting frame_roots or by open_catalog(frames=[...])" in told
+        assert "the scan is not harmed: if a catalog holds it, bluesky-ptycho replay " in told
 
 
 def test_within_the_roots_it_is_read(directories, opened):

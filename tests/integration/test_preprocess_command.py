@@ -221,7 +221,7 @@ def test_exposures_are_merged(workplace):
         ([*FRAMES, "--output", "."], "--output is ., which is a directory; expected the name of a .cxi file"),
         ([*FRAMES, "--output", "no/clean.cxi"], "directory no does not exist"),
         ([*FRAMES, "--set", "colour=red"], "--set colour is no setting; expected preset, "),
-        ([*FRAMES, "--set", "binning=wide"], "PreprocessSettings.binning is 'wide'; expected a number"),
+        ([*FRAMES, "--set", "binning=wide"], "preprocess.binning is 'wide'; expected a number, 1.0 <= value"),
         ([*FRAMES, "--set", "binning"], "--set is 'binning'; expected NAME=VALUE"),
         ([*FRAMES, "--set", "saturation=0"], "none of the 6 scan points can be used: saturated: 100.0 %"),
         (["-1", "--catalog", "absent"], "'absent' is neither"),

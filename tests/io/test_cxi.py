@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from bluesky_ptycho.errors import MetadataError, NotFoundError, PtychoError
+from bluesky_ptycho.errors import MetadataError, NotFoundError, PtychoError, SettingsError
 from bluesky_ptycho.io import read_cxi, write_result_cxi
 from tests.small_cxi import DETECTOR_PIXEL_M, DISTANCE_M, PIXEL_M, N, write_small_cxi
 from tests.snapshots import make_snapshot
@@ -216,7 +216,7 @@ def test_near_field_is_read_from_attributes_and_arguments_go_before_them(cxi):
     assert read_cxi(cxi.path, focus_to_sample_m=np.inf).geometry.object_pixel_m == (DETECTOR_PIXEL_M,) * 2
     far = read_cxi(cxi.path, propagation="far").geometry
     assert (far.propagation, far.focus_to_sample_m) == ("far", None)
-    with pytest.raises(MetadataError, match=r"focus_to_sample_m is 0.05; expected None for the far field"):
+    with pytest.raises(SettingsError, match=r"^focus_to_sample_m is 0.05; expected only with propagation 'near'"):
         read_cxi(cxi.path, propagation="far", focus_to_sample_m=0.05)
 
 

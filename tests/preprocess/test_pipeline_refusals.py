@@ -51,7 +51,7 @@ def test_missing_and_unfit_darks_go_on_marked_or_are_refused(frames, dark, caplo
         ({"steps": ("crop", "foo")}, "preprocessing step 'foo' is not known; known: .*crop"),
         ({"steps": ()}, r"steps is \(\); expected names of steps"),
         ({"steps": ("crop", "crop")}, "each once"),
-        ({"preset": ["a"]}, r"PreprocessSettings.preset is \['a'\]; expected text"),
+        ({"preset": ["a"]}, r"preprocess.preset is \['a'\]; expected one of cosmic, nanosurveyor"),
     ],
 )
 def test_settings_refuse_steps_and_presets_that_there_are_not(values, says):

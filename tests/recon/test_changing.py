@@ -95,7 +95,7 @@ def test_modes_left_open_are_those_of_the_given_probe(problem):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"subpixel": False}, SettingsError, "SolverSettings.subpixel is False; expected True"),
+        ({"subpixel": False}, SettingsError, "solver.subpixel is False; expected True"),
         ({"slices": 2, "slice_distance_m": 1e-6}, SettingsError, "slices is 2; expected 1"),
         ({"algorithm": "mpie:x"}, SettingsError, "schedule is 'mpie:x'"),
         ({"algorithm": "magic"}, NotFoundError, "magic"),

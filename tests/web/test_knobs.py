@@ -125,12 +125,12 @@ def test_nonsense_is_refused(figure, recon, body):
 @pytest.mark.parametrize(
     ("knob", "value", "told"),
     [
-        ("beta", "8", "recon.beta is 8.0; expected 0.0 <= value <= 1.0"),
+        ("beta", "8", "recon.beta is 8.0; expected a number, 0.0 <= value <= 1.0"),
         ("beta", "nan", "recon.beta is nan; expected a finite number"),
         ("modes", "1e999", "recon.modes is '1e999'; expected a whole number"),
-        ("position_model", "square", "expected one of 'free', 'affine', 'drift'"),
+        ("position_model", "square", "expected one of free, affine, drift"),
         ("algorithm", "magic", "algorithm 'magic' is not known; known: admm, dm, epie"),
-        ("paused", "perhaps", "expected true or false"),
+        ("paused", "perhaps", "recon.paused is 'perhaps'; expected true or false"),
         ("wavelength", "1", "recon has no knob 'wavelength'; known: algorithm, beta, step"),
         ("__class__", "1", "recon has no knob '__class__'"),
         ("solver.modes", "2", "recon has no knob 'solver.modes'"),
