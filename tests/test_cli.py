@@ -12,6 +12,7 @@ import pytest
 from event_model import compose_run
 
 from bluesky_ptycho import ingest, resume_command, resuming
+from bluesky_ptycho.arguments import PRESETS
 from bluesky_ptycho.catalog import Catalog, backup, open_catalog, remember_catalog
 from bluesky_ptycho.cli import _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
@@ -21,7 +22,6 @@ from bluesky_ptycho.output import output_directory
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
-from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.reconstruct_command import ALGORITHMS, SCHEDULE
 from bluesky_ptycho.registry import algorithms
