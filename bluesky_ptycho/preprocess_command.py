@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .arguments import (
+    PRESETS,
     REPLACED,
     RUN,
     LineParser,
@@ -25,8 +26,6 @@ from .output_file import check_output
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
-# Named here, for help that is there at once: their own module loads numba.
-PRESETS = ("cosmic", "nanosurveyor")
 OF_FILES = (
     "energy",
     "distance",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import LineParser
-from .preprocess_command import PRESETS
+from .arguments import PRESETS, LineParser
 from .settings_file import add_settings, settings_of
 
 

@@ -12,6 +12,7 @@ import pytest
 from event_model import compose_run
 
 from bluesky_ptycho import ingest, resume_command, resuming
+from bluesky_ptycho.arguments import PRESETS
 from bluesky_ptycho.catalog import Catalog, backup, open_catalog, remember_catalog
 from bluesky_ptycho.cli import _parser, main
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
@@ -21,7 +22,6 @@ from bluesky_ptycho.output import output_directory
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
-from bluesky_ptycho.preprocess_command import PRESETS
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.reconstruct_command import ALGORITHMS, SCHEDULE
 from bluesky_ptycho.registry import algorithms
@@ -95,11 +95,11 @@ def error_line(capsys, *arguments: str) -> str:
         (["demo", "--settings", "."], "settings file . is no file"),
         (["reprocess", "1", "--priority", "3"], "--priority is given; expected only with --scheduler"),
         (["resume", "--output", "x"], "--output is given; expected only with the UID of a scan"),
-        (["runs", "--since", "-3d"], "search: since is '-3d'; expected 2026-11-01"),
-        (["runs", "--resolution", "-20nm"], "search: resolution is '-20nm'; expected a half pitch above 0"),
-        (["runs", "--energy", "nan"], "search: energy is 'nan'; expected a positive energy in eV"),
-        (["runs", "--energy", "0"], "search: energy is '0'; expected a positive energy in eV"),
-        (["runs", "--energy", "-700"], "search: energy is '-700'; expected a positive energy in eV"),
+        (["runs", "--since", "-3d"], "--since is '-3d'; expected 2026-11-01"),
+        (["runs", "--resolution", "-20nm"], "--resolution is '-20nm'; expected a half pitch above 0"),
+        (["runs", "--energy", "nan"], "--energy is 'nan'; expected a positive energy in eV"),
+        (["runs", "--energy", "0"], "--energy is '0'; expected a positive energy in eV"),
+        (["runs", "--energy", "-700"], "--energy is '-700'; expected a positive energy in eV"),
         (
             ["reconstruct", "absent.cxi", "--algorithm", "rpie:3"],
             "--algorithm is 'rpie:3'; expected one name (--schedule takes names and passes)",
