@@ -26,6 +26,9 @@ RUN = "uid of a scan or of a reconstruction, the beginning of one, a scan_id, or
 """What names a stored run, as help tells it."""
 
 
+# Named here, for help that is there at once: the presets' own module loads numba.
+PRESETS = ("cosmic", "nanosurveyor")
+
 REPLACED = "replaced if it exists"
 """What becomes of a file that an option names and that is there, as help tells it."""
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .arguments import LineParser, add_catalog, positive_whole
+from .errors import SettingsError
 from .words import counted
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def add_search(parser: LineParser, *, limit: int) -> None:
     add("--since", metavar="WHEN", help=f"begun then or later: {MOMENTS}")
     add("--until", metavar="WHEN", help="begun then or earlier; a day with all its hours")
     add("--sample", metavar="NAME", help="name of the sample, or a part of it")
-    add("--energy", metavar="EV", help="photon energy in eV, as 700-900; a single one within 1 %%")
+    add("--energy", metavar="EV", help="photon energy in eV, as 700-900, or as 0.8keV; a single one within 1 %%")
     add("--resolution", metavar="LENGTH", help="a reconstruction has reached this half pitch, as 20nm, or a finer one")
     add("--limit", type=positive_whole, default=limit, metavar="N", help="at most so many scans (default: %(default)s)")
 
@@ -48,9 +49,11 @@ def search_of(options: argparse.Namespace) -> Search:
     """
     from .catalog import make_search
 
-    return make_search(
-        **{name: getattr(options, name) for name in ("since", "until", "sample", "energy", "resolution")}
-    )
+    given = {name: getattr(options, name) for name in ("since", "until", "sample", "energy", "resolution")}
+    try:
+        return make_search(**given)
+    except SettingsError as error:  # each names one of them first
+        raise SettingsError(f"--{str(error).removeprefix('search: ')}") from None
 
 
 def run(options: argparse.Namespace) -> int:

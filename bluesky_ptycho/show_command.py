@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     if output is not None:
         check_output(output, (".png",), inputs=(options.what, options.compare))
     if options.compare is not None and (options.frames or options.points):
-        raise SettingsError("--compare is given with frames; expected two reconstructions")
+        with_frames = "--points" if options.points else "--frames"
+        raise SettingsError(f"--compare is given with {with_frames}; expected it alone, for two reconstructions")
     with ExitStack() as opened:
         draw = _compare if options.compare is not None else _show
         told = draw(options, output, _opener(options, opened))

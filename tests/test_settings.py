@@ -193,3 +193,9 @@ def test_the_group_that_errors_name_is_that_of_the_settings_file():
     groups = {name.partition(".")[0] for name in LiveSettings.names() if "." in name}
     assert {type(getattr(LiveSettings(), group)).group for group in groups} == groups == {"preprocess", "solver"}
     assert SolverSettings.called("modes") in LiveSettings.names()
+
+
+def test_a_settings_file_that_is_no_text_is_called_so(tmp_path):
+    (tmp_path / "s.toml").write_bytes(b"\x89HDF\xff")
+    with pytest.raises(SettingsError, match=r"s\.toml: it is no text file; expected TOML or JSON$"):
+        read_settings_file(tmp_path / "s.toml")

@@ -57,7 +57,7 @@ class Search:
         if self.energies_ev is not None and not 0 <= self.energies_ev[0] <= self.energies_ev[1] < math.inf:
             low, high = self.energies_ev
             raise SettingsError(
-                f"search: energies are {low:g} to {high:g} eV; expected a lowest and a highest one, neither below 0"
+                f"search: energy is {low:g} to {high:g} eV; expected a lowest and a highest one, neither below 0"
             )
         if self.resolution_m is not None and not 0 < self.resolution_m < math.inf:
             raise SettingsError(f"search: resolution is {self.resolution_m} m; expected a positive length")
@@ -214,7 +214,9 @@ def _moment_s(value: str | float | datetime, *, end: bool) -> float:
 def _energies(value: str | float | Sequence[float]) -> tuple[float, float]:
     try:
         if isinstance(value, str):
-            numbers = [float(part) for part in value.lower().removesuffix("ev").split("-")]
+            text = value.strip().lower()
+            unit, scale = ("kev", 1e3) if text.endswith("kev") else ("ev", 1.0)
+            numbers = [scale * float(part) for part in text.removesuffix(unit).split("-")]
         else:
             numbers = [float(value)] if isinstance(value, (int, float, Real)) else [float(v) for v in value]
     except (TypeError, ValueError):
@@ -222,7 +224,9 @@ def _energies(value: str | float | Sequence[float]) -> tuple[float, float]:
     if len(numbers) == 1 and 0 < numbers[0] < math.inf:
         return 0.99 * numbers[0], 1.01 * numbers[0]
     if len(numbers) != 2 or not all(map(math.isfinite, numbers)):
-        raise SettingsError(f"search: energy is {value!r}; expected a positive energy in eV, or two as 700-900")
+        raise SettingsError(
+            f"search: energy is {value!r}; expected a positive energy in eV, or in keV as 0.8keV, or two as 700-900"
+        )
     return numbers[0], numbers[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bluesky_ptycho.catalog import list_runs, make_search
+from bluesky_ptycho.errors import SettingsError
 
 from .commands import error_of, run
 
@@ -51,8 +52,11 @@ def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
             ["--since", "2026-11-02 14:30", "--until", "2026-11-01"],
             "since is 2026-11-02 14:30:00, later than until, which is 2026-11-02 00:00:00; expected an earlier time",
         ),
-        (["--energy", "red"], "energy is 'red'; expected a positive energy in eV, or two as 700-900"),
-        (["--energy", "900-700"], "energies are 900 to 700 eV; expected a lowest and a highest one"),
+        (
+            ["--energy", "red"],
+            "energy is 'red'; expected a positive energy in eV, or in keV as 0.8keV, or two as 700-900",
+        ),
+        (["--energy", "900-700"], "--energy is 900 to 700 eV; expected a lowest and a highest one"),
         (["--resolution", "20"], "resolution is '20'; expected a half pitch above 0, as 20nm"),
         (["--sample", " "], "sample is ' ' (str); expected a name or a part of one"),
         (["--resolution", "0nm"], "resolution is '0nm'; expected a half pitch above 0"),
@@ -66,3 +70,10 @@ def test_a_search_that_cannot_be_read_is_refused(command, arguments, says, workp
 def test_a_limit_beyond_all_numbers_is_none(desk, workplace, capsys):
     status, out, _ = run(capsys, "runs", "--catalog", str(desk.name), "--limit", "9" * 30)
     assert status == 0 and len(out.splitlines()) == 6
+
+
+def test_an_energy_may_be_in_kev():
+    assert make_search(energy="0.8keV") == make_search(energy=800.0)
+    assert make_search(energy="0.7-0.9 keV").energies_ev == pytest.approx((700, 900))
+    with pytest.raises(SettingsError, match="energy is '0.8k'"):
+        make_search(energy="0.8k")
