@@ -19,15 +19,11 @@ from .terminal import say
 USER_ERROR = 2
 """Exit status after an error that the user can mend."""
 
-# Named here, for help that is there at once: their own module loads numba.
+# Named here, for help that is there at once: the presets' own module loads numba.
 PRESETS = ("cosmic", "nanosurveyor")
 
 RUN = "uid of a scan or of a reconstruction, the beginning of one, a scan_id, or -1 for the last scan"
 """What names a stored run, as help tells it."""
-
-
-# Named here, for help that is there at once: the presets' own module loads numba.
-PRESETS = ("cosmic", "nanosurveyor")
 
 REPLACED = "replaced if it exists"
 """What becomes of a file that an option names and that is there, as help tells it."""

@@ -212,7 +212,8 @@ def test_the_catalog_that_was_not_given_is_told(workplace, capsys, ptycho_catalo
             assert main([*arguments, *more]) == 2
             *before, _ = capsys.readouterr().err.splitlines()
             assert before == told
-    for arguments in (["show"], ["convert", "--to", "cxi"], ["mask"], ["preprocess"], ["bug-report"], ["report"]):
+    masking = ["mask", "--above", "9"]
+    for arguments in (["show"], ["convert", "--to", "cxi"], masking, ["preprocess"], ["bug-report"], ["report"]):
         assert main([*arguments, "beef"]) == 2
         *before, _ = capsys.readouterr().err.splitlines()
         assert before == [says]

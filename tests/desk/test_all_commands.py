@@ -68,15 +68,20 @@ def test_what_is_reconstructed_again_takes_the_settings_of_a_file(stored, workpl
     assert (made["passes"], made["solver"]["modes"]) == (3, 2)
 
 
-def test_what_is_resumed_again_replaces_nothing(catalog, workplace):
+def test_what_is_resumed_replaces_nothing(catalog, workplace, capsys):
     light = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)
     store_scan(catalog, planned={"illumination": light})
     (workplace / "s.toml").write_text("passes = 1\nfrc = false\n")
-    for container in (catalog.raw, catalog.processed):  # a reconstruction is taken for its scan
-        uid = container[-1].metadata["start"]["uid"]
-        assert main(["resume", uid, "--catalog", str(catalog.name), "--settings", "s.toml"]) == 0
+    resume = ["resume", "-1", "--catalog", str(catalog.name), "--settings", "s.toml"]
+    assert main(resume) == 0
+    resume[1] = catalog.processed[-1].metadata["start"]["uid"]  # a reconstruction is taken for its scan
+    assert main(resume) == 2 and "nothing to resume: run" in capsys.readouterr().err
+    store_scan(catalog, planned={"illumination": light})
+    resume[1] = "-1"
+    assert main(resume) == 0
     for name in ("ptycho_resume", "ptycho_resume_2"):
         assert (workplace / name / "result.cxi").is_file()
+    assert len(catalog.processed) == 2
 
 
 @pytest.mark.slow

@@ -75,5 +75,5 @@ def test_a_limit_beyond_all_numbers_is_none(desk, workplace, capsys):
 def test_an_energy_may_be_in_kev():
     assert make_search(energy="0.8keV") == make_search(energy=800.0)
     assert make_search(energy="0.7-0.9 keV").energies_ev == pytest.approx((700, 900))
-    with pytest.raises(SettingsError, match="energy is '0.8k'"):
+    with pytest.raises(SettingsError, match=r"energy is '0\.8k'"):
         make_search(energy="0.8k")
