@@ -34,7 +34,7 @@ def test_what_lies_where_cxi_has_it_is_found(tmp_path):
 def test_the_only_stack_is_taken_and_others_are_named(bare):
     facts = read_facts(bare, "scan/images")
     assert (facts.n_frames, facts.frame_shape, facts.energy_ev, facts.positions_m) == (5, (3, 4), None, None)
-    with pytest.raises(MetadataError, match=r"3-D data sets scan/darks, scan/images; expected one .* --dataset"):
+    with pytest.raises(MetadataError, match=r"3-D data sets scan/darks, scan/images; expected one .* with dataset="):
         read_facts(bare)
     with pytest.raises(MetadataError, match="no data set 'scan/absent'; it has 3-D data sets scan/darks, scan/images"):
         read_facts(bare, "scan/absent")
