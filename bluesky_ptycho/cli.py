@@ -9,35 +9,58 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 
-from . import (
-    __version__,
-    bug_report_command,
-    convert_command,
-    demo_command,
-    doctor_command,
-    ingest_command,
-    listen_command,
-    logbook_command,
-    mask_command,
-    preprocess_command,
-    reconstruct_command,
-    replay_command,
-    report_command,
-    reprocess_command,
-    restore_command,
-    resume_command,
-    runs_command,
-    settings_command,
-    show_command,
-    view_command,
+from . import __version__
+from .commands import (
+    bug_report,
+    convert,
+    demo,
+    doctor,
+    ingest,
+    listen,
+    logbook,
+    mask,
+    preprocess,
+    reconstruct,
+    replay,
+    report,
+    reprocess,
+    restore,
+    resume,
+    runs,
+    settings,
+    show,
+    view,
 )
-from .arguments import USER_ERROR, LineParser
+from .commands.arguments import USER_ERROR, LineParser
 from .errors import PtychoError
 from .registry import enable_plugins
 from .spelling import at_shell
 from .terminal import quietly, warnings_as_lines
 
 INTERRUPTED = 130
+
+COMMANDS = (
+    demo,
+    preprocess,
+    reconstruct,
+    replay,
+    resume,
+    reprocess,
+    mask,
+    settings,
+    runs,
+    show,
+    logbook,
+    report,
+    restore,
+    convert,
+    ingest,
+    listen,
+    view,
+    doctor,
+    bug_report,
+)
+"""The modules of the commands, in the order in which help lists them."""
 
 EXAMPLES = {
     "demo": "demo --shape 10 10 --sample siemens",
@@ -130,25 +153,8 @@ def _parser() -> LineParser:
     )
     _add_quiet(parser, default=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    demo_command.add_parser(commands)
-    preprocess_command.add_parser(commands)
-    reconstruct_command.add_parser(commands)
-    replay_command.add_parser(commands)
-    resume_command.add_parser(commands)
-    reprocess_command.add_parser(commands)
-    mask_command.add_parser(commands)
-    settings_command.add_parser(commands)
-    runs_command.add_parser(commands)
-    show_command.add_parser(commands)
-    logbook_command.add_parser(commands)
-    report_command.add_parser(commands)
-    restore_command.add_parser(commands)
-    convert_command.add_parser(commands)
-    ingest_command.add_parser(commands)
-    listen_command.add_parser(commands)
-    view_command.add_parser(commands)
-    doctor_command.add_parser(commands)
-    bug_report_command.add_parser(commands)
+    for module in COMMANDS:
+        module.add_parser(commands)
     for name, command in commands.choices.items():
         command.epilog = f"example: bluesky-ptycho {EXAMPLES[name]}"
         command.set_defaults(parser=command)  # whose help tells what it takes

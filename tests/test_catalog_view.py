@@ -15,10 +15,10 @@ from bluesky_ptycho.callbacks.results import ResultRun
 from bluesky_ptycho.callbacks.screens import PageScreen
 from bluesky_ptycho.callbacks.updates import Progress
 from bluesky_ptycho.catalog_view import CatalogUpdates
+from bluesky_ptycho.commands.view import follow
 from bluesky_ptycho.errors import NotFoundError, PtychoError
 from bluesky_ptycho.io.checkpoint import Checkpoint, write_checkpoint
 from bluesky_ptycho.stored_scan import StoredScan
-from bluesky_ptycho.view_command import follow
 from tests.callbacks.live_scan import SETTINGS, documents_in_order, make_run
 from tests.callbacks.small_data import small_scan
 from tests.stored import numbered_frames, small_snapshot, store_result, store_scan, update

@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 from event_model import compose_run
 
-from bluesky_ptycho import ingest, resume_command, resuming
-from bluesky_ptycho.arguments import PRESETS
+from bluesky_ptycho import ingest, resuming
 from bluesky_ptycho.catalog import Catalog, backup, open_catalog, remember_catalog
 from bluesky_ptycho.cli import _parser, main
+from bluesky_ptycho.commands.arguments import PRESETS
+from bluesky_ptycho.commands.demo import TRAJECTORIES
+from bluesky_ptycho.commands.reconstruct import ALGORITHMS, SCHEDULE
+from bluesky_ptycho.commands.resume import WAIT_S
+from bluesky_ptycho.commands.set_option import read_set
 from bluesky_ptycho.demo import DemoOptions, ScanClock, catalog_of_a_demo
-from bluesky_ptycho.demo_command import TRAJECTORIES
 from bluesky_ptycho.errors import PtychoError, SettingsError
 from bluesky_ptycho.output import output_directory
 from bluesky_ptycho.plans.trajectories import trajectories
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.preprocess.settings import PRESETS as preprocess_presets
 from bluesky_ptycho.recon import SolverSettings
-from bluesky_ptycho.reconstruct_command import ALGORITHMS, SCHEDULE
 from bluesky_ptycho.registry import algorithms
-from bluesky_ptycho.set_option import read_set
 from bluesky_ptycho.settings import Settings, setting
 from tests.faults.test_catalog_down import free_port
 from tests.small_cxi import write_small_cxi
@@ -427,7 +428,7 @@ def test_names_and_defaults_in_the_help_are_those_of_the_tables():
 
 
 @pytest.mark.parametrize(
-    ("command", "work"), [("view", "bluesky_ptycho.view_command.follow"), ("listen", "zmq.Socket.poll")]
+    ("command", "work"), [("view", "bluesky_ptycho.commands.view.follow"), ("listen", "zmq.Socket.poll")]
 )
 def test_ctrl_c_is_the_end_of_what_goes_on_until_then(command, work, monkeypatch, capsys, ptycho_catalog):
     def interrupted(*args):
@@ -493,7 +494,7 @@ def test_what_writes_runs_is_remembered_and_what_only_reads_is_not(
                 listener_or_updates._callback(name, doc)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bluesky_ptycho.view_command.follow", work)
+    monkeypatch.setattr("bluesky_ptycho.commands.view.follow", work)
     monkeypatch.setattr("bluesky_ptycho.listener.Listener.run", work)
     place = ["--address", f"127.0.0.1:{free_port()}"] if command == "listen" else ["--port", "0"]
     assert main([command, "--catalog", ptycho_catalog.name, *place]) == 0
@@ -502,4 +503,4 @@ def test_what_writes_runs_is_remembered_and_what_only_reads_is_not(
 
 
 def test_the_patience_of_help_is_that_of_resume():
-    assert resume_command.WAIT_S == resuming.PATIENCE_S
+    assert WAIT_S == resuming.PATIENCE_S

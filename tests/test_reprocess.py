@@ -15,6 +15,7 @@ from event_model import DocumentNames, schema_validators
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
 from bluesky_ptycho.catalog import open_catalog, search
 from bluesky_ptycho.cli import main
+from bluesky_ptycho.commands.reprocess import live_changes
 from bluesky_ptycho.errors import NotFoundError, PtychoError, SettingsError
 from bluesky_ptycho.preprocess.mask import Mask
 from bluesky_ptycho.replay import replay
@@ -23,7 +24,6 @@ from bluesky_ptycho.reprocess import queue as queue_module
 from bluesky_ptycho.reprocess import requests as requests_module
 from bluesky_ptycho.reprocess.requests import differences, make_request
 from bluesky_ptycho.reprocess.work import Done
-from bluesky_ptycho.reprocess_command import live_changes
 from bluesky_ptycho.scan_plan import Illumination
 from tests.callbacks.compose import ComposedRun, small_plan
 from tests.stored import scan_documents, store_scan

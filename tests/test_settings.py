@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bluesky_ptycho.callbacks import LiveSettings
+from bluesky_ptycho.commands.settings_file import read_settings_file
 from bluesky_ptycho.errors import PtychoError, SettingsError
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.recon import SolverSettings
 from bluesky_ptycho.settings import Settings, setting
-from bluesky_ptycho.settings_file import read_settings_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from bluesky_ptycho.arguments import REPLACED
 from bluesky_ptycho.cli import main
+from bluesky_ptycho.commands.arguments import REPLACED
 from bluesky_ptycho.output_file import check_output
 from tests.small_cxi import write_small_cxi
 

@@ -12,9 +12,9 @@ import pytest
 
 from bluesky_ptycho.callbacks import LiveSettings
 from bluesky_ptycho.cli import main
-from bluesky_ptycho.reprocess_command import live_changes
+from bluesky_ptycho.commands.reprocess import live_changes
+from bluesky_ptycho.commands.settings_file import read_settings_file
 from bluesky_ptycho.settings import as_text
-from bluesky_ptycho.settings_file import read_settings_file
 from tests.conftest import REPOSITORY
 from tests.docs.blocks import FENCE
 

@@ -43,8 +43,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List them; return the exit status."""
-    from .callbacks import LiveSettings
-    from .devices.recon_control import knob_aliases
+    from ..callbacks import LiveSettings
+    from ..devices.recon_control import knob_aliases
     from .settings_table import as_json, as_list, as_toml, list_entries
 
     settings = settings_of(options) or LiveSettings()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..output_file import check_output
+from ..terminal import say
+from ..words import counted
 from .arguments import REPLACED, LineParser, add_catalog, file_name, tell_default_catalog
-from .output_file import check_output
-from .runs_command import add_search, search_of
-from .terminal import say
-from .words import counted
+from .runs import add_search, search_of
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -35,8 +35,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page; return the exit status."""
-    from .catalog import open_catalog
-    from .logbook import entries, write_logbook
+    from ..catalog import open_catalog
+    from ..logbook import entries, write_logbook
 
     check_output(options.output, (".html", ".htm"))
     search = search_of(options)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..terminal import until_interrupted
 from .arguments import LineParser, add_catalog, host_and_port, tell_default_catalog
 from .settings_file import add_settings, settings_of
-from .terminal import until_interrupted
 
 if TYPE_CHECKING:
-    from .callbacks import LivePtycho
+    from ..callbacks import LivePtycho
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -37,10 +37,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct what another process measures, until Ctrl-C; return the exit status."""
-    from .callbacks import LivePtycho
-    from .callbacks.progress_bar import ProgressBar
-    from .catalog import RememberCatalog, open_catalog
-    from .listener import Listener
+    from ..callbacks import LivePtycho
+    from ..callbacks.progress_bar import ProgressBar
+    from ..catalog import RememberCatalog, open_catalog
+    from ..listener import Listener
 
     settings = settings_of(options)
     found: list[LivePtycho] = []

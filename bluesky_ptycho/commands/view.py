@@ -8,9 +8,9 @@ import time
 from contextlib import closing
 from typing import Any
 
+from ..errors import NotFoundError, PtychoError
+from ..terminal import until_interrupted
 from .arguments import LineParser, add_catalog, port, tell_default_catalog
-from .errors import NotFoundError, PtychoError
-from .terminal import until_interrupted
 
 logger = logging.getLogger("bluesky_ptycho")
 
@@ -53,10 +53,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 
 def _view(options: argparse.Namespace) -> int:
-    from .callbacks.live_figure import LivePtychoFigure
-    from .catalog import open_catalog
-    from .catalog_view import CatalogUpdates
-    from .replay import find_plan
+    from ..callbacks.live_figure import LivePtychoFigure
+    from ..catalog import open_catalog
+    from ..catalog_view import CatalogUpdates
+    from ..replay import find_plan
 
     with open_catalog(options.catalog, create=False) as catalog:
         tell_default_catalog(options, catalog.name)

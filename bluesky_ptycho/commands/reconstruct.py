@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..errors import SettingsError
 from .arguments import LineParser, add_output, file_name, positive, positive_whole
-from .errors import SettingsError
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
@@ -108,9 +108,9 @@ def _add_geometry(parser: LineParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct the file."""
-    from .io.cxi import propagation_in
-    from .offline import reconstruct_file
-    from .recon import SolverSettings
+    from ..io.cxi import propagation_in
+    from ..offline import reconstruct_file
+    from ..recon import SolverSettings
 
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
     given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm

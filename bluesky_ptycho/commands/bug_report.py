@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..errors import PtychoError
+from ..output_file import check_output
+from ..terminal import say
 from .arguments import REPLACED, RUN, LineParser, add_catalog, file_name, positive_whole, tell_default_catalog
-from .errors import PtychoError
-from .output_file import check_output
-from .terminal import say
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -37,8 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the archive and say what is in it; return the exit status."""
-    from .bug_report import write_bug_report
-    from .catalog import open_catalog
+    from ..bug_report import write_bug_report
+    from ..catalog import open_catalog
 
     for log in options.log:
         if not log.is_file():

@@ -55,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Simulate, scan and reconstruct; return the exit status."""
-    from .demo import DemoOptions, run_demo
+    from ..demo import DemoOptions, run_demo
 
     names = ("frame_rate", "photons", "step", "trajectory", "sample", "fly", "output", "seed")
     values = {name: getattr(options, name) for name in names}

@@ -7,9 +7,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..words import counted, span
 from .arguments import RUN, LineParser, add_catalog, add_output, positive, refuse_idle, tell_default_catalog
 from .settings_file import add_settings, settings_of
-from .words import counted, span
 
 WAIT_S = 60.0  # resuming.PATIENCE_S, named here for help that is there at once
 
@@ -43,12 +43,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from .callbacks.progress_bar import ProgressBar
-    from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, output_directory, write_output
-    from .replay import find_plan, scan_seconds
-    from .resuming import resume
-    from .terminal import say
+    from ..callbacks.progress_bar import ProgressBar
+    from ..catalog import open_catalog, remember_catalog
+    from ..output import await_outcome, output_directory, write_output
+    from ..replay import find_plan, scan_seconds
+    from ..resuming import resume
+    from ..terminal import say
 
     interrupted = []
 
@@ -86,7 +86,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _listed(catalog: object) -> str:
-    from .resuming import left_behind
+    from ..resuming import left_behind
 
     lines = []
     for found in left_behind(catalog):

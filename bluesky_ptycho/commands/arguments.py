@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import NotFoundError, SettingsError
-from .settings import MOST_HINTS
-from .terminal import say
+from ..errors import NotFoundError, SettingsError
+from ..settings import MOST_HINTS
+from ..terminal import say
 
 USER_ERROR = 2
 """Exit status after an error that the user can mend."""

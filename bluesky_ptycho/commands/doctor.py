@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check all; return the exit status."""
-    from .doctor import State, examine, format_finding
+    from ..doctor import State, examine, format_finding
 
     encoding = sys.stdout.encoding or "ascii"
     signs = encoding.lower().replace("-", "").startswith("utf")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..words import counted
 from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
-from .words import counted
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -25,12 +25,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Store the run and tell its number; return the exit status."""
-    from .foreign import open_foreign
+    from ..foreign import open_foreign
 
     with open_foreign(options.file):
         pass  # what holds no frames is refused before all that a catalog needs is loaded, and one is made
-    from .catalog import open_catalog, remember_catalog
-    from .ingesting import ingest
+    from ..catalog import open_catalog, remember_catalog
+    from ..ingesting import ingest
 
     with open_catalog(options.catalog) as catalog:
         tell_default_catalog(options, catalog.name)

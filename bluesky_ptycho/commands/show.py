@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ..errors import NotFoundError, SettingsError
+from ..output_file import check_output
+from ..terminal import say
 from .arguments import REPLACED, RUN, LineParser, add_catalog, file_meant, file_name, refuse_idle, tell_default_catalog
-from .errors import NotFoundError, SettingsError
-from .output_file import check_output
-from .terminal import say
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _output(wanted: Path | None) -> Path | None:
     """Return the file to write; None for a window."""
-    from .figure import check_windows
+    from ..figure import check_windows
 
     if wanted is not None:
         return wanted
@@ -81,7 +81,7 @@ def _opener(options: argparse.Namespace, opened: ExitStack) -> Callable[[], Any]
     found: list[Any] = []
 
     def catalog() -> Any:
-        from .catalog import open_catalog
+        from ..catalog import open_catalog
 
         if not found:
             found.append(opened.enter_context(open_catalog(options.catalog, create=False)))
@@ -92,9 +92,9 @@ def _opener(options: argparse.Namespace, opened: ExitStack) -> Callable[[], Any]
 
 
 def _show(options: argparse.Namespace, output: Path | None, catalog: Callable[[], Any]) -> str:
-    from .figure import save_reconstruction_png, show_reconstruction
-    from .figure.frame_sheet import ON_A_SHEET, save_frame_sheet
-    from .showing import chosen_points, find_result, open_frames
+    from ..figure import save_reconstruction_png, show_reconstruction
+    from ..figure.frame_sheet import ON_A_SHEET, save_frame_sheet
+    from ..showing import chosen_points, find_result, open_frames
 
     frames = options.frames or options.points is not None
     shown = None if frames else find_result(options.what, catalog)
@@ -107,7 +107,7 @@ def _show(options: argparse.Namespace, output: Path | None, catalog: Callable[[]
     with open_frames(options.what, catalog) as roll:
         points = chosen_points(options.points, roll, ON_A_SHEET)
         if output is None:
-            from .figure.window import browse_frames
+            from ..figure.window import browse_frames
 
             browse_frames(roll, points)
         else:
@@ -116,9 +116,9 @@ def _show(options: argparse.Namespace, output: Path | None, catalog: Callable[[]
 
 
 def _compare(options: argparse.Namespace, output: Path | None, catalog: Callable[[], Any]) -> str:
-    from .figure.comparison import agreement_text, save_comparison_png
-    from .recon.comparing import compare
-    from .showing import compared_note, find_result
+    from ..figure.comparison import agreement_text, save_comparison_png
+    from ..recon.comparing import compare
+    from ..showing import compared_note, find_result
 
     pair = []
     for name in (options.what, options.compare):
@@ -130,7 +130,7 @@ def _compare(options: argparse.Namespace, output: Path | None, catalog: Callable
     compared = compare(first.snapshot, second.snapshot)
     names, note = (first.title, second.title), compared_note(first, second)
     if output is None:
-        from .figure.window import show_comparison
+        from ..figure.window import show_comparison
 
         show_comparison(compared, names, note)
     else:

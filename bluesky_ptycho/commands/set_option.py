@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from .errors import SettingsError
-from .settings import MOST_HINTS, Settings, alike
+from ..errors import SettingsError
+from ..settings import MOST_HINTS, Settings, alike
 
 LISTED = "bluesky-ptycho settings lists all"
 

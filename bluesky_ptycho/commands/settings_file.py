@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotFoundError, SettingsError
 from .arguments import LineParser, file_name
-from .errors import NotFoundError, SettingsError
 
 if TYPE_CHECKING:
-    from .callbacks import LiveSettings
+    from ..callbacks import LiveSettings
 
 LARGEST = 10 * 2**20
 """Bytes; a file with more holds no settings."""
@@ -51,7 +51,7 @@ def read_settings_file(path: Path | str) -> LiveSettings:
     SettingsError
         If it is neither TOML nor JSON, or names or holds what settings refuse.
     """
-    from .callbacks import LiveSettings
+    from ..callbacks import LiveSettings
 
     path = Path(path)
     if not path.is_file():

@@ -12,6 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SettingsError
+from ..output_file import check_output
+from ..terminal import say
 from .arguments import (
     REPLACED,
     RUN,
@@ -23,16 +26,13 @@ from .arguments import (
     positive_whole,
     tell_default_catalog,
 )
-from .errors import SettingsError
-from .output_file import check_output
 from .settings_file import add_settings, settings_of
-from .terminal import say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .preprocess import Mask
-    from .raw_scan import RawScan
+    from ..preprocess import Mask
+    from ..raw_scan import RawScan
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -84,11 +84,11 @@ def run(options: argparse.Namespace) -> int:
     """Compose, write and draw the mask; return the exit status."""
     import numpy as np
 
-    from .catalog import open_catalog
-    from .figure import save_mask_png
-    from .preprocess import PreprocessSettings, mean_frame
-    from .raw_scan import stored_scan
-    from .whole_file import write_whole
+    from ..catalog import open_catalog
+    from ..figure import save_mask_png
+    from ..preprocess import PreprocessSettings, mean_frame
+    from ..raw_scan import stored_scan
+    from ..whole_file import write_whole
 
     low, high = options.below, options.above
     if low is not None and high is not None and low > high:
@@ -135,7 +135,7 @@ def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[st
     """Yield what the mask is composed of, each with its name."""
     import numpy as np
 
-    from .preprocess import Mask
+    from ..preprocess import Mask
 
     shape, measured = mean.shape, np.isfinite(mean)
     yield "without a mean", Mask(measured)
@@ -164,7 +164,7 @@ def _rectangle(shape: tuple[int, ...], edges: tuple[float, ...]) -> Mask:
     SettingsError
         If there are none in an image of `shape`.
     """
-    from .preprocess import Mask
+    from ..preprocess import Mask
 
     top, bottom, left, right = map(math.floor, edges)
     rows, columns = shape

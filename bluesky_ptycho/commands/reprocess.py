@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..errors import PtychoError
+from ..terminal import ProgressLine, say
 from .arguments import RUN, LineParser, add_catalog, positive_whole, refuse_idle, tell_default_catalog, whole
-from .errors import PtychoError
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
-from .terminal import ProgressLine, say
 
 if TYPE_CHECKING:
-    from .reprocess import Job, ReconQueue
+    from ..reprocess import Job, ReconQueue
 
 logger = logging.getLogger("bluesky_ptycho")
 
@@ -68,15 +68,15 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct the runs again; return the exit status."""
-    from .callbacks import LiveSettings
-    from .catalog import open_catalog, remember_catalog
-    from .reprocess import ReconQueue, State
+    from ..callbacks import LiveSettings
+    from ..catalog import open_catalog, remember_catalog
+    from ..reprocess import ReconQueue, State
 
     if options.scheduler is None:
         refuse_idle(options, ["priority"], "expected only with --scheduler: no other runs wait here")
     settings, changes = settings_of(options), live_changes(options.set)
     if options.mask is not None:
-        from .preprocess.mask import Mask
+        from ..preprocess.mask import Mask
 
         changes = with_options({"preprocess.mask": Mask.from_file(options.mask)}, changes)
     (settings or LiveSettings()).with_changes(**changes)  # refused before anything is opened
@@ -104,8 +104,8 @@ def live_changes(texts: Iterable[str]) -> dict[str, Any]:
     SettingsError
         On a text without a name or a value, or an unknown name, with names like it.
     """
-    from .callbacks import LiveSettings
-    from .devices.recon_control import knob_aliases
+    from ..callbacks import LiveSettings
+    from ..devices.recon_control import knob_aliases
 
     return read_set(texts, LiveSettings, knob_aliases(), "preprocess.NAME, solver.NAME or recon.NAME")
 

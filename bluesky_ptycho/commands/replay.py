@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ..errors import NotFoundError
+from ..words import counted
 from .arguments import RUN, LineParser, add_catalog, add_output, tell_default_catalog
-from .errors import NotFoundError
 from .settings_file import add_settings, settings_of
-from .words import counted
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -36,12 +36,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct a stored run again; return the exit status."""
-    from .callbacks import LivePtycho, LiveSettings
-    from .callbacks.progress_bar import ProgressBar
-    from .catalog import open_catalog, remember_catalog
-    from .output import await_outcome, output_directory, write_output
-    from .preprocess import check_images
-    from .replay import find_plan, replay, scan_seconds, steering_of
+    from ..callbacks import LivePtycho, LiveSettings
+    from ..callbacks.progress_bar import ProgressBar
+    from ..catalog import open_catalog, remember_catalog
+    from ..output import await_outcome, output_directory, write_output
+    from ..preprocess import check_images
+    from ..replay import find_plan, replay, scan_seconds, steering_of
 
     settings, script = settings_of(options), tuple[Any, ...]()
     with ExitStack() as opened:

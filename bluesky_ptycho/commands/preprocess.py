@@ -6,6 +6,7 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..output_file import check_output
 from .arguments import (
     PRESETS,
     REPLACED,
@@ -22,7 +23,6 @@ from .arguments import (
     tell_default_catalog,
     zone_plate,
 )
-from .output_file import check_output
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
@@ -127,10 +127,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Clean the frames of a run or a file, write them, and say so; return the exit status."""
-    from .preprocess import PreprocessSettings
-    from .raw_scan import RawFileOptions, raw_file, stored_scan
-    from .raw_to_cxi import picture_beside, write_clean_cxi
-    from .scan_plan import Illumination
+    from ..preprocess import PreprocessSettings
+    from ..raw_scan import RawFileOptions, raw_file, stored_scan
+    from ..raw_to_cxi import picture_beside, write_clean_cxi
+    from ..scan_plan import Illumination
 
     output: Path = options.output
     inputs = (options.source, options.positions, options.darks, options.settings)
@@ -165,7 +165,7 @@ def run(options: argparse.Namespace) -> int:
             )
             scan = opened.enter_context(raw_file(file, told))
         else:
-            from .catalog import open_catalog
+            from ..catalog import open_catalog
 
             catalog = opened.enter_context(open_catalog(options.catalog, create=False))
             tell_default_catalog(options, catalog.name)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..errors import SettingsError
+from ..words import counted
 from .arguments import LineParser, add_catalog, positive_whole
-from .errors import SettingsError
-from .words import counted
 
 if TYPE_CHECKING:
-    from .catalog import Search
+    from ..catalog import Search
 
 MOMENTS = "2026-11-01, '2026-11-01 14:30', today, yesterday, or an age as 30min, 12h, 3d, 2w"
 
@@ -47,7 +47,7 @@ def search_of(options: argparse.Namespace) -> Search:
     SettingsError
         If one cannot be read.
     """
-    from .catalog import make_search
+    from ..catalog import make_search
 
     given = {name: getattr(options, name) for name in ("since", "until", "sample", "energy", "resolution")}
     try:
@@ -58,7 +58,7 @@ def search_of(options: argparse.Namespace) -> Search:
 
 def run(options: argparse.Namespace) -> int:
     """List the scans; return the exit status."""
-    from .catalog import Search, format_runs, list_reconstructions, list_runs, open_catalog
+    from ..catalog import Search, format_runs, list_reconstructions, list_runs, open_catalog
 
     search = search_of(options)
     with open_catalog(options.catalog, create=False) as catalog:

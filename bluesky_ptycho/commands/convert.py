@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..output_file import check_output
 from .arguments import REPLACED, RUN, LineParser, add_catalog, file_name, tell_default_catalog
-from .output_file import check_output
 from .set_option import read_set
 from .settings_file import add_settings, settings_of
 
@@ -59,10 +59,10 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file and say what is in it; return the exit status."""
-    from .catalog import open_catalog
-    from .converting import check, convert
-    from .errors import SettingsError
-    from .preprocess import PreprocessSettings
+    from ..catalog import open_catalog
+    from ..converting import check, convert
+    from ..errors import SettingsError
+    from ..preprocess import PreprocessSettings
 
     stage = check(options.to, options.stage)
     output = options.output or Path(f"{stage}.{options.to}")

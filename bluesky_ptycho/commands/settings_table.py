@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SettingsError
+from ..errors import SettingsError
+from ..settings import Settings, as_text
 from .set_option import meant
-from .settings import Settings, as_text
 
 WIDTH = 110
 

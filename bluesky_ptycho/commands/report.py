@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..output_file import check_output, require_different
+from ..terminal import say
 from .arguments import REPLACED, RUN, LineParser, add_catalog, file_name, tell_default_catalog
-from .output_file import check_output, require_different
-from .terminal import say
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -42,9 +42,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the report; return the exit status."""
-    from .catalog import open_catalog
-    from .report import report
-    from .report.making import require_extra, require_notebook
+    from ..catalog import open_catalog
+    from ..report import report
+    from ..report.making import require_extra, require_notebook
 
     require_extra()
     # A page that attach(report=True) makes lies beside the reconstruction it is about.

@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Store what was kept; return the exit status."""
-    from .catalog import kept_files, open_catalog, remember_catalog, restore
+    from ..catalog import kept_files, open_catalog, remember_catalog, restore
 
     failed = False
     with open_catalog(options.catalog, create=False) as catalog:
