@@ -3,15 +3,15 @@
 ``python -m benchmarks.streaming --json FILE`` feeds a workload of :mod:`benchmarks.workloads` in blocks, in each order
 of :mod:`benchmarks.orders`, with one pass over all frames that have arrived after each block, and writes
 
-- ``batch``: error of the same settings after 30 passes with all frames from the start, and the seconds of them;
+- ``batch``: error of the same settings after 30 passes with all frames from the start, the seconds of them, and the
+  error after the solver's tail besides;
 - ``orders``: for each
 
   - ``curve``: fraction arrived → error, in the bounding box of the frames that have arrived, by
     :mod:`benchmarks.metric`;
   - ``at_last_frame``: error after the pass that follows the last block, ``ratio_to_batch`` that over the batch's;
-  - ``extra_passes``: passes more until the error is the batch's or less, null if ``--extra`` did not suffice;
-    ``after_extra`` has the error after each of them, and after one where none was needed;
-  - ``after_finish``: error after the solver's own passes behind the last frame, and how many these are;
+  - ``extra_passes``: passes of the solver's tail, which follow the last frame, until the error is the batch's or less,
+    null if ``--extra`` did not suffice; ``after_extra`` has the error after each of them;
   - ``passes_in_all``: passes over all frames that the work while frames came amounts to; ``seconds`` they took.
 
 The error does not depend on the machine; only ``seconds`` need a quiet one.
@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another setting of the solver, repeatable"
     )
     parser.add_argument("--block", type=int, help="frames that arrive at once (default: 10 on small, 40 on big)")
-    parser.add_argument("--extra", type=int, default=10, help="most passes after the last frame (default: %(default)s)")
+    parser.add_argument("--extra", type=int, default=4, help="most passes after the last frame (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -105,7 +105,14 @@ def measure_batch(work: SolverWork, settings: SolverSettings) -> dict[str, Any]:
         began = time.perf_counter()
         solver.step(BATCH_PASSES)
         seconds = time.perf_counter() - began
-        return {"passes": BATCH_PASSES, "object_nrmse": work.error(solver), "seconds": seconds}
+        error = work.error(solver)
+        solver.finish()
+        return {
+            "passes": BATCH_PASSES,
+            "object_nrmse": error,
+            "seconds": seconds,
+            "after_tail": {"passes": solver.iteration - BATCH_PASSES, "object_nrmse": work.error(solver)},
+        }
 
 
 class Stream:
@@ -116,11 +123,10 @@ class Stream:
 
     def run(self, batch_error: float, extra: int, told: Callable[[int], None]) -> dict[str, Any]:
         """Feed all frames, go on to the error of the batch, and return the figures."""
-        with self._work.solver(self._settings) as solver:
+        with self._work.solver(self._settings.replace(tail_passes=extra)) as solver:
             curve, seconds, passes = self._feed(solver, told)
-            more = self._go_on(solver, batch_error, extra, lambda n: told(len(curve) + n))
+            more = self._go_on(solver, lambda n: told(len(curve) + n))
         last = next(reversed(curve.values()))
-        finished, tail = self._finish()
         n = self._work.n
         looks = sorted({round(i * (len(curve) - 1) / (LOOKS - 1)) for i in range(LOOKS)})
         arrived = list(curve)
@@ -130,7 +136,6 @@ class Stream:
             "ratio_to_batch": finite(last / batch_error),
             "extra_passes": next((i for i, e in enumerate([last, *more]) if e <= batch_error), None),
             "after_extra": [finite(e) for e in more],
-            "after_finish": {"passes": tail, "object_nrmse": finite(finished)},
             "passes_in_all": passes,
             "seconds": seconds,
         }
@@ -152,23 +157,15 @@ class Stream:
             told(len(curve))
         return curve, seconds, visits / self._work.n
 
-    def _go_on(self, solver: IncrementalSolver, target: float, most: int, told: Callable[[int], None]) -> list[float]:
+    def _go_on(self, solver: IncrementalSolver, told: Callable[[int], None]) -> list[float]:
         errors: list[float] = []
-        while len(errors) < most and (not errors or errors[-1] > target):
-            solver.step()
+
+        def look() -> None:
             errors.append(self._work.error(solver))
             told(len(errors))
-        return errors
 
-    def _finish(self) -> tuple[float, int]:
-        """Feed again, as one reconstruction cannot both go on and finish."""
-        with self._work.solver(self._settings) as solver:
-            for first in range(0, self._work.n, self._block):
-                solver.add(self._work.batch(np.arange(first, min(first + self._block, self._work.n))))
-                solver.step()
-            before = solver.iteration
-            solver.finish()
-            return self._work.error(solver), solver.iteration - before
+        solver.finish(look)
+        return errors
 
 
 if __name__ == "__main__":

@@ -161,6 +161,10 @@ class Geometry:
         return cls(stored["energy_ev"], stored["distance_m"], (dy, dx), (ny, nx), **optional)
 
 
+WHOLE_PX = 1e-6
+"""Positions nearer than this to a whole pixel are on it."""
+
+
 @dataclass(frozen=True)
 class Canvas:
     """The pixel grid of an object in stage coordinates.
@@ -186,6 +190,9 @@ class Canvas:
     def for_extent(cls, extent_m: tuple[float, float, float, float], geometry: Geometry, margin_px: int = 8) -> Self:
         """Return the canvas on which every window within `extent_m` fits.
 
+        Its pixels lie at whole multiples of their pitch in stage coordinates, so that images of neighbouring scans, and
+        of one place at two times, share a grid and are compared and joined pixel by pixel.
+
         Parameters
         ----------
         extent_m : tuple of float
@@ -197,14 +204,12 @@ class Canvas:
         """
         y_min, y_max, x_min, x_max = extent_m
         pixel = geometry.object_pixel_m
-        spans = (y_max - y_min, x_max - x_min)
-        rows, cols = (
-            int(np.ceil(s / p)) + n + 2 * margin_px for s, p, n in zip(spans, pixel, geometry.shape, strict=True)
-        )
-        origin = tuple(
-            low - (n // 2 + margin_px) * p for low, n, p in zip((y_min, x_min), geometry.shape, pixel, strict=True)
-        )
-        return cls((rows, cols), (origin[0], origin[1]), pixel, geometry.shape)
+        shape, origin = [], []
+        for low, high, p, n in zip((y_min, x_min), (y_max, x_max), pixel, geometry.shape, strict=True):
+            first = int(np.floor(low / p + WHOLE_PX)) - n // 2 - margin_px
+            origin.append(first * p)
+            shape.append(int(np.ceil(high / p - WHOLE_PX)) - n // 2 + n + margin_px - first)
+        return cls((shape[0], shape[1]), (origin[0], origin[1]), pixel, geometry.shape)
 
     def corners_px(self, positions_m: ArrayLike) -> NDArray[np.float64]:
         """Return where the window's pixel ``[0, 0]`` lies, in pixels.

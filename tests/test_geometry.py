@@ -114,10 +114,19 @@ def test_every_window_within_the_extent_lies_on_the_canvas(y, x, where, margin):
     canvas = Canvas.for_extent((*y, *x), UNEQUAL, margin_px=margin)
     inside = np.array([y[0] + where[0] * (y[1] - y[0]), x[0] + where[1] * (x[1] - x[0])])
     corners = canvas.corners_px(inside)
-    slack = 1e-6  # of a pixel: rounding of lengths near 50 µm
+    slack = 3e-6  # of a pixel: nearly whole ones are taken as whole, and lengths near 50 µm are rounded
     assert canvas.contains(inside).all()
     assert (corners >= margin - slack).all()
     assert (corners + UNEQUAL.shape <= np.array(canvas.shape) - margin + slack).all()
+
+
+@given(y=micrometres, x=micrometres, height=st.floats(0, 1e-5), width=st.floats(0, 1e-5))
+def test_scans_wherever_they_are_share_one_grid(y, x, height, width):
+    canvas = Canvas.for_extent((y, y + height, x, x + width), UNEQUAL)
+    steps = np.array(canvas.origin_m) / canvas.pixel_m
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
+    grown = [int(np.ceil(s / p)) for s, p in zip((height, width), canvas.pixel_m, strict=True)]
+    assert all(abs(n - m - 16 - g) <= 1 for n, m, g in zip(canvas.shape, UNEQUAL.shape, grown, strict=True))
 
 
 def test_the_beam_axis_meets_the_middle_pixel_of_its_window():

@@ -12,6 +12,7 @@ from .constraints import Constraints
 from .engine import Engine
 from .guard import Guard
 from .metrics import frc, half_difference
+from .optical_axis import stay_on_axis
 from .passes import PassOptions
 from .probe import orthogonalise
 from .schedule import Schedule
@@ -51,6 +52,7 @@ class Halves:
             ReconState.start(whole.backend, whole.canvas, np.array(first_probe), whole.frames, settings.slices)
             for _ in "ab"
         ]
+        self._first_probe = first_probe
         self.visits = 0
         self._met = self._passes_since_new = 0
         self._passes = 0
@@ -75,6 +77,7 @@ class Halves:
                 self.constraints.impose(state)
                 if free:
                     orthogonalise(state)
+                    stay_on_axis(state, self._first_probe, self._passes + 1)
         self._passes += 1
         self.visits += len(slots)
         self._passes_since_new = 1 + (self._passes_since_new if self._met == len(slots) else 0)

@@ -13,11 +13,12 @@ from .settings import SolverSettings
 
 @dataclass(frozen=True)
 class PassOptions:
-    """One pass: the settings, whether the probe may change, and the factor that the guard has for its steps."""
+    """One pass: the settings, whether the probe may change, the guard's factor for steps, whether it ends the work."""
 
     settings: SolverSettings
     probe_free: bool = True
     caution: float = 1.0
+    tail: bool = False
 
     def choose(self, name: str, own: Any) -> Any:
         """Return the setting `name`, or where it is left to the algorithm, the algorithm's `own` value."""

@@ -24,6 +24,7 @@ from .halves import FEWEST, Halves
 from .introduction import introduce
 from .measure import error_of, has_converged
 from .memory import bytes_of
+from .optical_axis import stay_on_axis
 from .passes import PassOptions
 from .probe import orthogonalise
 from .probe_start import ProbeStart
@@ -227,7 +228,7 @@ class IncrementalSolver:
         refining = free and self.iteration >= self.settings.refine_start
         for refinement in self._refinements:
             refinement.begin(state, slots, active=refining)
-        algorithm, options = self._algorithm(tail=tail), PassOptions(self.settings, free, guard.caution)
+        algorithm, options = self._algorithm(tail=tail), PassOptions(self.settings, free, guard.caution, tail)
         error = algorithm(state, self._engine, self._rng.permutation(slots), options)
         residual = error / float(state.frames.photons[slots].sum())
         # A pass that went wrong has nothing to say.
@@ -241,6 +242,8 @@ class IncrementalSolver:
         if np.isfinite(residual):
             self._passes_complete += self._complete
             self._residuals.append(residual)
+        if free:
+            stay_on_axis(state, self._probe.first, self.iteration)
 
     def step_halves(self, n: int = 1) -> float:
         """Make `n` passes over each of two independent half data sets, for the Fourier ring correlation.

@@ -16,6 +16,9 @@ from .detection import Detection
 from .store import FrameStore
 from .variation import Variation
 
+WAVES = "waves"
+"""What the exit waves of all frames are called in :attr:`ReconState.memory`, where an algorithm keeps them."""
+
 
 @dataclass
 class ReconState:

@@ -59,7 +59,7 @@ class Problem:
         return object_nrmse(found, self.object, np.s_[SIZE // 2 : -SIZE // 2, SIZE // 2 : -SIZE // 2])
 
 
-def make_problem(photons=None, n_side=7, step=4, seed=0, jitter=1):
+def make_problem(photons=None, n_side=7, step=4, seed=0, jitter=1, probe=None):
     """Return a problem; without `photons` the patterns have no noise (1e6 photons a frame)."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(n_side) * step] * 2, indexing="ij"), -1).reshape(-1, 2)
@@ -71,7 +71,7 @@ def make_problem(photons=None, n_side=7, step=4, seed=0, jitter=1):
     sample = (1 - 0.4 * np.abs(field[0])) * np.exp(1.5j * field[1])
     y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
     r = np.hypot(y, x)
-    probe = np.exp(-((r / 6.0) ** 2)) * np.exp(0.06j * r**2)
+    probe = np.exp(-((r / 6.0) ** 2)) * np.exp(0.06j * r**2) if probe is None else np.array(probe, complex)
     probe *= np.sqrt((photons or 1e6) / (np.abs(probe) ** 2).sum())
     windows = np.stack([sample[a : a + SIZE, b : b + SIZE] for a, b in corners])
     waves = np.fft.fftshift(np.fft.fft2(probe * windows, norm="ortho"), axes=(1, 2))

@@ -118,6 +118,19 @@ def test_tail_ends_when_converged():
     assert solver.snapshot().converged
 
 
+def test_the_tail_averages_the_noise_that_the_passes_before_it_follow():
+    problem = make_problem(photons=3e4)
+    errors = []
+    for passes, tail in ((34, 0), (30, 4)):
+        solver = problem.solver(tail_passes=tail)
+        solver.add(problem.batch())
+        solver.step(passes)
+        solver.finish()
+        assert solver.iteration == 34
+        errors.append(problem.error(solver))
+    assert errors[1] < 0.98 * errors[0]
+
+
 def test_a_scan_that_lost_frames_goes_on_to_the_later_stages(called):
     problem = make_problem()
     solver = problem.solver(algorithm="mpie:1,lsqml")

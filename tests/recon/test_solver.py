@@ -53,10 +53,8 @@ def test_hot_pixels_in_the_mask_do_no_harm(clean, algorithm):
     assert clean.error(solvers[1]) < 1.5 * clean.error(solvers[0]) + 0.02
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_global_phase_of_the_probe_and_a_shift_of_the_stage_change_nothing(noisy, algorithm):
-    """Where the stage's origin lies, and the phase of the first probe, are nothing that patterns tell of."""
-    far = np.array([3.25e-5, -1.5e-5])
+def moved_stage(noisy, algorithm, far):
+    """Return what is made as it is, and with another phase of the probe and the stage elsewhere by `far`."""
     snapshots = []
     for phase, shift in ((1.0, 0.0), (np.exp(2.1j), far)):
         batch = noisy.batch()
@@ -66,12 +64,25 @@ def test_a_global_phase_of_the_probe_and_a_shift_of_the_stage_change_nothing(noi
         solver.add(Batch(batch.seq_nums, batch.positions_m + shift, batch.amplitude, batch.mask))
         solver.step(4)
         snapshots.append(solver.snapshot(exact_residual=True))
-    a, b = snapshots
+    return snapshots
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_global_phase_of_the_probe_and_a_shift_of_the_stage_change_nothing(noisy, algorithm):
+    """Where the stage's origin lies, and the phase of the first probe, are nothing that patterns tell of."""
+    a, b = moved_stage(noisy, algorithm, np.array([1083, -500]) * PIXEL_M)
     assert b.residual == pytest.approx(a.residual, rel=2e-3)
     lit = a.coverage > 0.1 * a.coverage.max()
     assert a.object.shape == b.object.shape
     # Subpixel parts of the positions differ in their last digits.
     assert np.abs(a.object[lit] - b.object[lit]).max() < 0.02
+
+
+def test_a_shift_by_parts_of_a_pixel_finds_the_same_on_pixels_that_lie_as_before(noisy):
+    a, b = moved_stage(noisy, "mpie", np.array([1083.5, -500.3]) * PIXEL_M)
+    assert b.residual == pytest.approx(a.residual, rel=0.01)
+    apart = (np.array(b.canvas.origin_m) - a.canvas.origin_m) / PIXEL_M
+    np.testing.assert_allclose(apart, np.rint(apart), atol=1e-6)
 
 
 def assert_alike(a, b):

@@ -26,7 +26,7 @@ from ..measure import error_of
 from ..newcomers import Newcomers
 from ..passes import PassOptions
 from ..reference import Coefficients
-from ..state import ReconState
+from ..state import WAVES, ReconState
 
 OVERLAP_REGULARISATION = 0.03
 """Share of the peak illumination that bounds the overlap's division at the rim."""
@@ -134,9 +134,9 @@ class _Kept:
     @classmethod
     def of(cls, state: ReconState) -> _Kept:
         """Return what `state` keeps, with room for all of its frames."""
-        kept: _Kept | None = state.memory.get("projections")
+        kept: _Kept | None = state.memory.get(WAVES)
         new = cls(state) if kept is None or kept.waves.shape[0] < len(state.frames.numbers) else kept
         if kept is not None and new is not kept:
             new.waves[: kept.waves.shape[0], ...], new.newcomers = kept.waves, kept.newcomers
-        state.memory["projections"] = new
+        state.memory[WAVES] = new
         return new
