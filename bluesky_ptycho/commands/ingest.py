@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
     from ..ingesting import ingest
 
     with open_catalog(options.catalog) as catalog:
-        tell_default_catalog(options, catalog.name)
         uid = ingest(options.file, catalog, sample_name=options.sample)
+        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         start = catalog[uid].start
         points = counted(start["ptycho"]["n_points"], "point")

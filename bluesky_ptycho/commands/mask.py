@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import io
-import math
 import operator
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -41,13 +40,14 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "mask",
         help="compose a mask on the mean frame of a run",
         description="Compose a mask of the raw image from files, regions and thresholds of the mean frame, write it, "
-        "and draw it on the mean frame. Rows, columns and radii are in pixels of the picture. --file, --rectangle and "
-        "--circle may be given several times. reprocess --mask takes the file.",
+        "and draw it on the mean frame. Rows, columns and radii are in pixels, as the axes of the picture show them: "
+        "the first pixel reaches from 0 to 1. --file, --rectangle and --circle may be given several times. reprocess "
+        "--mask takes the file.",
     )
     add = mask.add_argument
     add("uid", metavar="UID", help=RUN)
     add("--file", action="append", default=[], metavar="FILE", help="mask to begin with, .npy or HDF5 as FILE::DATASET")
-    edges = numbers(4, "first row, last row, first column, last column")
+    edges = numbers(4, "first row, last row, first column, last column, whole numbers", only_whole=True)
     told = "bad: rows T to B and columns L to R, both included, counted from 0"
     add("--rectangle", action="append", default=[], type=edges, metavar="T,B,L,R", help=told)
     circle = numbers(3, "row, column and radius")
@@ -57,9 +57,14 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         default=[],
         type=circle,
         metavar="ROW,COLUMN,RADIUS",
-        help="bad: what lies within",
+        help="bad: pixels whose centres lie within; fractions count, as 480.5",
     )
-    add("--keep-circle", type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: what lies outside (default: nothing)")
+    add(
+        "--keep-circle",
+        type=circle,
+        metavar="ROW,COLUMN,RADIUS",
+        help="bad: pixels whose centres lie outside (default: none)",
+    )
     add(
         "--above",
         type=finite,
@@ -106,7 +111,6 @@ def run(options: argparse.Namespace) -> int:
     settings = PreprocessSettings() if given is None else given.preprocess
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-        tell_default_catalog(options, catalog.name)
         scan = opened.enter_context(stored_scan(options.uid, catalog, settings))
         darks = scan.darks.darks if scan.darks.fitting else None
         mean = mean_frame(_some_frames(scan, options.frames), scan.plan, settings, darks)
@@ -120,6 +124,7 @@ def run(options: argparse.Namespace) -> int:
     np.save(content, mask.good)
     write_whole(output, content.getbuffer())
     save_mask_png(picture, mean, mask.good, title, unit)
+    tell_default_catalog(options, catalog.name)
     say(f"{_told(mask, parts)}; {output} holds them, {picture} shows them")
     return 0
 
@@ -166,7 +171,7 @@ def _rectangle(shape: tuple[int, ...], edges: tuple[float, ...]) -> Mask:
     """
     from ..preprocess import Mask
 
-    top, bottom, left, right = map(math.floor, edges)
+    top, bottom, left, right = map(int, edges)
     rows, columns = shape
     if not (0 <= top <= bottom < rows and 0 <= left <= right < columns):
         given = ",".join(f"{edge:g}" for edge in edges)

@@ -19,7 +19,9 @@ COMMANDS = next(a for a in _parser()._actions if isinstance(a.choices, dict)).ch
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_help_tells_every_argument(command, capsys):
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_every_help_tells_every_argument(command, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])
     text = capsys.readouterr().out
@@ -27,6 +29,7 @@ def test_every_help_tells_every_argument(command, capsys):
     assert COMMANDS[command].description.endswith(".")
     assert all(action.help for action in COMMANDS[command]._actions)
     assert "--quiet" in text
+    assert not any(line.endswith("-") for line in text.splitlines()), "names with a hyphen stay whole"
     assert f"example: bluesky-ptycho {EXAMPLES[command]}" in " ".join(text.split())
     assert _parser().parse_args(shlex.split(EXAMPLES[command])).parser.prog.endswith(command)
 
