@@ -134,6 +134,8 @@ def _nobody_reads() -> bool:
 
 def _told(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:  # without its number, which tells nobody anything
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"not enough memory: {text}" if isinstance(error, MemoryError) else text
 
 

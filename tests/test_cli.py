@@ -74,6 +74,8 @@ def error_line(capsys, *arguments: str) -> str:
         (["demo", "--step", "1e9"], "--step is 1e+09 µm; expected 0.0001 (an atom's size) to 0.34 (the beam's width)"),
         (["demo", "--photons", "1e30"], "--photons is 1e+30; expected 1 to 1e+09 a frame"),
         (["demo", "--photons", "0.5"], "--photons is 0.5; expected 1 to 1e+09 a frame"),
+        (["reconstruct", "-1"], "-1 does not exist; expected a file (bluesky-ptycho replay takes runs)"),
+        (["ingest", "3d60"], "3d60 does not exist; expected a file (bluesky-ptycho replay takes runs)"),
         (["preprocess", "./absent"], "./absent does not exist"),
         (
             ["preprocess", "1", "--energy", "700"],
@@ -233,7 +235,9 @@ def test_the_catalog_that_was_not_given_is_told_when_all_goes_well(workplace, ca
 
 def test_what_is_no_hdf5_makes_no_catalog(workplace, capsys):
     (workplace / "README.md").write_text("# no frames\n")
-    assert "README.md is not an HDF5 file" in error_line(capsys, "ingest", "README.md", "--catalog", "new")
+    assert error_line(capsys, "ingest", "README.md", "--catalog", "new") == "README.md is not an HDF5 file"
+    (workplace / "empty.cxi").touch()
+    assert "empty.cxi is not an HDF5 file: it is empty" in error_line(capsys, "ingest", "empty.cxi", "--catalog", "new")
     assert "absent.cxi does not exist" in error_line(capsys, "ingest", "absent.cxi", "--catalog", "new")
     write_small_cxi(workplace / "nan.cxi")
     with h5py.File("nan.cxi", "r+") as file:
@@ -406,6 +410,7 @@ WHOLE = "expected a whole number, 1 or more"
             ["runs", "--since", "-x"],
             "argument --since: expected one argument; one that begins with - is written --since=-",
         ),
+        (["ingest", "a.cxi", "--sample", " "], "argument --sample: value is ' '; expected a name"),
         (["restore", ""], "argument BACKUP: value is ''; expected the name of a file"),
         (["reconstruct"], "the following arguments are required: FILE.cxi"),
         ([], "the following arguments are required: COMMAND"),

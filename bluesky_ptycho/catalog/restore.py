@@ -68,7 +68,8 @@ def restore(files: Iterable[Path], catalog: Any) -> Iterator[Restored]:
             os.replace(path, path.with_name(path.name + DONE))
             yield Restored(path, uid)
         except Exception as error:
-            yield Restored(path, uid, in_a_line(error))
+            unreadable = isinstance(error, PermissionError) and error.filename == str(path)
+            yield Restored(path, uid, "permission denied" if unreadable else in_a_line(error))
 
 
 def _documents(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:

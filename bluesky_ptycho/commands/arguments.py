@@ -121,6 +121,12 @@ def file_meant(name: str) -> Path | None:
     return None
 
 
+def require_file(path: Path) -> None:
+    """Refuse what is no file and may be the name of a run, which another command takes."""
+    if not path.exists() and not path.suffix and os.sep not in str(path):
+        raise NotFoundError(f"{path} does not exist; expected a file (bluesky-ptycho replay takes runs)")
+
+
 def finite(text: str) -> float:
     """Return a finite number."""
     return _number(text, math.isfinite, "a number")
@@ -241,6 +247,13 @@ def file_name(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError(f"value is {text!r}; expected the name of a file")
     return Path(text)
+
+
+def name(text: str) -> str:
+    """Return the name of something, which has a letter at least."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected a name")
+    return text
 
 
 def _whole(text: str, least: int | None, expected: str) -> int:

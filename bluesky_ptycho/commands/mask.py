@@ -6,7 +6,7 @@ import argparse
 import functools
 import io
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 
     from ..catalog import open_catalog
     from ..figure import save_mask_png
-    from ..preprocess import PreprocessSettings, mean_frame
+    from ..preprocess import Mask, PreprocessSettings, mean_frame
     from ..raw_scan import stored_scan
     from ..whole_file import write_whole
 
@@ -107,6 +107,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(
             "nothing says what is bad; expected --file, --rectangle, --circle, --keep-circle, --above or --below"
         )
+    files = {file: Mask.from_file(file) for file in options.file}
     given = settings_of(options)
     settings = PreprocessSettings() if given is None else given.preprocess
     with ExitStack() as opened:
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
         mean = mean_frame(_some_frames(scan, options.frames), scan.plan, settings, darks)
         title = f"{scan.title}, run {scan.uid[:8]}"
         unit = "photons" if scan.plan.detector is not None and scan.plan.detector.layout == "plain" else "ADU"
-    parts = list(_parts(mean, options))
+    parts = list(_parts(mean, files, options))
     mask = functools.reduce(operator.and_, (part for _, part in parts))
     if not mask.good.any():
         raise SettingsError(f"no pixel is left: {_told(mask, parts)}; expected less to be bad")
@@ -136,7 +137,7 @@ def _some_frames(scan: RawScan, most: int) -> Iterator[NDArray[Any]]:
         yield scan.read([point])[0]
 
 
-def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[str, Mask]]:
+def _parts(mean: NDArray[Any], files: Mapping[str, Mask], options: argparse.Namespace) -> Iterator[tuple[str, Mask]]:
     """Yield what the mask is composed of, each with its name."""
     import numpy as np
 
@@ -144,8 +145,7 @@ def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[st
 
     shape, measured = mean.shape, np.isfinite(mean)
     yield "without a mean", Mask(measured)
-    for file in options.file:
-        yield file, Mask.from_file(file)
+    yield from files.items()
     for edges in options.rectangle:
         yield "rectangle", _rectangle(shape, edges)
     for circle in options.circle:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
+from pathlib import Path
 
 import h5py
 import pytest
@@ -103,3 +105,23 @@ def test_a_settings_file_that_is_wrong_is_one_line(desk, workplace, capsys, comm
     told = error_of(capsys, *command, *where, "--settings", "s.toml")
     assert "settings file s.toml: solver.mode is no setting; did you mean modes? known: algorithm, modes" in told
     assert not (workplace / "ptycho_demo").exists() and not (workplace / "ptycho_resume").exists()
+
+
+def test_what_the_system_refuses_is_told_in_its_words_without_their_number(desk, workplace, capsys, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", "kept.jsonl")
+
+    (workplace / "s.toml").write_text("passes = 3\n")
+    (workplace / "kept.jsonl").write_text("{}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_text", refuse)
+        told = error_of(capsys, "settings", "--settings", "s.toml")
+    assert told.endswith(" error: settings file s.toml: it cannot be read: Permission denied")
+    with monkeypatch.context() as patch:
+        opened = Path.open
+        patch.setattr(Path, "open", lambda p, *a, **k: (refuse if p.name == "kept.jsonl" else opened)(p, *a, **k))
+        assert run(capsys, "restore", "kept.jsonl", "--catalog", str(desk.name)) == (
+            1, "", ["bluesky-ptycho: error: kept.jsonl: permission denied"]
+        )  # fmt: skip
+    monkeypatch.setattr("bluesky_ptycho.commands.settings_table.as_list", refuse)
+    assert error_of(capsys, "settings") == "bluesky-ptycho: error: kept.jsonl: Permission denied"
