@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import math
+import reprlib
 import zlib
 from dataclasses import dataclass
 from typing import Self
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingsError
-from ..terminal import printable
 from .files import LARGEST, load_image
 
 _FORM = "bits"
@@ -183,7 +183,7 @@ class Mask:
                 raise ValueError(f"it holds {len(content)} bytes or more, not {expected}")
         except (ValueError, binascii.Error, zlib.error) as error:
             raise SettingsError(
-                f"preprocess.mask is {printable(text, 40)!r}, which cannot be unpacked ({error}); expected a Mask, or "
+                f"preprocess.mask is {reprlib.repr(text)}, which cannot be unpacked ({error}); expected a Mask, or "
                 "what Mask.packed gave (files go to mask_files)"
             ) from error
         flat = np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=shape[0] * shape[1])

@@ -224,6 +224,7 @@ def test_exposures_are_merged(workplace):
         ([*FRAMES, "--set", "solver.modes=3"], "--set solver.modes is no setting that this command takes; "),
         ([*FRAMES, "--set", "binning=wide"], "preprocess.binning is 'wide'; expected a number, 1 <= value"),
         ([*FRAMES, "--set", "binning"], "--set is 'binning'; expected NAME=VALUE"),
+        ([*FRAMES, "--set", "mask=m.npy"], "preprocess.mask is 'm.npy', which cannot be unpacked (it is not bits, "),
         ([*FRAMES, "--set", "saturation=0"], "none of the 6 scan points can be used: saturated: 100.0 %"),
         (["-1", "--catalog", "absent"], "'absent' is neither"),
     ],
