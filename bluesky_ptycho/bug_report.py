@@ -84,7 +84,7 @@ def write_bug_report(
     results = list(results_of(catalog, [raw.metadata["start"]["uid"]]))
     names = [word for stored in (raw, *results) for word in personal_words(stored.metadata["start"])]
     hide = Discretion([catalog.name, *catalog.readable_roots, catalog.backup_dir], names)
-    parts = list(_parts(raw, results, catalog, hide, [*logs, *_noted_logs(results)], n_frames))
+    parts = list(_parts(raw, results, catalog, hide, logs, n_frames))
     contents = "\n".join(f"{part.name}: {part.meaning}" for part in parts)
     parts.insert(0, Part("README.txt", "what is here", README.format(contents=contents).encode()))
     archive = io.BytesIO()
@@ -96,7 +96,7 @@ def write_bug_report(
 
 
 def _parts(
-    raw: Any, results: list[Any], catalog: Any, hide: Discretion, logs: list[Path | str], n_frames: int
+    raw: Any, results: list[Any], catalog: Any, hide: Discretion, logs: Iterable[Path | str], n_frames: int
 ) -> Iterator[Part]:
     raw_uid = raw.metadata["start"]["uid"]
     n_results = f"{len(results)} reconstruction{'' if len(results) == 1 else 's'}"
@@ -108,7 +108,14 @@ def _parts(
         ("versions.json", "software and system", _versions),
         ("doctor.txt", "what bluesky-ptycho doctor says", lambda: _doctor(raw_uid, catalog, hide)),
         ("frames.h5", f"{n_frames} raw frames at most, with their points", lambda: _frames(raw_uid, catalog, n_frames)),
-        *((f"log-{i}.txt", "end of a log file", lambda log=log: _log(log, hide)) for i, log in enumerate(logs, 1)),
+        *(
+            (f"log-{i}.txt", "end of a log file that was given", lambda log=log: _log(log, hide))
+            for i, log in enumerate(logs, 1)
+        ),
+        *(
+            (f"reconstruction-log-{uid[:8]}.txt", f"log of reconstruction {uid[:8]}", lambda log=log: _log(log, hide))
+            for uid, log in _noted_logs(results).items()
+        ),
     ):
         try:
             yield Part(name, meaning, make())
@@ -171,14 +178,14 @@ def _frames(uid: str, catalog: Any, n_frames: int) -> bytes:
     return image.getvalue()
 
 
-def _noted_logs(results: list[Any]) -> list[Path]:
-    """Return the log files that results name."""
-    found = []
+def _noted_logs(results: list[Any]) -> dict[str, Path]:
+    """Return the log files that reconstructions keep, by the uids of these."""
+    found = {}
     for run in results:
         start, stop = run.metadata["start"], run.metadata.get("stop") or {}
         for place in (start, stop, stop.get(SUMMARY_KEY) or {}):
             if isinstance(place.get(LOG_KEY), str):
-                found.append(Path(place[LOG_KEY]))
+                found[start["uid"]] = Path(place[LOG_KEY])
     return found
 
 

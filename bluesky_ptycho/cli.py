@@ -31,7 +31,7 @@ from .commands import (
     show,
     view,
 )
-from .commands.arguments import USER_ERROR, LineParser
+from .commands.arguments import USER_ERROR, LineParser, tell_error
 from .errors import PtychoError
 from .registry import enable_plugins
 from .spelling import at_shell
@@ -68,10 +68,10 @@ EXAMPLES = {
     "reconstruct": "reconstruct clean.cxi --schedule mpie:30,lsqml:50 --modes 2",
     "replay": "replay -1 --settings mine.toml",
     "resume": "resume -1",
-    "reprocess": "reprocess 12 13 --set solver.modes=3 --set preprocess.binning=2",
+    "reprocess": "reprocess -1 -2 --set solver.modes=3 --set preprocess.binning=2",
     "mask": "mask -1 --circle 480,480,20 --above 5000 --output mask.npy",
     "runs": "runs --since yesterday --sample gold",
-    "show": "show -1 --compare 12 --output both.png",
+    "show": "show -1 --compare -2 --output both.png",
     "logbook": "logbook --since 3d --title 'Beam time 7'",
     "report": "report -1 --output gold.html",
     "restore": "restore --catalog my_catalog",
@@ -81,7 +81,7 @@ EXAMPLES = {
     "view": "view --catalog my_catalog",
     "settings": "settings photon_threshold --preset nanosurveyor",
     "doctor": "doctor -1 --catalog my_catalog",
-    "bug-report": "bug-report 12 --frames 5",
+    "bug-report": "bug-report -1 --frames 5",
 }
 """What help shows of each command."""
 
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 0
         logging.getLogger("bluesky_ptycho").debug("command failed", exc_info=error)
-        print(f"bluesky-ptycho: error: {_one_line(error)}", file=sys.stderr)
+        tell_error(_told(error))
         return USER_ERROR
     except KeyboardInterrupt:
         print("bluesky-ptycho: interrupted", file=sys.stderr)
@@ -132,8 +132,10 @@ def _nobody_reads() -> bool:
     return True
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _told(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:  # without its number, which tells nobody anything
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"not enough memory: {text}" if isinstance(error, MemoryError) else text
 
 

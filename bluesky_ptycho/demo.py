@@ -34,6 +34,10 @@ LOOK_ABOUT_S = 0.2
 
 SLOWEST_HZ, FASTEST_HZ = 0.01, 200.0
 FINEST_UM = 1e-4
+COARSEST_UM = 0.34
+"""The beam's width: of points farther apart no two share light."""
+FAINTEST, BRIGHTEST = 1.0, 1e9
+"""Photons a frame: with more than that most pixels of the camera are full."""
 
 SHARE_EXPOSED = 0.75
 """Part of a frame's time that is exposed; in the rest of a step scan the stage moves and settles."""
@@ -66,9 +70,14 @@ class DemoOptions:
                 f"{spelled('shape')} is {ny} {nx}; expected NY and NX of 2 or more each, and "
                 f"{MAX_POINTS} points at most"
             )
-        if self.step < FINEST_UM:  # what is too coarse depends on the beam, and is refused with that
+        if not FAINTEST <= self.photons <= BRIGHTEST:
             raise SettingsError(
-                f"{spelled('step')} is {self.step:g} µm; expected {FINEST_UM:g} (an atom's size) or more"
+                f"{spelled('photons')} is {self.photons:g}; expected {FAINTEST:g} to {BRIGHTEST:g} a frame"
+            )
+        if not FINEST_UM <= self.step <= COARSEST_UM:  # how much overlap is enough, the scan's own check tells
+            raise SettingsError(
+                f"{spelled('step')} is {self.step:g} µm; expected {FINEST_UM:g} (an atom's size) to {COARSEST_UM:g} "
+                "(the beam's width)"
             )
 
 
@@ -165,16 +174,17 @@ def run_demo(options: DemoOptions) -> int:
 
     Ctrl-C aborts the scan; what was measured is reconstructed and written before KeyboardInterrupt goes on.
     """
-    say("loading bluesky and opening the catalog ...")
-    from bluesky import RunEngine
-    from bluesky.utils import RunEngineInterrupted
-
-    from .sim import make_beamline
     from .sim.samples import make_sample
 
     check_output_directory(options.output)
     directory = options.output / "catalog"
     sample = make_sample(options.sample, options.seed)  # one that is not there leaves no directory
+    say("loading bluesky and opening the catalog ...")
+    from bluesky import RunEngine
+    from bluesky.utils import RunEngineInterrupted
+
+    from .sim import make_beamline
+
     # It logs the traceback of every plan that fails, is refused or aborted; the command says it in a line.
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)
     waiting: Any = AwakeForCtrlC()  # has what a DuringTask has, without loading bluesky for help

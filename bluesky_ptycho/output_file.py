@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def check_output(
     ------
     PtychoError
         If it is a directory, an input or one of a catalog's own files, has another ending, or its directory is not
-        there.
+        there or not to be written to.
     """
     option = option or _output()
     expected = f"expected the name of a {' or '.join(suffixes)} file" if suffixes else "expected the name of a file"
@@ -51,6 +52,7 @@ def check_output(
     if not path.parent.is_dir():
         lack = "is no directory" if path.parent.exists() else "does not exist"
         raise PtychoError(f"{option} is {path}; its directory {path.parent} {lack}")
+    _require_writable(path.parent, f"{option} is {path}; its")
 
 
 def check_output_directory(path: Path) -> None:
@@ -59,13 +61,21 @@ def check_output_directory(path: Path) -> None:
     Raises
     ------
     PtychoError
-        If it is a file or in one, or files in it would lie among those of a catalog.
+        If it is a file or in one, no file can be made there, or it would lie among those of a catalog.
     """
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             lies = "which" if place == path else f"and {place}"
             raise PtychoError(f"{_output()} is {path}, {lies} is a file; expected the name of a directory")
     _require_outside_catalogs(path, _output(), place=path.resolve() / "any")
+    nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    _require_writable(nearest, f"{_output()} is {path}; the")
+
+
+def _require_writable(directory: Path, told: str) -> None:
+    """Refuse a directory in which no file can be made, now rather than when the work is done."""
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PtychoError(f"{told} directory {directory} cannot be written to")
 
 
 def require_different(first: Path, second: Path, option: str) -> None:

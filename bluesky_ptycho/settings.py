@@ -86,7 +86,7 @@ class Settings:
 
         def refuse(wrong: Any) -> typing.NoReturn:
             unit = f" {field.metadata['unit']}" if field.metadata.get("unit") and _is_number(wrong) else ""
-            told = f"{cls.called(field.name)} is {reprlib.repr(wrong)}{unit}"
+            told = f"{cls.called(field.name)} is {_as_typed(wrong)}{unit}"
             if isinstance(wrong, float) and not math.isfinite(wrong):
                 raise SettingsError(f"{told}; expected a finite number")
             raise SettingsError(f"{told}; expected {cls.expected(field.name)}")
@@ -185,7 +185,7 @@ class Settings:
 
     @classmethod
     def expected(cls, name: str) -> str:
-        """Return in words which values the setting of a dotted name takes: ``"a number, 0.0 <= value <= 1.0"``."""
+        """Return in words which values the setting of a dotted name takes: ``"a number, 0 <= value <= 1"``."""
         part, _, inner = name.partition(".")
         hint = typing.get_type_hints(cls)[part]
         if inner:
@@ -252,11 +252,12 @@ def _plain(value: Any) -> Any:
 
 
 def allowed(field: dataclasses.Field[Any]) -> str:
-    """Return what numbers a field takes, in words: ``"0.0 <= value <= 1.0"``; empty where any."""
+    """Return what numbers a field takes, in words: ``"0 <= value <= 1"``; empty where any."""
     low, high = field.metadata.get("low"), field.metadata.get("high")
     if low is None and high is None:
         return ""
-    return f"{'' if low is None else f'{low} <= '}value{'' if high is None else f' <= {high}'}"
+    least, most = ("" if bound is None else _as_typed(bound) for bound in (low, high))
+    return f"{least and f'{least} <= '}value{most and f' <= {most}'}"
 
 
 def _as_type(value: Any, hint: Any, refuse: Callable[[Any], typing.NoReturn]) -> Any:
@@ -279,6 +280,12 @@ def _as_type(value: Any, hint: Any, refuse: Callable[[Any], typing.NoReturn]) ->
     ):
         return value
     return refuse(value)
+
+
+def _as_typed(value: Any) -> str:
+    """Return a wrong value in a few letters, a whole number as most people write it, without ``.0``."""
+    text = reprlib.repr(value)
+    return text.removesuffix(".0") if isinstance(value, float) else text
 
 
 def _is_number(value: Any) -> bool:

@@ -23,6 +23,7 @@ from .io.patterns import open_patterns
 from .io.raw_cxi import read_raw_facts
 from .preprocess import PreprocessSettings
 from .raw_scan import stored_scan
+from .spelling import spelled
 from .stored_scan import find_scan
 
 logger = logging.getLogger("bluesky_ptycho")
@@ -143,7 +144,9 @@ def chosen_points(text: str | None, roll: FrameRoll, most: int) -> list[int]:
         ranges = []
     points = list(chain.from_iterable(ranges)) if sum(map(len, ranges)) <= most else []
     if not points:
-        raise MetadataError(f"points are {text!r}; expected 1 to {most} of the points 1 to {roll.n}, as 5,9 or 40-51")
+        raise MetadataError(
+            f"{spelled('points')} are {text!r}; expected 1 to {most} of the points 1 to {roll.n}, as 5,9 or 40-51"
+        )
     return points
 
 

@@ -70,7 +70,12 @@ def error_line(capsys, *arguments: str) -> str:
             ["demo", "--shape", "100000", "100000"],
             "--shape is 100000 100000; expected NY and NX of 2 or more each, and",
         ),
-        (["demo", "--step", "1e-15"], "--step is 1e-15 µm; expected 0.0001 (an atom's size) or more"),
+        (["demo", "--step", "1e-15"], "--step is 1e-15 µm; expected 0.0001 (an atom's size) to 0.34"),
+        (["demo", "--step", "1e9"], "--step is 1e+09 µm; expected 0.0001 (an atom's size) to 0.34 (the beam's width)"),
+        (["demo", "--photons", "1e30"], "--photons is 1e+30; expected 1 to 1e+09 a frame"),
+        (["demo", "--photons", "0.5"], "--photons is 0.5; expected 1 to 1e+09 a frame"),
+        (["reconstruct", "-1"], "-1 does not exist; expected a file (bluesky-ptycho replay takes runs)"),
+        (["ingest", "3d60"], "3d60 does not exist; expected a file (bluesky-ptycho replay takes runs)"),
         (["preprocess", "./absent"], "./absent does not exist"),
         (
             ["preprocess", "1", "--energy", "700"],
@@ -105,8 +110,8 @@ def error_line(capsys, *arguments: str) -> str:
             ["reconstruct", "absent.cxi", "--algorithm", "rpie:3"],
             "--algorithm is 'rpie:3'; expected one name (--schedule takes names and passes)",
         ),
-        (["demo", "--sample", "absent.png"], "'absent.png' is neither"),
-        (["demo", "--step", "1"], "--shape 20 20 --step 1 (µm): overlap is"),
+        (["demo", "--sample", "absent.png"], "'absent.png', which is no file; expected goldballs, siemens or an image"),
+        (["demo", "--step", "0.3"], "--shape 20 20 --step 0.3 (µm): overlap is"),
         (
             ["reconstruct", "absent.cxi", "--algorithm", "magic"],
             "algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie",
@@ -177,11 +182,11 @@ def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalo
 
 
 def test_a_demo_that_cannot_be_leaves_nothing_and_is_no_default(workplace, capsys):
-    for wrong in (["--sample", "absent.png"], ["--step", "1"]):
+    for wrong in (["--sample", "absent.png"], ["--step", "0.3"]):
         error_line(capsys, "demo", *wrong, "--output", "made/here")
         assert not (workplace / "made").exists() and not (workplace / "state").exists()
     (workplace / "made").mkdir()
-    error_line(capsys, "demo", "--step", "1", "--output", "made/here")
+    error_line(capsys, "demo", "--step", "0.3", "--output", "made/here")
     assert (workplace / "made").exists() and not (workplace / "made" / "here").exists()
 
 
@@ -204,28 +209,35 @@ def test_a_demo_whose_catalog_cannot_be_asked_leaves_it(tmp_path, monkeypatch):
     assert (tmp_path / "catalog").is_dir()
 
 
-def test_the_catalog_that_was_not_given_is_told(workplace, capsys, ptycho_catalog):
+COMMANDS_OF_A_RUN = (
+    ["replay"], ["view"], ["resume"], ["reprocess"], ["mask", "--above", "9"], ["show"], ["convert", "--to", "cxi"],
+    ["preprocess"], ["bug-report"], ["report"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_A_RUN, ids=lambda command: command[0])
+def test_a_refusal_is_one_line_that_names_the_catalog_that_was_not_given(workplace, capsys, ptycho_catalog, command):
+    remember_catalog(ptycho_catalog.name)
+    line = error_line(capsys, *command, "beef")
+    assert line.endswith(f"neither among scans nor among results (catalog {ptycho_catalog.name})")
+
+
+def test_the_catalog_that_was_not_given_is_told_when_all_goes_well(workplace, capsys, ptycho_catalog):
     remember_catalog(ptycho_catalog.name)
     says = f"catalog {ptycho_catalog.name} (no --catalog was given)"
     write_small_cxi(workplace / "star.cxi")
-    for arguments in (["replay", "beef"], ["view", "beef"], ["resume", "beef"], ["reprocess", "beef"]):
-        for more, told in (([], [says]), (["--quiet"], []), (["--catalog", ptycho_catalog.name], [])):
-            assert main([*arguments, *more]) == 2
-            *before, _ = capsys.readouterr().err.splitlines()
-            assert before == told
-    masking = ["mask", "--above", "9"]
-    for arguments in (["show"], ["convert", "--to", "cxi"], masking, ["preprocess"], ["bug-report"], ["report"]):
-        assert main([*arguments, "beef"]) == 2
-        *before, _ = capsys.readouterr().err.splitlines()
-        assert before == [says]
-    for arguments in (["ingest", "star.cxi"], ["logbook"], ["restore"]):
-        assert main(arguments) == 0
-        assert says in capsys.readouterr().err
+    commands = (["ingest", "star.cxi"], ["logbook"], ["restore"], ["resume"], ["preprocess", "1"], ["show", "1"])
+    for arguments in commands:
+        for more, told in (([], 1), (["--quiet"], 0), (["--catalog", ptycho_catalog.name], 0)):
+            assert main([*arguments, *more]) == 0
+            assert capsys.readouterr().err.splitlines().count(says) == told
 
 
 def test_what_is_no_hdf5_makes_no_catalog(workplace, capsys):
     (workplace / "README.md").write_text("# no frames\n")
-    assert "README.md is not an HDF5 file" in error_line(capsys, "ingest", "README.md", "--catalog", "new")
+    assert error_line(capsys, "ingest", "README.md", "--catalog", "new") == "README.md is not an HDF5 file"
+    (workplace / "empty.cxi").touch()
+    assert "empty.cxi is not an HDF5 file: it is empty" in error_line(capsys, "ingest", "empty.cxi", "--catalog", "new")
     assert "absent.cxi does not exist" in error_line(capsys, "ingest", "absent.cxi", "--catalog", "new")
     write_small_cxi(workplace / "nan.cxi")
     with h5py.File("nan.cxi", "r+") as file:
@@ -313,12 +325,14 @@ def test_a_port_that_is_taken_is_told(workplace, capsys, ptycho_catalog):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = error_line(capsys, "view", "--catalog", ptycho_catalog.name, "--port", str(port))
-    assert line == f"port {port} is in use; expected a free one, or none, which takes any"
+    assert line == f"--port {port} is in use; expected a free one, or none, which takes any"
 
 
 def test_a_page_is_served_on_an_address(capsys, ptycho_catalog):
     line = error_line(capsys, "view", "--catalog", ptycho_catalog.name, "--host", "")
-    assert line == "host is ''; expected an address, as 127.0.0.1, or 0.0.0.0 for all"
+    assert line == "--host is ''; expected an address, as 127.0.0.1, or 0.0.0.0 for all"
+    line = error_line(capsys, "view", "--catalog", ptycho_catalog.name, "--token", "short")
+    assert line.startswith("--token does not fit; expected 12 or more")
 
 
 @pytest.mark.parametrize("command", ["replay", "view", "resume", "reprocess"])
@@ -387,6 +401,16 @@ WHOLE = "expected a whole number, 1 or more"
         (["demo", "--settings", ""], "argument --settings: value is ''; expected the name of a file"),
         (["preprocess", "a.h5", "--energy", "0.7"], "argument --energy: value is '0.7'; expected 1 to 1,000,000 eV"),
         (["preprocess", "a.h5", "--distance", "121000"], "argument --distance: value is '121000'; expected 0.0001 to"),
+        (
+            ["reprocess", "1", "--scheduler", "nonsense"],
+            "argument --scheduler: value is 'nonsense'; expected HOST:PORT",
+        ),
+        (["reprocess", "1", "--scheduler", "://1.2.3.4:5"], "argument --scheduler: value is '://1.2.3.4:5'; expected"),
+        (
+            ["runs", "--since", "-x"],
+            "argument --since: expected one argument; one that begins with - is written --since=-",
+        ),
+        (["ingest", "a.cxi", "--sample", " "], "argument --sample: value is ' '; expected a name"),
         (["restore", ""], "argument BACKUP: value is ''; expected the name of a file"),
         (["reconstruct"], "the following arguments are required: FILE.cxi"),
         ([], "the following arguments are required: COMMAND"),
@@ -451,9 +475,24 @@ def test_reconstructions_of_scans_that_are_elsewhere_are_listed(catalog_dir, cap
     with open_catalog(elsewhere) as other, open_catalog(catalog_dir) as here:
         uid = store_result(here, store_scan(other, scan_id=7))
     assert main(["runs", "--catalog", str(catalog_dir)]) == 0
-    first, _, row = capsys.readouterr().out.splitlines()
-    assert first == f"no scans in {catalog_dir}, but 1 reconstruction of scans that are elsewhere"
+    first, _, told, _, row = capsys.readouterr().out.splitlines()
+    assert (first, told) == (f"no scans in {catalog_dir}", "1 reconstruction of scans that are not in this catalog")
     assert row.endswith(uid[:8]) and "success" in row
+
+
+def test_reconstructions_of_scans_that_are_elsewhere_stand_after_the_catalogs_own_scans(catalog_dir, capsys, tmp_path):
+    elsewhere = shutil.copytree(catalog_dir, tmp_path / "elsewhere")
+    with open_catalog(elsewhere) as other, open_catalog(catalog_dir) as here:
+        uids = [store_result(here, store_scan(other, scan_id=n)) for n in (7, 8)]
+        own = store_result(here, store_scan(here, scan_id=1))
+    assert main(["runs", "--catalog", str(catalog_dir)]) == 0
+    _, _, _, ours, _, told, _, *rows = capsys.readouterr().out.splitlines()
+    assert ours.endswith(own[:8]) and told == "2 reconstructions of scans that are not in this catalog"
+    assert [row[-8:] for row in rows] == [uid[:8] for uid in reversed(uids)]
+    assert main(["runs", "--catalog", str(catalog_dir), "--limit", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "... and more: --limit 2"
+    assert main(["runs", "--catalog", str(catalog_dir), "--since", "today"]) == 0
+    assert "not in this catalog" not in capsys.readouterr().out, "a search is for scans"
 
 
 @pytest.mark.parametrize(
@@ -467,16 +506,18 @@ def test_reconstructions_of_scans_that_are_elsewhere_are_listed(catalog_dir, cap
             '{"name": "start", "doc": {"time": 1, "uid": "a-b"}}\n{"name": "event", "doc": {"time": 1, "uid": "c"}}\n',
             "line 2 is a 'event' document without data, descriptor, seq_num, timestamps; expected a whole one",
         ),
+        (b"\x89HDF\r\n\x1a\n\x00", "line 1 is no text; expected a document as Bluesky makes it, {"),
         ('{"name": "start"', "it holds no document, only a part of one; expected those of a run"),
     ],
 )
 def test_a_file_that_holds_no_run_is_told_by_line_and_nothing_of_it_is_stored(
     workplace, capsys, ptycho_catalog, content, says
 ):
-    (workplace / "kept.jsonl").write_text(content)
+    (workplace / "kept.jsonl").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main(["restore", "kept.jsonl", "--catalog", ptycho_catalog.name]) == 1
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("kept.jsonl: ") and says in line
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith("bluesky-ptycho: error: kept.jsonl: ") and says in line and not said.out
     assert len(ptycho_catalog) == 0 and (workplace / "kept.jsonl").is_file()
 
 

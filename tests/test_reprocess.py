@@ -208,10 +208,13 @@ def test_a_mask_that_does_not_fit_the_frames_is_refused_and_nothing_is_stored(st
     mask, n = Mask(np.ones((10, 10))), len(stored.processed)
     np.save("mask.npy", mask.good)
     Path("settings.json").write_text(json.dumps(QUICK.with_changes(**{"preprocess.mask": mask}).to_dict()))
-    for arguments in (["reprocess", "1", "--mask", "mask.npy"], ["replay", "1", "--settings", "settings.json"]):
+    for arguments, name in (
+        (["reprocess", "1", "--mask", "mask.npy"], "mask mask.npy"),
+        (["replay", "1", "--settings", "settings.json"], "mask"),
+    ):
         assert main([*arguments, "--catalog", stored.name]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
-        assert "mask has shape (10, 10); expected (16, 16)" in line
+        assert f"error: {name} has shape (10, 10); expected (16, 16)" in line
     with LivePtycho(QUICK.with_changes(**{"preprocess.mask": mask}), catalog=stored) as live:
         replay(1, stored, live)
         assert live.wait(60) is None

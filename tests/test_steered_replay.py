@@ -105,4 +105,6 @@ def test_the_log_lies_beside_the_result_and_tells_of_the_changes(catalog, steere
         assert f"{name} = {value} from iteration {change.iteration} on, with {change.frames_used} frames" in text
     write_bug_report(steered.result_uid, catalog, tmp_path / "bug.zip")
     with zipfile.ZipFile(tmp_path / "bug.zip") as archive:
-        assert "solver.step = 0.05 from iteration" in archive.read("log-1.txt").decode()
+        assert (
+            "solver.step = 0.05 from iteration" in archive.read(f"reconstruction-log-{start['uid'][:8]}.txt").decode()
+        )

@@ -7,7 +7,7 @@ imported when a catalog is opened.
 
 from .access import Catalog, open_catalog
 from .assets import FramesAsset, dark_run, frames_uri
-from .listing import RunRow, format_runs, list_reconstructions, list_runs
+from .listing import RunRow, format_runs, list_runs, list_strangers
 from .profiles import RememberCatalog, default_target, remember_catalog, write_profile
 from .restore import Restored, kept_files, restore
 from .search import Search, make_search
@@ -24,8 +24,8 @@ __all__ = [
     "format_runs",
     "frames_uri",
     "kept_files",
-    "list_reconstructions",
     "list_runs",
+    "list_strangers",
     "make_search",
     "open_catalog",
     "remember_catalog",

@@ -186,8 +186,8 @@ class Catalog:
             if os.access(root, os.W_OK):
                 return root / part
         raise PtychoError(
-            f"catalog {self.name} has no {part} directory of its own; give one that its server may read"
-            + (" as results_dir=" if part == "results" else "")
+            f"catalog {self.name} has no {part} directory of its own that can be written to; give one that its "
+            f"server may read{' as results_dir=' if part == 'results' else ''}"
         )
 
     @property

@@ -85,11 +85,17 @@ def list_runs(catalog: Any, limit: int | None = None, search: Search | None = No
     return rows
 
 
-def list_reconstructions(catalog: Any) -> list[RunRow]:
-    """Return all reconstructions, newest first, also those of scans that are in another catalog or in none."""
+def list_strangers(catalog: Any) -> list[RunRow]:
+    """Return the reconstructions of scans that are in another catalog or in none, newest first."""
     if catalog.processed is None:
         return []
-    return [_result_row(run) for run in plain(catalog.processed).values()][::-1]
+    elsewhere = _distinct(catalog.processed, "start.raw_uid") - _distinct(catalog.raw, "start.uid")
+    return [_result_row(run) for run in results_of(catalog, sorted(elsewhere))][::-1]
+
+
+def _distinct(container: Any, key: str) -> set[str]:
+    """Return the values that runs have of a key, which the server tells without sending the runs."""
+    return {str(found["value"]) for found in plain(container).distinct(key)["metadata"][key]}
 
 
 def _result_row(run: Any) -> RunRow:

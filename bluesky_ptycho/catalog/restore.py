@@ -68,7 +68,8 @@ def restore(files: Iterable[Path], catalog: Any) -> Iterator[Restored]:
             os.replace(path, path.with_name(path.name + DONE))
             yield Restored(path, uid)
         except Exception as error:
-            yield Restored(path, uid, in_a_line(error))
+            unreadable = isinstance(error, PermissionError) and error.filename == str(path)
+            yield Restored(path, uid, "permission denied" if unreadable else in_a_line(error))
 
 
 def _documents(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -80,9 +81,8 @@ def _documents(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
             name, doc = entry["name"], dict(entry["doc"])
             lacking = _lacking(name, doc)
         except (ValueError, KeyError, TypeError):
-            shown = printable(line.decode(errors="replace"), 40)
             raise PtychoError(
-                f"line {number} is {shown!r}; expected a document as Bluesky makes it, "
+                f"line {number} is {_shown(line)}; expected a document as Bluesky makes it, "
                 '{"name": "start", "doc": {...}} in one line'
             ) from None
         if lacking:
@@ -94,6 +94,13 @@ def _documents(content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, doc
     if not lines:
         raise PtychoError(f"it holds no document{', only a part of one' if rest else ''}; expected those of a run")
+
+
+def _shown(line: bytes) -> str:
+    try:
+        return repr(printable(line.decode(), 40))
+    except UnicodeDecodeError:  # of an image or HDF5: no words that would help
+        return "no text"
 
 
 def _lacking(name: str, doc: dict[str, Any]) -> list[str]:

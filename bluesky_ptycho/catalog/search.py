@@ -208,7 +208,8 @@ def _moment_s(value: str | float | datetime, *, end: bool) -> float:
         moment, is_day = midnight - timedelta(days=_DAYS[text]), True
     else:
         moment, is_day = datetime.fromisoformat(text), len(text) <= len("2026-11-01")
-    return (moment + timedelta(days=1)).timestamp() if end and is_day else moment.timestamp()
+    # The first moment of a day does not belong to the one before.
+    return (moment + timedelta(days=1, microseconds=-1)).timestamp() if end and is_day else moment.timestamp()
 
 
 def _energies(value: str | float | Sequence[float]) -> tuple[float, float]:

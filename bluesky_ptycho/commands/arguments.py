@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +30,16 @@ REPLACED = "replaced if it exists"
 """What becomes of a file that an option names and that is there, as help tells it."""
 
 
+class _WholeWords(argparse.HelpFormatter):
+    """Breaks lines between words alone: what stands on both sides of a hyphen may be a name to be typed."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(f"{indent}{line}" for line in self._split_lines(text, width - len(indent)))
+
+
 class LineParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all errors of the command are.
 
@@ -36,12 +47,15 @@ class LineParser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False} | options)
+        own: dict[str, Any] = {"allow_abbrev": False, "formatter_class": _WholeWords}
+        super().__init__(**own | options)
         # What begins with "-" and a digit is a value, "-3d" as "-3" is, and is answered by who reads the value.
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is; leave with status 2."""
+        if lacks := re.fullmatch(r"argument (?:-\w/)?(--[\w-]+): expected one argument", message):
+            message += f"; one that begins with - is written {lacks[1]}=-..."
         self.exit(USER_ERROR, f"bluesky-ptycho: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
     def refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
@@ -64,9 +78,17 @@ def add_catalog(parser: LineParser) -> None:
 
 
 def tell_default_catalog(options: argparse.Namespace, name: str) -> None:
-    """Say on standard error which catalog is taken, where none was given."""
+    """Say on standard error which catalog is taken, where none was given.
+
+    Called when the work is done or well under way: what is refused before is told in one line.
+    """
     if options.catalog is None:
         say(f"catalog {name} (no --catalog was given)", file=sys.stderr)
+
+
+def tell_error(text: str) -> None:
+    """Say on standard error what went wrong, in the form that all commands have for it."""
+    print(f"bluesky-ptycho: error: {' '.join(text.split())}", file=sys.stderr)
 
 
 def refuse_idle(options: argparse.Namespace, names: Iterable[str], reason: str) -> None:
@@ -97,6 +119,12 @@ def file_meant(name: str) -> Path | None:
     if path.suffix or os.sep in name or name in (os.curdir, os.pardir):
         raise NotFoundError(f"{name} is not a file" if path.exists() else f"{name} does not exist")
     return None
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no file and may be the name of a run, which another command takes."""
+    if not path.exists() and not path.suffix and os.sep not in str(path):
+        raise NotFoundError(f"{path} does not exist; expected a file (bluesky-ptycho replay takes runs)")
 
 
 def finite(text: str) -> float:
@@ -155,6 +183,18 @@ def host_and_port(text: str) -> str:
     return text
 
 
+def scheduler_address(text: str) -> str:
+    """Return ``HOST:PORT`` or ``tcp://HOST:PORT``, or another protocol's, as it is."""
+    protocol, divider, place = text.rpartition("://")
+    if protocol == "inproc" and place:  # within a process there are no ports
+        return text
+    try:
+        host_and_port(place if protocol or not divider else "")
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected HOST:PORT, as 127.0.0.1:8786") from None
+    return text
+
+
 def seed(text: str) -> int:
     """Return a whole number, 0 or more."""
     return _whole(text, 0, "a whole number, 0 or more")
@@ -165,7 +205,7 @@ def positive_numbers(text: str) -> tuple[float, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
-def numbers(count: int, expected: str) -> Callable[[str], tuple[float, ...]]:
+def numbers(count: int, expected: str, *, only_whole: bool = False) -> Callable[[str], tuple[float, ...]]:
     """Return what reads `count` finite numbers that commas separate; `expected` says which ones."""
 
     def read(text: str) -> tuple[float, ...]:
@@ -173,7 +213,9 @@ def numbers(count: int, expected: str) -> Callable[[str], tuple[float, ...]]:
             values = tuple(float(part) for part in text.split(","))
         except ValueError:
             values = ()
-        if len(values) != count or not all(map(math.isfinite, values)):
+        if len(values) != count or not all(
+            value.is_integer() if only_whole else math.isfinite(value) for value in values
+        ):
             raise argparse.ArgumentTypeError(f"value is {text!r}; expected {expected}")
         return values
 
@@ -205,6 +247,13 @@ def file_name(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError(f"value is {text!r}; expected the name of a file")
     return Path(text)
+
+
+def name(text: str) -> str:
+    """Return the name of something, which has a letter at least."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"value is {text!r}; expected a name")
+    return text
 
 
 def _whole(text: str, least: int | None, expected: str) -> int:

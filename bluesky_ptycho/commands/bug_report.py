@@ -16,8 +16,9 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     report = commands.add_parser(
         "bug-report",
         help="pack what a bug report needs into one file",
-        description="Pack documents, messages, settings, versions, what the doctor says, and some raw frames of a scan "
-        "into a .zip file. Keys, names of people and machines, proposals, sample names and directories are left out.",
+        description="Pack documents, messages, settings, versions, what the doctor says, the logs that reconstructions "
+        "keep, and some raw frames of a scan into a .zip file. Keys, names of people and machines, proposals, sample "
+        "names and directories are left out.",
     )
     add = report.add_argument
     add("uid", metavar="UID", help=RUN)
@@ -28,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         default=[],
         type=file_name,
         metavar="FILE",
-        help="a log file to add, as often as needed",
+        help="another log file to add, as often as needed",
     )
     add("--frames", type=positive_whole, default=20, metavar="N", help="raw frames at most (default: %(default)s)")
     add_catalog(report)
@@ -46,11 +47,12 @@ def run(options: argparse.Namespace) -> int:
     if options.output is not None:
         check_output(options.output, (".zip",), inputs=options.log)
     with open_catalog(options.catalog, create=False) as catalog:
-        tell_default_catalog(options, catalog.name)
         uid = catalog[options.uid].metadata["start"]["uid"]
         output = options.output or Path(f"bug-report-{uid[:8]}.zip")
         parts = write_bug_report(uid, catalog, output, logs=options.log, n_frames=options.frames)
+        tell_default_catalog(options, catalog.name)
+    width = max(len(part.name) for part in parts)
     for part in parts:
-        say(f"{len(part.content):>12,} bytes  {part.name:<16}  {part.meaning}")
+        say(f"{len(part.content):>12,} bytes  {part.name:<{width}}  {part.meaning}")
     say(f"{output} holds them; look into it before you send it")
     return 0

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     base = PreprocessSettings() if given is None else given.preprocess
     settings = base.replace(**read_set(options.set, PreprocessSettings))
     with open_catalog(options.catalog, create=False) as catalog:
-        tell_default_catalog(options, catalog.name)
         written = convert(options.uid, catalog, options.to, output, stage=stage, settings=settings)
+        tell_default_catalog(options, catalog.name)
     print(f"{written}; {output} holds them")
     return 0

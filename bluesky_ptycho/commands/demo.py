@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=whole,
         default=(20, 20),
         metavar=("NY", "NX"),
-        help="scan points along y and along x, 2 or more each (default: 20 20)",
+        help="scan points along y and along x, 2 or more each, 1000000 in all at most (default: 20 20)",
     )
     add(
         "--frame-rate",
@@ -34,9 +34,14 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         metavar="HZ",
         help="frames a second, 0.01 to 200 (default: %(default)g)",
     )
-    add("--photons", type=positive, default=1e6, metavar="N", help="photons a frame (default: %(default)g)")
+    add("--photons", type=positive, default=1e6, metavar="N", help="photons a frame, 1 to 1e9 (default: 1e6)")
     add(
-        "--step", type=positive, default=0.08, metavar="UM", help="distance of scan points in µm (default: %(default)g)"
+        "--step",
+        type=positive,
+        default=0.08,
+        metavar="UM",
+        help="distance of scan points in µm, 0.0001 to about 0.27, where they overlap just enough (default: "
+        "%(default)g)",
     )
     add(
         "--trajectory",

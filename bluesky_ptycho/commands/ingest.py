@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..words import counted
-from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import LineParser, add_catalog, file_name, name, require_file, tell_default_catalog
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     )
     add = ingest.add_argument
     add("file", type=file_name, metavar="FILE", help="patterns of the far field, or raw frames written by 'convert'")
-    add("--sample", metavar="NAME", help="name of the sample (default: the file's name without its ending)")
+    add("--sample", type=name, metavar="NAME", help="name of the sample (default: the file's name without its ending)")
     add_catalog(ingest)
     ingest.set_defaults(command=run)
 
@@ -27,14 +27,15 @@ def run(options: argparse.Namespace) -> int:
     """Store the run and tell its number; return the exit status."""
     from ..foreign import open_foreign
 
+    require_file(options.file)
     with open_foreign(options.file):
         pass  # what holds no frames is refused before all that a catalog needs is loaded, and one is made
     from ..catalog import open_catalog, remember_catalog
     from ..ingesting import ingest
 
     with open_catalog(options.catalog) as catalog:
-        tell_default_catalog(options, catalog.name)
         uid = ingest(options.file, catalog, sample_name=options.sample)
+        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         start = catalog[uid].start
         points = counted(start["ptycho"]["n_points"], "point")

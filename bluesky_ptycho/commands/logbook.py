@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     check_output(options.output, (".html", ".htm"))
     search = search_of(options)
     with open_catalog(options.catalog, create=False) as catalog:
-        tell_default_catalog(options, catalog.name)
         n = write_logbook(options.output, entries(catalog, search, options.limit), title=options.title)
+        tell_default_catalog(options, catalog.name)
     say(f"{counted(n, 'scan')}; {options.output} holds the page")
     return 0

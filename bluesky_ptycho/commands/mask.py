@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import functools
 import io
-import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,13 +40,14 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "mask",
         help="compose a mask on the mean frame of a run",
         description="Compose a mask of the raw image from files, regions and thresholds of the mean frame, write it, "
-        "and draw it on the mean frame. Rows, columns and radii are in pixels of the picture. --file, --rectangle and "
-        "--circle may be given several times. reprocess --mask takes the file.",
+        "and draw it on the mean frame. Rows, columns and radii are in pixels, as the axes of the picture show them: "
+        "the first pixel reaches from 0 to 1. --file, --rectangle and --circle may be given several times. reprocess "
+        "--mask takes the file.",
     )
     add = mask.add_argument
     add("uid", metavar="UID", help=RUN)
     add("--file", action="append", default=[], metavar="FILE", help="mask to begin with, .npy or HDF5 as FILE::DATASET")
-    edges = numbers(4, "first row, last row, first column, last column")
+    edges = numbers(4, "first row, last row, first column, last column, whole numbers", only_whole=True)
     told = "bad: rows T to B and columns L to R, both included, counted from 0"
     add("--rectangle", action="append", default=[], type=edges, metavar="T,B,L,R", help=told)
     circle = numbers(3, "row, column and radius")
@@ -57,9 +57,14 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         default=[],
         type=circle,
         metavar="ROW,COLUMN,RADIUS",
-        help="bad: what lies within",
+        help="bad: pixels whose centres lie within; fractions count, as 480.5",
     )
-    add("--keep-circle", type=circle, metavar="ROW,COLUMN,RADIUS", help="bad: what lies outside (default: nothing)")
+    add(
+        "--keep-circle",
+        type=circle,
+        metavar="ROW,COLUMN,RADIUS",
+        help="bad: pixels whose centres lie outside (default: none)",
+    )
     add(
         "--above",
         type=finite,
@@ -86,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 
     from ..catalog import open_catalog
     from ..figure import save_mask_png
-    from ..preprocess import PreprocessSettings, mean_frame
+    from ..preprocess import Mask, PreprocessSettings, mean_frame
     from ..raw_scan import stored_scan
     from ..whole_file import write_whole
 
@@ -102,17 +107,17 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(
             "nothing says what is bad; expected --file, --rectangle, --circle, --keep-circle, --above or --below"
         )
+    files = {file: Mask.from_file(file) for file in options.file}
     given = settings_of(options)
     settings = PreprocessSettings() if given is None else given.preprocess
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-        tell_default_catalog(options, catalog.name)
         scan = opened.enter_context(stored_scan(options.uid, catalog, settings))
         darks = scan.darks.darks if scan.darks.fitting else None
         mean = mean_frame(_some_frames(scan, options.frames), scan.plan, settings, darks)
         title = f"{scan.title}, run {scan.uid[:8]}"
         unit = "photons" if scan.plan.detector is not None and scan.plan.detector.layout == "plain" else "ADU"
-    parts = list(_parts(mean, options))
+    parts = list(_parts(mean, files, options))
     mask = functools.reduce(operator.and_, (part for _, part in parts))
     if not mask.good.any():
         raise SettingsError(f"no pixel is left: {_told(mask, parts)}; expected less to be bad")
@@ -120,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
     np.save(content, mask.good)
     write_whole(output, content.getbuffer())
     save_mask_png(picture, mean, mask.good, title, unit)
+    tell_default_catalog(options, catalog.name)
     say(f"{_told(mask, parts)}; {output} holds them, {picture} shows them")
     return 0
 
@@ -131,7 +137,7 @@ def _some_frames(scan: RawScan, most: int) -> Iterator[NDArray[Any]]:
         yield scan.read([point])[0]
 
 
-def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[str, Mask]]:
+def _parts(mean: NDArray[Any], files: Mapping[str, Mask], options: argparse.Namespace) -> Iterator[tuple[str, Mask]]:
     """Yield what the mask is composed of, each with its name."""
     import numpy as np
 
@@ -139,8 +145,7 @@ def _parts(mean: NDArray[Any], options: argparse.Namespace) -> Iterator[tuple[st
 
     shape, measured = mean.shape, np.isfinite(mean)
     yield "without a mean", Mask(measured)
-    for file in options.file:
-        yield file, Mask.from_file(file)
+    yield from files.items()
     for edges in options.rectangle:
         yield "rectangle", _rectangle(shape, edges)
     for circle in options.circle:
@@ -166,7 +171,7 @@ def _rectangle(shape: tuple[int, ...], edges: tuple[float, ...]) -> Mask:
     """
     from ..preprocess import Mask
 
-    top, bottom, left, right = map(math.floor, edges)
+    top, bottom, left, right = map(int, edges)
     rows, columns = shape
     if not (0 <= top <= bottom < rows and 0 <= left <= right < columns):
         given = ",".join(f"{edge:g}" for edge in edges)

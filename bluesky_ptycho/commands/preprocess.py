@@ -168,9 +168,10 @@ def run(options: argparse.Namespace) -> int:
             from ..catalog import open_catalog
 
             catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-            tell_default_catalog(options, catalog.name)
             scan = opened.enter_context(stored_scan(options.source, catalog, settings))
         written = write_clean_cxi(scan, output, settings, explain=options.explain)
+        if file is None:
+            tell_default_catalog(options, catalog.name)
     picture = (
         ""
         if options.explain is None

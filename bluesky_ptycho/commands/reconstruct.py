@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..errors import SettingsError
-from .arguments import LineParser, add_output, file_name, positive, positive_whole
+from .arguments import LineParser, add_output, file_name, positive, positive_whole, require_file
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
@@ -112,6 +112,7 @@ def run(options: argparse.Namespace) -> int:
     from ..offline import reconstruct_file
     from ..recon import SolverSettings
 
+    require_file(options.file)
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
     given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm
     if options.algorithm is not None and {",", ":"} & set(options.algorithm):

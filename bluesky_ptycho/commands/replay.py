@@ -46,11 +46,11 @@ def run(options: argparse.Namespace) -> int:
     settings, script = settings_of(options), tuple[Any, ...]()
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-        tell_default_catalog(options, catalog.name)
         # What is not there, or no scan of ours, leaves no directory, and no catalog remembered.
         uid, plan = find_plan(options.uid, catalog)
         check_images(plan, (settings or LiveSettings()).preprocess)
         output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
+        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         if settings is None and not options.no_changes and (made := steering_of(options.uid, catalog)):
             settings, script = made.settings, made.changes

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     if options.template is not None:
         require_notebook(options.template)
     with open_catalog(options.catalog, create=False) as catalog:
-        tell_default_catalog(options, catalog.name)
         path = report(options.uid, catalog, options.output, notebook=options.notebook, template=options.template)
+        tell_default_catalog(options, catalog.name)
     say(f"{path} holds the report" + (f", {options.notebook} its notebook" if options.notebook else ""))
     return 0

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PtychoError
 from ..terminal import ProgressLine, say
-from .arguments import RUN, LineParser, add_catalog, positive_whole, refuse_idle, tell_default_catalog, whole
+from .arguments import (
+    RUN,
+    LineParser,
+    add_catalog,
+    positive_whole,
+    refuse_idle,
+    scheduler_address,
+    tell_default_catalog,
+    whole,
+)
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
 
@@ -60,7 +69,12 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         help="of these runs where others wait for the same --scheduler; a larger one comes earlier (default: 0)",
     )
     add("--workers", type=positive_whole, metavar="N", help="runs at the same time (default: 1, or all of a cluster's)")
-    add("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it (default: this process)")
+    add(
+        "--scheduler",
+        type=scheduler_address,
+        metavar="HOST:PORT",
+        help="Dask scheduler whose workers do it (default: this process)",
+    )
     add("--across-proposals", action="store_true", help="take runs of several proposals at once")
     add_catalog(reprocess)
     reprocess.set_defaults(command=run)
@@ -82,12 +96,12 @@ def run(options: argparse.Namespace) -> int:
     (settings or LiveSettings()).with_changes(**changes)  # refused before anything is opened
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-        tell_default_catalog(options, catalog.name)
         client = None if options.scheduler is None else opened.enter_context(_connected(options.scheduler))
         queue = opened.enter_context(
             ReconQueue(catalog, workers=options.workers, client=client, across_proposals=options.across_proposals)
         )
         queue.submit_all(options.uids, changes, settings=settings, priority=options.priority or 0)
+        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         interrupted = _watch(queue)
         states = {job.state for job in queue.jobs}
@@ -127,7 +141,9 @@ def _connected(address: str) -> Any:
     try:
         return Client(address, timeout=CONNECT_TIMEOUT_S)
     except (OSError, ValueError) as error:
-        raise PtychoError(f"--scheduler {address!r} cannot be reached: {error}; expected HOST:PORT") from error
+        raise PtychoError(
+            f"--scheduler {address!r} cannot be reached: {error}; expected a scheduler at HOST:PORT"
+        ) from error
 
 
 def _watch(queue: ReconQueue) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import LineParser, add_catalog, file_name, tell_default_catalog
+from .arguments import LineParser, add_catalog, file_name, tell_default_catalog, tell_error
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -32,13 +32,17 @@ def run(options: argparse.Namespace) -> int:
 
     failed = False
     with open_catalog(options.catalog, create=False) as catalog:
-        tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)
         own = [catalog.backup_dir] if catalog.backup_dir.is_dir() else []
         files = kept_files(options.backup or own)
         for done in restore(files, catalog):
-            failed |= bool(done.error)
-            print(f"{done.path}: {done.error or f'run {done.uid} is in {catalog.name}'}")
+            if done.error:
+                failed = True
+                tell_error(f"{done.path}: {done.error}")
+            else:
+                print(f"{done.path}: run {done.uid} is in {catalog.name}")
+        if not failed:
+            tell_default_catalog(options, catalog.name)
     if not files:
         print("nothing to restore")
     return 1 if failed else 0

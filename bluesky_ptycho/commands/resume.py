@@ -62,9 +62,10 @@ def _resume(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     with ExitStack() as opened:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
-        tell_default_catalog(options, catalog.name)
         if options.uid is None:
-            print(_listed(catalog))
+            listed = _listed(catalog)
+            tell_default_catalog(options, catalog.name)
+            print(listed)
             return 0
         raw_uid, _ = find_plan(options.uid, catalog)  # a wrong one is told of before there is a directory
         output = opened.enter_context(output_directory(options.output, Path("ptycho_resume")))
@@ -79,6 +80,7 @@ def _resume(options: argparse.Namespace) -> int:
             say=say,
             wait=wait,
         )
+        tell_default_catalog(options, catalog.name)
         write_output(output, outcome, scan_seconds=scan_seconds(catalog[outcome.raw_uid]))
     if any(interrupted):
         raise KeyboardInterrupt

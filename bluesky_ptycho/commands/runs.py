@@ -20,7 +20,8 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
     runs = commands.add_parser(
         "runs",
         help="list scans and their reconstructions",
-        description="List scans and their reconstructions, newest first, all or those that are searched for.",
+        description="List scans and their reconstructions, newest first, all or those that are searched for; then the "
+        "reconstructions of scans that are not in the catalog.",
     )
     add_search(runs, limit=50)
     add_catalog(runs)
@@ -58,7 +59,7 @@ def search_of(options: argparse.Namespace) -> Search:
 
 def run(options: argparse.Namespace) -> int:
     """List the scans; return the exit status."""
-    from ..catalog import Search, format_runs, list_reconstructions, list_runs, open_catalog
+    from ..catalog import Search, format_runs, list_runs, list_strangers, open_catalog
 
     search = search_of(options)
     with open_catalog(options.catalog, create=False) as catalog:
@@ -66,13 +67,13 @@ def run(options: argparse.Namespace) -> int:
         shown = rows[: options.limit]
         if shown:
             print(f"catalog {catalog.name}\n{format_runs(shown)}")
-        elif search != Search():
-            print(f"no such scans in {catalog.name}")
-        elif results := list_reconstructions(catalog):  # where `listen` leaves them, for one
-            told = f"{counted(len(results), 'reconstruction')} of scans that are elsewhere"
-            print(f"no scans in {catalog.name}, but {told}\n{format_runs(results[: options.limit])}")
         else:
-            print(f"no scans in {catalog.name}")
+            print(f"no {'such ' if search != Search() else ''}scans in {catalog.name}")
         if len(rows) > len(shown):
             print(f"... and more: --limit {2 * options.limit}")
+        if search == Search() and (strangers := list_strangers(catalog)):  # where `listen` leaves them, for one
+            told = f"{counted(len(strangers), 'reconstruction')} of scans that are not in this catalog"
+            print(f"\n{told}\n{format_runs(strangers[: options.limit])}")
+            if len(strangers) > options.limit:
+                print(f"... and more: --limit {2 * options.limit}")
     return 0

@@ -46,6 +46,11 @@ def read_set(
         name = name.removeprefix(f"{owner.group}.") if owner.group else name  # as other commands call it
         if "." not in name and name not in known and len(same := _ending(name, owner)) == 1:
             name = same[0]
+        if name not in known and owner.group and ("." in name or not alike(name, known)):
+            raise SettingsError(  # there are too many of one group for a line
+                f"--set {name} is no setting that this command takes; expected one of {owner.group} "
+                f"('bluesky-ptycho settings {owner.group}' lists them)"
+            )
         if name not in known:
             raise SettingsError(f"--set {name} is no setting; {meant(name, known, more)} ({LISTED})")
         if known[name] in named:

@@ -68,6 +68,8 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise SettingsError(f"it cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError("it is no text file; expected TOML or JSON") from error
     except (ValueError, RecursionError) as error:

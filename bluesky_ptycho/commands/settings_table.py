@@ -93,7 +93,8 @@ def list_entries(settings: Settings, knobs: Mapping[str, str], beginning: str = 
         if any(each.startswith(beginning) for each in (entry.name, entry.last, entry.knob or ""))
     ]
     if not found:
-        known = [*settings.names(), *knobs]
+        groups = dict.fromkeys(name.rpartition(".")[0] for name in (*settings.names(), *knobs) if "." in name)
+        known = [*settings.names(), *knobs, *groups]
         raise SettingsError(f"no setting is called {beginning!r} or begins so; {meant(beginning, known)}")
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(f"--compare is given with {with_frames}; expected it alone, for two reconstructions")
     with ExitStack() as opened:
         draw = _compare if options.compare is not None else _show
-        told = draw(options, output, _opener(options, opened))
+        told = draw(options, output, _Catalog(options, opened))
     say(told if output is None else f"{told}; {output} shows it")
     return 0
 
@@ -76,22 +75,27 @@ def _output(wanted: Path | None) -> Path | None:
     return None
 
 
-def _opener(options: argparse.Namespace, opened: ExitStack) -> Callable[[], Any]:
-    """Return what gives the catalog, opened when it is first asked for."""
-    found: list[Any] = []
+class _Catalog:
+    """Gives the catalog, opened when it is first asked for."""
 
-    def catalog() -> Any:
+    def __init__(self, options: argparse.Namespace, opened: ExitStack) -> None:
+        self._options, self._opened = options, opened
+        self._found: Any = None
+
+    def __call__(self) -> Any:
         from ..catalog import open_catalog
 
-        if not found:
-            found.append(opened.enter_context(open_catalog(options.catalog, create=False)))
-            tell_default_catalog(options, found[0].name)
-        return found[0]
+        if self._found is None:
+            self._found = self._opened.enter_context(open_catalog(self._options.catalog, create=False))
+        return self._found
 
-    return catalog
+    def tell(self) -> None:
+        """Say which one is drawn from, where none was given and one was needed."""
+        if self._found is not None:
+            tell_default_catalog(self._options, self._found.name)
 
 
-def _show(options: argparse.Namespace, output: Path | None, catalog: Callable[[], Any]) -> str:
+def _show(options: argparse.Namespace, output: Path | None, catalog: _Catalog) -> str:
     from ..figure import save_reconstruction_png, show_reconstruction
     from ..figure.frame_sheet import ON_A_SHEET, save_frame_sheet
     from ..showing import chosen_points, find_result, open_frames
@@ -99,6 +103,7 @@ def _show(options: argparse.Namespace, output: Path | None, catalog: Callable[[]
     frames = options.frames or options.points is not None
     shown = None if frames else find_result(options.what, catalog)
     if shown is not None:
+        catalog.tell()
         if output is None:
             show_reconstruction(shown.snapshot, shown.stxm, shown.title)
         else:
@@ -106,6 +111,7 @@ def _show(options: argparse.Namespace, output: Path | None, catalog: Callable[[]
         return shown.title
     with open_frames(options.what, catalog) as roll:
         points = chosen_points(options.points, roll, ON_A_SHEET)
+        catalog.tell()
         if output is None:
             from ..figure.window import browse_frames
 
@@ -115,7 +121,7 @@ def _show(options: argparse.Namespace, output: Path | None, catalog: Callable[[]
         return f"{len(points)} of {roll.n} points of {roll.title}"
 
 
-def _compare(options: argparse.Namespace, output: Path | None, catalog: Callable[[], Any]) -> str:
+def _compare(options: argparse.Namespace, output: Path | None, catalog: _Catalog) -> str:
     from ..figure.comparison import agreement_text, save_comparison_png
     from ..recon.comparing import compare
     from ..showing import compared_note, find_result
@@ -128,6 +134,7 @@ def _compare(options: argparse.Namespace, output: Path | None, catalog: Callable
         pair.append(shown)
     first, second = pair
     compared = compare(first.snapshot, second.snapshot)
+    catalog.tell()
     names, note = (first.title, second.title), compared_note(first, second)
     if output is None:
         from ..figure.window import show_comparison

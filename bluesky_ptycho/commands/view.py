@@ -59,7 +59,6 @@ def _view(options: argparse.Namespace) -> int:
     from ..replay import find_plan
 
     with open_catalog(options.catalog, create=False) as catalog:
-        tell_default_catalog(options, catalog.name)
         if options.uid != "-1":
             find_plan(options.uid, catalog)  # a wrong one is told of at once
         updates = CatalogUpdates(catalog, options.uid)
@@ -67,6 +66,7 @@ def _view(options: argparse.Namespace) -> int:
             closing(LivePtychoFigure("web", host=options.host, port=options.port, token=options.token)) as figure,
             until_interrupted(),
         ):
+            tell_default_catalog(options, catalog.name)
             while True:
                 follow(updates, figure)
                 time.sleep(LOOK_S)

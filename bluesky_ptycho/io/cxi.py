@@ -79,9 +79,8 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
     """
     with hdf5.open_for_reading(Path(path)) as file:
         frames = hdf5.find_dataset(file, f"{DETECTOR}/data", "entry_1/data_1/data")
-        if frames is None and hdf5.find_dataset(file, f"{_IMAGE}/data") is not None:
-            raise MetadataError(f"{path} holds a reconstruction, not the patterns of a measurement")
         if frames is None:
+            refuse_reconstruction(file)
             raise MetadataError(f"{path} has no {DETECTOR}/data or entry_1/data_1/data")
         if holds_raw_frames(frames):
             raise MetadataError(
@@ -114,6 +113,21 @@ def propagation_in(path: Path | str) -> str:
 def holds_raw_frames(frames: h5py.Dataset) -> bool:
     """Tell whether frames are as the camera gave them: only raw ones are said to have a layout."""
     return "layout" in frames.attrs
+
+
+def refuse_reconstruction(file: h5py.File) -> None:
+    """Refuse a file without patterns that holds a reconstruction, as :func:`write_result_cxi` leaves it.
+
+    Raises
+    ------
+    MetadataError
+        It says what to do with it, and what to take instead.
+    """
+    if hdf5.find_dataset(file, f"{_IMAGE}/data") is not None:
+        raise MetadataError(
+            f"{file.filename} holds a reconstruction, not the patterns of a measurement; 'bluesky-ptycho show "
+            f"{file.filename}' draws it, and 'convert --stage clean' writes the patterns of its scan"
+        )
 
 
 def write_result_cxi(

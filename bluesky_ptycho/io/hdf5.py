@@ -61,7 +61,11 @@ def _told(path: Path, said: str) -> str:
         )
     if cut := re.search(r"truncated file: eof = (\d+),.* stored_eof = (\d+)", said):
         return f"cannot be read: cut short, {cut[1]} of {cut[2]} bytes"
-    return f"{'cannot be read' if h5py.is_hdf5(path) else 'is not an HDF5 file'}: {said}"
+    if not os.access(path, os.R_OK):
+        return "cannot be read: permission denied"
+    if h5py.is_hdf5(path):
+        return f"cannot be read: {said}"
+    return "is not an HDF5 file" if path.stat().st_size else "is not an HDF5 file: it is empty"
 
 
 def find_dataset(file: h5py.File, *names: str) -> h5py.Dataset | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError
 from ..geometry import Geometry
 from . import hdf5, nxs, ptyd
-from .cxi import FRAME_MASK, read_positions
+from .cxi import FRAME_MASK, read_positions, refuse_reconstruction
 from .cxi_geometry import DETECTOR, read_geometry
 
 FRAMES = (f"{DETECTOR}/data", "entry_1/data_1/data")
@@ -70,8 +70,10 @@ def open_patterns(path: Path) -> Iterator[Patterns]:
 def _cxi_patterns(file: h5py.File) -> Patterns:
     frames = hdf5.find_dataset(file, *FRAMES)
     if frames is None:
-        what = "a reconstruction" if hdf5.find_dataset(file, "entry_1/image_1/data") is not None else "no patterns"
-        raise MetadataError(f"{file.filename} holds {what}; expected {' or '.join(FRAMES)}, or PtyPy's meta and chunks")
+        refuse_reconstruction(file)
+        raise MetadataError(
+            f"{file.filename} holds no patterns; expected {' or '.join(FRAMES)}, or PtyPy's meta and chunks"
+        )
     is_nxs = nxs.is_nxs(file)
     if frames.dtype.kind not in "iuf" or not frames.size or frames.ndim not in ((3, 4) if is_nxs else (3,)):
         raise MetadataError(f"{frames.file.filename}: {frames.name} is {frames.dtype} {frames.shape}; expected frames")

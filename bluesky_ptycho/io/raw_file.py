@@ -17,7 +17,7 @@ from ..errors import MetadataError, NotFoundError
 from ..geometry import JOULE_PER_EV, metres_per_unit
 from ..spelling import spelled
 from . import hdf5
-from .cxi import TRANSLATION
+from .cxi import TRANSLATION, refuse_reconstruction
 from .cxi_geometry import DETECTOR, SOURCE
 
 USUAL_DATASETS = (f"{DETECTOR}/data", "entry_1/data_1/data", "entry/data/data", "entry/instrument/detector/data")
@@ -112,6 +112,7 @@ def _find_frames(file: h5py.File, dataset: str | None) -> h5py.Dataset:
     else:
         found = hdf5.find_dataset(file, *USUAL_DATASETS)
         if found is None:
+            refuse_reconstruction(file)
             stacks = _stacks(file)
             if len(stacks) != 1:
                 raise MetadataError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import math
-import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -127,10 +126,20 @@ def _link(report: str, directory: Path) -> str:
         address = report
     elif scheme in ("", "file"):
         file = report.removeprefix("file://localhost").removeprefix("file://")
-        address = quote(os.path.relpath(file, directory.resolve())) if os.path.isabs(file) else quote(file)
+        address = _address_of(Path(file), directory)
     else:
         return ""
     return f'<a href="{_safe_address(address)}">report</a>'
+
+
+def _address_of(file: Path, directory: Path) -> str:
+    """Return the address of a file as seen from a page in `directory`; one that is no absolute path is so already."""
+    if not file.is_absolute():
+        return quote(str(file))
+    if file.resolve().is_relative_to(directory.resolve()):
+        return quote(str(file.resolve().relative_to(directory.resolve())))
+    # Steps upwards lead elsewhere where the page is opened by way of a link, or is sent.
+    return file.as_uri()
 
 
 def _safe(text: object) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import math
+import reprlib
 import zlib
 from dataclasses import dataclass
 from typing import Self
@@ -168,9 +169,12 @@ class Mask:
             If it is none, or unpacks to more than it says.
         """
         try:
-            form, rows_text, columns_text, bits = text.split(" ")
-            shape = int(rows_text), int(columns_text)
-            if form != _FORM or min(shape) < 1 or shape[0] * shape[1] > LARGEST:
+            form, *rest = text.split(" ")
+            if form != _FORM or len(rest) != 3:
+                raise ValueError(f"it is not {_FORM}, rows, columns and a code")
+            rows, columns, bits = rest
+            shape = int(rows), int(columns)
+            if min(shape) < 1 or shape[0] * shape[1] > LARGEST:
                 raise ValueError(f"it is {form} of {shape}")
             expected = math.ceil(shape[0] * shape[1] / 8)
             stream = zlib.decompressobj()
@@ -179,7 +183,7 @@ class Mask:
                 raise ValueError(f"it holds {len(content)} bytes or more, not {expected}")
         except (ValueError, binascii.Error, zlib.error) as error:
             raise SettingsError(
-                f"preprocess.mask is {text[:40]!r}…, which cannot be unpacked ({error}); expected a Mask, or "
+                f"preprocess.mask is {reprlib.repr(text)}, which cannot be unpacked ({error}); expected a Mask, or "
                 "what Mask.packed gave (files go to mask_files)"
             ) from error
         flat = np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=shape[0] * shape[1])

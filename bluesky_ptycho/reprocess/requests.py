@@ -11,6 +11,7 @@ from ..callbacks import LiveSettings
 from ..callbacks.document_keys import read_plan
 from ..errors import NotFoundError, SettingsError
 from ..preprocess import check_images
+from ..preprocess.grid import make_grid
 from ..preprocess.mask import Mask, is_packed
 from ..replay import access_tags
 from ..terminal import printable
@@ -130,6 +131,9 @@ def make_request(
         settings = LiveSettings() if base is None else stored_settings(base)
     # Made anew, so that stored names of algorithms and steps that are not replaced must be known here.
     settings = LiveSettings.from_mapping(settings.with_changes(**changes).to_dict())
+    given = changes.get("preprocess.mask")
+    if isinstance(given, Mask):  # it knows its file, which settings do not keep
+        given.bad_in(make_grid(plan, settings.preprocess).image_shape)
     check_images(plan, settings.preprocess)
     note: dict[str, Any] = {}
     if first is not None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..compiled import kernel
 from ..errors import NotFoundError, SettingsError
 from ..geometry import ENERGY_TIMES_WAVELENGTH_EV_M
+from ..spelling import spelled
 
 CLASSICAL_ELECTRON_RADIUS_M = 2.8179403e-15
 GOLD_ATOMS_PER_M3 = 5.90e28
@@ -208,12 +209,16 @@ class ImageSample(GoldSample):
         from PIL import Image
 
         if not Path(path).is_file():
-            raise NotFoundError(f"sample {str(path)!r} is neither a known sample nor an image file")
+            raise NotFoundError(
+                f"{spelled('sample')} is {str(path)!r}, which is no file; expected goldballs, siemens or an image file"
+            )
         try:
             with Image.open(path) as image:
                 grey = np.asarray(image.convert("F"), dtype=np.float32)
         except OSError as error:
-            raise SettingsError(f"sample {str(path)!r} cannot be read as an image: {error}") from error
+            raise SettingsError(
+                f"{spelled('sample')} is {str(path)!r}, which cannot be read as an image: {error}"
+            ) from error
         span = float(np.ptp(grey))
         self._grey = (grey[::-1] - grey.min()) / (span if span > 0 else 1.0)
         self.pitch_m = width_m / grey.shape[1]

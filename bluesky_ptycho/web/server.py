@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import PtychoError, SettingsError
+from ..spelling import spelled
 from .handler import Knobs, PageHandler, Source
 
 logger = logging.getLogger("bluesky_ptycho")
@@ -69,12 +70,12 @@ class PageServer:
     ) -> None:
         if token is not None and not TOKEN.fullmatch(token):
             raise SettingsError(
-                "token does not fit; expected 12 or more of the letters A-Z and a-z, digits and . _ ~ -"
+                f"{spelled('token')} does not fit; expected 12 or more of the letters A-Z and a-z, digits and . _ ~ -"
             )
         if port is not None and not 0 <= port <= 65535:
-            raise SettingsError(f"port is {port}; expected 1 to 65535, or 0 for any free one")
+            raise SettingsError(f"{spelled('port')} is {port}; expected 1 to 65535, or 0 for any free one")
         if not host.strip():  # which would be every address of this machine
-            raise SettingsError(f"host is {host!r}; expected an address, as 127.0.0.1, or 0.0.0.0 for all")
+            raise SettingsError(f"{spelled('host')} is {host!r}; expected an address, as 127.0.0.1, or 0.0.0.0 for all")
         is_open = is_loopback(host) and knobs is None
         self.token = token or (None if is_open else secrets.token_urlsafe(18))
         handler = partial(PageHandler, source, self.token, host, knobs)
@@ -126,7 +127,9 @@ def _listen(host: str, port: int | None, handler: Callable[..., BaseHTTPRequestH
         if error.errno != errno.EADDRINUSE:
             raise PtychoError(f"the page cannot be served on {host} port {wanted}: {error}") from error
         if port is not None:
-            raise PtychoError(f"port {port} is in use; expected a free one, or none, which takes any") from error
+            raise PtychoError(
+                f"{spelled('port')} {port} is in use; expected a free one, or none, which takes any"
+            ) from error
     found = _listen(host, 0, handler)
     logger.warning("port %d is in use: the page is served on port %d", wanted, found.server_address[1])
     return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
+from pathlib import Path
 
 import h5py
 import pytest
@@ -19,7 +21,9 @@ COMMANDS = next(a for a in _parser()._actions if isinstance(a.choices, dict)).ch
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_help_tells_every_argument(command, capsys):
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_every_help_tells_every_argument(command, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])
     text = capsys.readouterr().out
@@ -27,6 +31,7 @@ def test_every_help_tells_every_argument(command, capsys):
     assert COMMANDS[command].description.endswith(".")
     assert all(action.help for action in COMMANDS[command]._actions)
     assert "--quiet" in text
+    assert not any(line.endswith("-") for line in text.splitlines()), "names with a hyphen stay whole"
     assert f"example: bluesky-ptycho {EXAMPLES[command]}" in " ".join(text.split())
     assert _parser().parse_args(shlex.split(EXAMPLES[command])).parser.prog.endswith(command)
 
@@ -100,3 +105,23 @@ def test_a_settings_file_that_is_wrong_is_one_line(desk, workplace, capsys, comm
     told = error_of(capsys, *command, *where, "--settings", "s.toml")
     assert "settings file s.toml: solver.mode is no setting; did you mean modes? known: algorithm, modes" in told
     assert not (workplace / "ptycho_demo").exists() and not (workplace / "ptycho_resume").exists()
+
+
+def test_what_the_system_refuses_is_told_in_its_words_without_their_number(desk, workplace, capsys, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", "kept.jsonl")
+
+    (workplace / "s.toml").write_text("passes = 3\n")
+    (workplace / "kept.jsonl").write_text("{}\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_text", refuse)
+        told = error_of(capsys, "settings", "--settings", "s.toml")
+    assert told.endswith(" error: settings file s.toml: it cannot be read: Permission denied")
+    with monkeypatch.context() as patch:
+        opened = Path.open
+        patch.setattr(Path, "open", lambda p, *a, **k: (refuse if p.name == "kept.jsonl" else opened)(p, *a, **k))
+        assert run(capsys, "restore", "kept.jsonl", "--catalog", str(desk.name)) == (
+            1, "", ["bluesky-ptycho: error: kept.jsonl: permission denied"]
+        )  # fmt: skip
+    monkeypatch.setattr("bluesky_ptycho.commands.settings_table.as_list", refuse)
+    assert error_of(capsys, "settings") == "bluesky-ptycho: error: kept.jsonl: Permission denied"

@@ -55,9 +55,10 @@ def test_a_logbook_has_a_row_for_each_scan_and_runs_nothing(desk, workplace, cap
     assert not re.search(r'(?:src|href)="(?!data:)', text), "it needs nothing from elsewhere"
 
 
-def test_links_to_reports_are_relative_and_harmless(tmp_path):
+def test_links_to_reports_lead_there_from_any_page_and_are_harmless(tmp_path):
     assert 'href="reports/a%20b.html"' in _link(str(tmp_path / "reports" / "a b.html"), tmp_path)
     assert 'href="https://x.org/r?a=1&amp;b=2"' in _link("https://x.org/r?a=1&b=2", tmp_path)
+    assert f'href="file://{tmp_path}/far/c%20d.html"' in _link(str(tmp_path / "far" / "c d.html"), tmp_path / "pages")
     for address in ("javascript:alert(1)", "data:text/html,x", ""):
         assert _link(address, tmp_path) == ""
     assert '"' not in _link('https://x/"onclick="y', tmp_path).replace('<a href="', "").replace('">report</a>', "")

@@ -63,6 +63,10 @@ def test_the_last_row_and_column_of_a_rectangle_belong_to_it(desk, workplace, ca
             "--rectangle is 5,4,0,3; expected first row <= last row, first column <= last column, of the rows 0 to 15 "
             "and the columns 0 to 15",
         ),
+        (
+            ["1", "--rectangle", "0.5,4,0,3"],
+            "argument --rectangle: value is '0.5,4,0,3'; expected first row, last row, ",
+        ),
         (["1", "--rectangle", "0,4,16,20"], "--rectangle is 0,4,16,20; expected first row <="),
         (["1", "--output", "m.png"], "--output is m.png; expected the name of a .npy file"),
         (["1", "--circle", "1,2"], "argument --circle: value is '1,2'; expected row, column and radius"),

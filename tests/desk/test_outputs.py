@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -28,7 +29,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, workplace, capsys):
+def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, workplace, capsys, monkeypatch):
     command, option, suffix = WRITERS[name]
     (workplace / f"made{suffix}").mkdir()
     (workplace / "file").write_text("")
@@ -41,10 +42,25 @@ def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, wo
     assert told(f"made{suffix}").startswith(f"{option} is made{suffix}, which is a directory; expected the name of a .")
     assert told(".").startswith(f"{option} is ., which is a directory; expected the name of a .")
     assert f"{option} is x.ptyx; expected the name of a {suffix}" in told("x.ptyx")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda path, mode: mode != os.W_OK | os.X_OK)
+        assert told(f"x{suffix}").endswith("; its directory . cannot be written to")
     with pytest.raises(SystemExit) as left:
         told("")
     assert left.value.code == 2
     assert f"argument {option}: value is ''; expected the name of a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["demo"], ["reconstruct", "patterns.cxi", "--iterations", "1"]], ids=["demo", "cxi"]
+)
+def test_a_directory_that_cannot_be_written_to_is_refused_before_the_work(command, workplace, capsys, monkeypatch):
+    write_small_cxi(workplace / "patterns.cxi")
+    (workplace / "there").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK | os.X_OK)
+    for output, place in (("there", "there"), ("there/not", "there"), ("not/yet", "")):
+        told = error_of(capsys, *command, "--output", output)
+        assert told.endswith(f"--output is {output}; the directory {workplace / place} cannot be written to")
 
 
 @pytest.mark.parametrize(

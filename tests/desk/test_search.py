@@ -46,11 +46,14 @@ def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
     [
         (["--since", "someday"], "since is 'someday'; expected 2026-11-01, "),
         (["--since", "0001-01-01"], "since is '0001-01-01'; expected 2026-11-01, "),
-        (["--until", "9999-12-31"], "until is '9999-12-31'; expected 2026-11-01, "),
+        (
+            ["--since", "2026-11-02", "--until", "2026-11-01"],
+            "until, which is 2026-11-01 23:59:59; expected an earlier",
+        ),
         (["--until", "9" * 400 + "w"], "99w'; expected 2026-11-01, "),
         (
             ["--since", "2026-11-02 14:30", "--until", "2026-11-01"],
-            "since is 2026-11-02 14:30:00, later than until, which is 2026-11-02 00:00:00; expected an earlier time",
+            "since is 2026-11-02 14:30:00, later than until, which is 2026-11-01 23:59:59; expected an earlier time",
         ),
         (
             ["--energy", "red"],

@@ -69,7 +69,7 @@ def test_a_person_reads_value_unit_range_and_meaning(capsys):
     status, out, _ = run(capsys, "settings", "patience_s")
     assert (status, out) == (
         0,
-        "of the run:\n  patience_s = 10.0   (a number, 0.0 <= value, in s)\n"
+        "of the run:\n  patience_s = 10.0   (a number, 0 <= value, in s)\n"
         "      How long to wait for announced rows to appear in the file.\n",
     )
 
@@ -106,6 +106,9 @@ def test_a_file_is_shown_and_written_again(capsys, workplace):
 def test_what_is_no_setting_is_one_line(capsys):
     told = error_of(capsys, "settings", "solver.mode1")
     assert told.endswith("no setting is called 'solver.mode1' or begins so; did you mean solver.modes?")
+    told = error_of(capsys, "settings", "xyzzy")
+    assert "expected backend, " in told and told.endswith(", frc, preprocess, solver, recon"), "groups are named too"
+    assert error_of(capsys, "settings", "sovler").endswith("did you mean solver?")
     with pytest.raises(SystemExit):
         main(["settings", "--preset", "fast"])
     assert "--preset: invalid choice: 'fast' (choose from 'cosmic', 'nanosurveyor')" in capsys.readouterr().err

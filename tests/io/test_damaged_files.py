@@ -119,3 +119,10 @@ def test_a_file_that_ends_too_soon_is_told_in_one_line_with_its_name_once(tmp_pa
         path.write_bytes(content[:length])
         message = told(read, path)
         assert re.search("cannot be read|is not an HDF5 file", message) and not complaint(message, path), length
+
+
+def test_a_file_that_may_not_be_read_is_told_as_such(tmp_path, monkeypatch):
+    (tmp_path / "secret.cxi").write_bytes(b"unreadable")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PtychoError, match=r"secret\.cxi cannot be read: permission denied$"):
+        read_cxi(tmp_path / "secret.cxi")
