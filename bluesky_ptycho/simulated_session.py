@@ -14,6 +14,7 @@ from .callbacks.updates import Update
 from .metadata_file import MetadataFile
 from .stored_scan import StoredScan, describe, newest_scan
 from .terminal import printable
+from .waiting import AwakeForCtrlC
 
 if TYPE_CHECKING:
     from .callbacks import LivePtycho
@@ -154,6 +155,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         If the catalog cannot be used or an argument is out of range.
     """
     from bluesky import RunEngine
+    from bluesky.utils import DefaultDuringTask
 
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
@@ -179,7 +181,8 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
                 on_old_darks=lambda plan, uid: dark_records(devices.fccd).forget(uid),
             )
         )
-        run_engine = RunEngine(metadata)
+        during_task: Any = AwakeForCtrlC(DefaultDuringTask())
+        run_engine = RunEngine(metadata, during_task=during_task)
         run_engine.subscribe(opened.raw_writer())
         run_engine.subscribe(live)
         undone.pop_all()

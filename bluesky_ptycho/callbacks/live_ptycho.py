@@ -18,6 +18,7 @@ from ..knobs import Change, Control, Request, turned
 from ..preprocess import check_images
 from ..scan_plan import ScanPlan
 from ..terminal import printable
+from ..waiting import join_awake
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
 from .arguments import as_script, check_catalog, check_helpers, check_settings, find_sinks
@@ -302,7 +303,7 @@ class LivePtycho:
         with self._lock:
             running, left_out = [*self._ending, *self._running.values()], self._left_out
         for analysis in running:
-            analysis.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            join_awake(analysis, None if deadline is None else max(0.0, deadline - time.monotonic()))
             if analysis.is_alive():
                 raise TimeoutError(f"{analysis.name} is still working after {timeout} s: {self.status()}")
         self._forget_ended()
@@ -419,10 +420,10 @@ class LivePtycho:
                 analysis.cancel()
         for analysis in running:
             if analysis.is_alive():
-                analysis.join(timeout)
+                join_awake(analysis, timeout)
             if isinstance(analysis, ChildAnalysis) and analysis.is_alive():
                 analysis.abandon()
-                analysis.join(timeout)
+                join_awake(analysis, timeout)
         self._forget_ended()
         self._claims.close()
         self._hooks.wait(timeout)
