@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .attached import Wanted, give_way, is_taken_by_any, note_attached
 from .errors import MetadataError
 from .given import as_path, check_can, check_device, check_switches, check_type, one_or_many
+from .keywords import keywords_of, refuse_unknown
 from .scan_plan import ScanPlan
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def attach(
     from .unstored_scan import UnstoredScan
 
     # What needs no catalog is looked at before one is made.
+    refuse_unknown("attach", keys, [*keywords_of(attach), *_passed_on(LivePtycho.keywords())])
     check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
     check_switches("attach", beside=beside)
     hooks = one_or_many("attach: on_done", on_done, callable, "functions that take an Outcome")
@@ -144,6 +146,11 @@ def attach(
     live.token = RE.subscribe(live)
     note_attached(live, RE, address, wanted)
     return live
+
+
+def _passed_on(keywords: Iterable[str]) -> list[str]:
+    """Return those of LivePtycho's arguments that `attach` takes; it gives the others itself."""
+    return [name for name in keywords if name not in ("accept", "on_close", "on_old_darks")]
 
 
 def _report_at_end(catalog: Any, report: bool | str | Path) -> OnDone:

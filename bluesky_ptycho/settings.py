@@ -105,13 +105,18 @@ class Settings:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Make settings from names and values; unknown names are refused."""
+        cls.refuse_unknown(values)
+        return cls(**values)
+
+    @classmethod
+    def refuse_unknown(cls, names: Iterable[object]) -> None:
+        """Raise a SettingsError that says which may be meant, if there is no such setting."""
         known = [f.name for f in dataclasses.fields(cls)]
-        for name in values:
+        for name in names:
             if name not in known:
                 close = alike(str(name), dict.fromkeys([*known, *cls.names()]))[:MOST_HINTS]
                 hint = f"did you mean {' or '.join(close)}? " if close else ""
                 raise SettingsError(f"{cls.called(name)} is no setting; {hint}known: {', '.join(known)}")
-        return cls(**values)
 
     @classmethod
     def read_changes(cls, texts: Iterable[str]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .callbacks.results import summary_figures
 from .callbacks.updates import Update
+from .given import as_path
+from .keywords import keywords_of, refuse_unknown
 from .metadata_file import MetadataFile
 from .stored_scan import StoredScan, describe, newest_scan
 from .terminal import printable
@@ -164,7 +166,9 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     from .plans import dark_records, keep_dark_records
     from .sim import make_beamline
 
-    directory = Path(catalog).expanduser().resolve()
+    # Before a catalog is made; where frames and their names go is the session's own business.
+    refuse_unknown("start_session", beamline, [n for n in keywords_of(make_beamline) if n not in ("root", "md")])
+    directory = as_path("catalog", catalog).expanduser().resolve()
     with ExitStack() as undone:  # what was opened is closed again if the rest fails
         opened = undone.enter_context(open_catalog(directory))
         metadata: Any = MetadataFile(directory / METADATA_FILE)

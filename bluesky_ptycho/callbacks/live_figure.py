@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import PtychoError, SettingsError
 from ..figure import LiveView
 from ..given import as_path, check_can, check_count, check_type
+from ..keywords import refuses_unknown
 from ..scan_plan import ScanPlan
 from .file_sinks import DIRECTORY, scan_directory
 from .live_views import LiveViews
@@ -59,6 +60,7 @@ class LivePtychoFigure:
 
     name = "live figure"
 
+    @refuses_unknown
     def __init__(
         self,
         backend: str = "auto",

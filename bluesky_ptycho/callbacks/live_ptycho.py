@@ -14,6 +14,7 @@ from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError, SettingsError
 from ..given import check_changes, check_seconds, check_switches
+from ..keywords import keywords_of, refuse_unknown
 from ..knobs import Change, Control, Request, turned
 from ..preprocess import check_images
 from ..scan_plan import ScanPlan
@@ -26,6 +27,7 @@ from .checkpoints import Checkpoints, Claims
 from .child.parent import ChildAnalysis
 from .dark_store import DarkStore
 from .document_keys import read_plan
+from .found_plan import OwnKeys
 from .hooks import Hooks, OnDone
 from .intake import Intake
 from .leaving import close_at_exit
@@ -130,6 +132,7 @@ class LivePtycho:
         position_keys: tuple[str, str] | None = None,
         **facts: Any,
     ) -> None:
+        refuse_unknown("LivePtycho", facts, self.keywords())
         check_settings(settings)
         check_catalog(catalog)
         check_switches("LivePtycho", strict=strict, process=process, resume=resume)
@@ -171,6 +174,11 @@ class LivePtycho:
         if control is not None:
             control.connect(self.settings, self.request)
         close_at_exit(self)
+
+    @classmethod
+    def keywords(cls) -> list[str]:
+        """Return the names of all arguments, with those of keys and facts."""
+        return list(dict.fromkeys([*keywords_of(cls), *keywords_of(OwnKeys)]))
 
     # -- documents ----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ..errors import NotFoundError, PtychoError
 from ..geometry import Geometry
+from ..keywords import refuses_unknown
 from ..scan_plan import ScanPlan
 from ..words import counted
 from . import embedded
@@ -21,6 +22,7 @@ from .tree import beside, new_container_of_runs, plain_at, sibling
 from .turns import Turns
 
 
+@refuses_unknown
 def open_catalog(
     target: str | Path | None = None,
     *,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..devices import MAX_FRAME_RATE_HZ, Fccd, FileNames, Motion, Shutter, Stage
 from ..errors import SettingsError
 from ..geometry import Canvas, Geometry
+from ..keywords import refuses_unknown
 from ..paths import ScanPaths
 from ..scan_plan import Illumination
 from .cameras import Camera, make_camera
@@ -76,6 +77,7 @@ class Beamline:
         self.close()
 
 
+@refuses_unknown
 def make_beamline(
     root: str | Path,
     *,
