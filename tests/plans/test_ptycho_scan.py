@@ -204,6 +204,24 @@ def test_refusals(RE, beamline, recorder, seen, scan, change, error, named):
     assert not recorder.documents and not seen and not beamline.shutter.is_open
 
 
+@pytest.mark.parametrize(
+    ("signal", "value", "says"),
+    [
+        ("energy", 0.8, r"fccd_energy is 0.8 eV; expected 10 to 1e\+06 eV"),
+        ("energy", None, "fccd_energy is None; expected a positive number"),
+        ("energy", "800", "fccd_energy is '800'; expected a positive number"),
+        ("distance", np.nan, "fccd_distance is nan; expected a positive number"),
+    ],
+)
+def test_a_detector_that_tells_nonsense(RE, beamline, recorder, seen, scan, monkeypatch, signal, value, says):
+    told = beamline.fccd.read_configuration()
+    told[f"fccd_{signal}"]["value"] = value
+    monkeypatch.setattr(beamline.fccd, "read_configuration", lambda: told)
+    with pytest.raises(MetadataError, match=says):
+        RE(scan())
+    assert not recorder.documents and not seen
+
+
 @pytest.mark.parametrize("fccd", [None, []])
 def test_a_detector_that_is_none_is_refused(RE, beamline, recorder, fccd):
     with pytest.raises(SettingsError, match=r"^fccd is (None|\[\]) \(\w+\); expected a detector"):

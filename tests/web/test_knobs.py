@@ -125,7 +125,7 @@ def test_nonsense_is_refused(figure, recon, body):
 @pytest.mark.parametrize(
     ("knob", "value", "told"),
     [
-        ("beta", "8", "recon.beta is 8.0; expected a number, 0.0 <= value <= 1.0"),
+        ("beta", "8", "recon.beta is 8; expected a number, 0.0 <= value <= 1.0"),
         ("beta", "nan", "recon.beta is nan; expected a finite number"),
         ("modes", "1e999", "recon.modes is '1e999'; expected a whole number"),
         ("position_model", "square", "expected one of free, affine, drift"),
