@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .attached import Wanted, give_way, is_taken_by_any, note_attached
+from .attached import Wanted, give_way, is_taken_by_any, note_attached, place_of
 from .errors import MetadataError
 from .given import as_path, check_can, check_device, check_switches, check_type, one_or_many
 from .keywords import keywords_of, refuse_unknown
@@ -83,7 +83,6 @@ def attach(
     from .callbacks import LivePtycho
     from .callbacks.not_taken import NotTaken
     from .catalog import Catalog, open_catalog
-    from .catalog.embedded import directory_of
     from .plans import dark_records
     from .unstored_scan import UnstoredScan
 
@@ -140,7 +139,7 @@ def attach(
         if figure:
             live.show("auto" if figure is True else figure)
         undone.pop_all()
-    address = "" if catalog is None else str(directory_of(catalog.raw) or catalog.raw.uri)
+    address = place_of(catalog)
     if not beside:
         give_way(RE, address, wanted)
     live.token = RE.subscribe(live)

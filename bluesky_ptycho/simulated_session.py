@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .attached import Wanted, attached_to, note_attached, place_of
 from .callbacks.results import summary_figures
 from .callbacks.updates import Update
 from .given import as_path
@@ -77,12 +78,14 @@ class SimulatedSession:
         NotFoundError
             If nothing has been measured yet.
         """
-        self.live.wait()
+        for live in attached_to(self.RE):  # `live`, or what was attached in its place
+            live.wait()
         return newest_scan(self.catalog)
 
     def close(self) -> None:
         """Finish the analysis, stop the devices and close the catalog."""
-        self.live.close()
+        for live in {self.live, *attached_to(self.RE)}:
+            live.close()
         self.beamline.close()
         self.RE.md.flush()
         self.catalog.close()
@@ -188,6 +191,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         during_task: Any = AwakeForCtrlC(DefaultDuringTask())
         run_engine = RunEngine(metadata, during_task=during_task)
         run_engine.subscribe(opened.raw_writer())
-        run_engine.subscribe(live)
+        live.token = run_engine.subscribe(live)
+        note_attached(live, run_engine, place_of(opened), Wanted())
         undone.pop_all()
     return SimulatedSession(run_engine, opened, devices, live, recon)
