@@ -389,13 +389,28 @@ class LivePtycho:
         return self.status()._repr_html_()
 
     def show(self, backend: str = "auto", **options: Any) -> LivePtychoFigure:
-        """Show the last result, and every scan that begins from now on; see :class:`LivePtychoFigure`."""
+        """Show the last result, and every scan that begins from now on.
+
+        Parameters
+        ----------
+        backend : {"auto", "window", "notebook", "png", "web"}
+        **options
+            `directory`, `host`, `port`, `token` and `knobs`, as :class:`LivePtychoFigure` takes them.
+
+        Raises
+        ------
+        SettingsError, PtychoError
+            If an argument is of no use, or the figure cannot be shown or written.
+        """
         from .live_figure import LivePtychoFigure
 
         figure = LivePtychoFigure(backend, **options)
-        self.sinks.append(figure)
         if (outcome := self.result) is not None:
-            figure(outcome.update)
+            try:
+                figure(outcome.update)
+            except OSError as error:
+                raise PtychoError(f"the live figure cannot be written: {error}") from error
+        self.sinks.append(figure)
         return figure
 
     @property

@@ -174,6 +174,11 @@ def test_list_scan(RE, beamline, recorder, seen, relative):
     [
         ({"exposure": -1.0}, SettingsError, "exposure is -1.0"),
         ({"exposure": []}, SettingsError, "exposure is"),
+        (
+            {"exposure": 1e9},
+            SettingsError,
+            "expected positive numbers of seconds, 86400 at most",
+        ),
         ({"width": 0.0}, SettingsError, "width is 0.0"),
         ({"trajectory": "zigzag"}, NotFoundError, "zigzag"),
         ({"darks": -1}, SettingsError, "^darks is -1; expected 0 or more$"),
@@ -191,6 +196,16 @@ def test_list_scan(RE, beamline, recorder, seen, relative):
         ({"sample_name": 5}, SettingsError, r"sample_name is 5 \(int\); expected text"),
         ({"md": 3}, SettingsError, r"md is 3 \(int\); expected a dictionary"),
         ({"md": {"ptycho": 3}}, SettingsError, "md holds 'ptycho', where the scan plan goes"),
+        ({"md": {"uid": "x"}}, SettingsError, "md holds 'uid', which the RunEngine gives; expected other names"),
+        ({"md": {"time": 3}}, SettingsError, "md holds 'time', which the RunEngine gives"),
+        ({"md": {3: 4}}, SettingsError, r"md: name is 3 \(int\); expected text"),
+        ({"md": {"scan_id": "x"}}, SettingsError, r"md\['scan_id'\] is 'x' \(str\); expected a whole number"),
+        ({"md": {"sample_name": 5}}, SettingsError, r"md\['sample_name'\] is 5 \(int\); expected text"),
+        (
+            {"md": {"a": [{"b": {1}}]}},
+            SettingsError,
+            r"md\['a'\] is .* \(list\); expected numbers, text",
+        ),
         ({"max_dark_age": None}, SettingsError, "max_dark_age is None"),
         ({"width": 1200.0, "height": 1.0, "step": 0.5}, PreflightError, r"stage_x would go .* within its limits"),
         ({"step": 0.4, "width": 2.0}, PreflightError, "overlap is"),
