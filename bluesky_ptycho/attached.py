@@ -14,6 +14,7 @@ from .terminal import announce
 
 if TYPE_CHECKING:
     from .callbacks import LivePtycho
+    from .catalog import Catalog
 
 POLL_S = 0.5
 
@@ -60,12 +61,24 @@ class _Attached:
 _attached: weakref.WeakKeyDictionary[LivePtycho, _Attached] = weakref.WeakKeyDictionary()
 
 
+def place_of(catalog: Catalog | None) -> str:
+    """Return by what two ways to one catalog are known; empty for none."""
+    from .catalog.embedded import directory_of
+
+    return "" if catalog is None else str(directory_of(catalog.raw) or catalog.raw.uri)
+
+
 def note_attached(live: LivePtycho, RE: Any, catalog: str, wanted: Wanted) -> None:
     """Remember what was attached; a stand-in for a RunEngine that cannot be referred to weakly is left out."""
     try:
         _attached[live] = _Attached(weakref.ref(RE), catalog, wanted)
     except TypeError:
         return
+
+
+def attached_to(RE: Any) -> list[LivePtycho]:
+    """Return what is attached to a RunEngine and not closed."""
+    return [live for live, _ in _of(RE)]
 
 
 def is_taken_by_any(RE: Any, plan: ScanPlan) -> bool:
@@ -82,7 +95,7 @@ def give_way(RE: Any, catalog: str, wanted: Wanted) -> None:
     ----------
     RE : RunEngine
     catalog : str
-        Its address; empty for none.
+        As :func:`place_of` names it.
     wanted : Wanted
         What is taken from now on.
     """

@@ -26,11 +26,10 @@ from .plans.trajectories import MAX_POINTS
 from .recon.metrics import object_nrmse, scanned_box
 from .spelling import spelled
 from .terminal import say
+from .waiting import AwakeForCtrlC
 from .whole_file import whole_hdf5
 
 FINISH_TIMEOUT_S = 600.0
-
-LOOK_ABOUT_S = 0.2
 
 SLOWEST_HZ, FASTEST_HZ = 0.01, 200.0
 FINEST_UM = 1e-4
@@ -110,19 +109,6 @@ class PauseAtOnce:
 
         with suppress(TransitionError):  # the plan has just ended
             self._run_engine.request_pause()
-
-
-class AwakeForCtrlC:
-    """What the main thread does while a RunEngine works: wait for its end, and look about now and then.
-
-    The system may hand a Ctrl-C to another thread. Python then notes it, and calls the handler when the main thread is
-    awake: in one wait until the end of the plan, only then.
-    """
-
-    def block(self, blocking_event: threading.Event) -> None:
-        """Return when `blocking_event` is set."""
-        while not blocking_event.wait(LOOK_ABOUT_S):
-            pass
 
 
 class ScanClock:

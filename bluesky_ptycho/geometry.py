@@ -36,6 +36,9 @@ ENERGY_TIMES_WAVELENGTH_EV_M = 1.239841984332e-6
 JOULE_PER_EV = 1.602176634e-19
 """The elementary charge (exact, SI 2019)."""
 
+ENERGIES_EV = (10.0, 1e6)
+"""Range of believable photon energies; others mean a wrong unit."""
+
 PROPAGATIONS = ("far", "near")
 """Ways from the sample to the detector: Fraunhofer's and Fresnel's."""
 
@@ -65,6 +68,13 @@ def metres_per_unit(units: Any, field: str) -> float:
     except (KeyError, TypeError):
         known = ", ".join(METRES_PER_UNIT)
         raise MetadataError(f"units of {field} are {units!r}; expected one of {known}") from None
+
+
+def check_energy(name: str, energy_ev: float) -> None:
+    """Raise a MetadataError if a photon energy cannot be one in eV."""
+    low, high = ENERGIES_EV
+    if not low <= energy_ev <= high:
+        raise MetadataError(f"{name} is {energy_ev:g} eV; expected {low:g} to {high:g} eV: is it in another unit?")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,13 @@ def check_number(name: str, value: object) -> None:
         raise refused(name, value, "a number")
 
 
+def check_positive(**values: object) -> None:
+    """Raise a SettingsError if one is no finite number above 0."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+            raise refused(name, value, "a positive number")
+
+
 def check_count(name: str, value: object, least: int = 0) -> None:
     """Raise a SettingsError if `value` is no whole number of `least` or more."""
     if isinstance(value, bool) or not isinstance(value, Integral):

@@ -17,6 +17,7 @@ from .catalog import Catalog
 from .catalog.backup import KeptRunError
 from .foreign import Foreign, open_foreign
 from .given import as_path, check_name
+from .keywords import refuses_unknown
 from .scan_plan import START_KEY, ScanPlan
 from .terminal import ProgressLine
 from .versions import software_versions
@@ -28,6 +29,7 @@ SOURCE = "bluesky_ptycho.ingest"
 Document = tuple[str, dict[str, Any]]
 
 
+@refuses_unknown
 def ingest(
     path: str | Path, catalog: Catalog | str | Path, *, sample_name: str | None = None, progress: bool = True
 ) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import NotFoundError, SettingsError
 from .given import check_callable
+from .keywords import refuses_unknown
 
 if TYPE_CHECKING:
     from .callbacks import LiveSettings
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .scan_plan import ScanPlan
 
 
+@refuses_unknown
 def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, Any]], None]) -> str:
     """Send the documents of a stored run through `callback`.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import MetadataError, NotFoundError, PtychoError
 from .given import check_callable, check_seconds
+from .keywords import refuses_unknown
 from .replay import find_plan, stored_documents
 from .words import counted, span
 
@@ -36,6 +37,7 @@ class LeftBehind:
     saved_at: float
 
 
+@refuses_unknown
 def resume(
     uid: int | str,
     catalog: Any,

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MetadataError
-from .geometry import metres_per_unit
+from .geometry import check_energy, metres_per_unit
 
 SCHEMA = "bluesky_ptycho.scan_plan"
 SCHEMA_VERSION = 1
@@ -118,8 +118,8 @@ class ScanPlan:
     Raises
     ------
     MetadataError
-        If a number is not positive and finite or too large to be meant, the extent is reversed, or the positions are
-        not as many as the points, all within the extent.
+        If a number is not positive and finite or too large to be meant, the energy is not between 10 eV and 1 MeV, the
+        extent is reversed, or the positions are not as many as the points, all within the extent.
     """
 
     n_points: int
@@ -144,6 +144,7 @@ class ScanPlan:
         for name, value in numbers.items():
             if not (np.isfinite(value) and value > 0):
                 raise MetadataError(f"scan plan: {name} is {value}; expected a positive number")
+        check_energy("scan plan: energy_ev", self.energy_ev)
         y_min, y_max, x_min, x_max = self.extent_m
         if not (np.isfinite(self.extent_m).all() and y_min <= y_max and x_min <= x_max):
             raise MetadataError(f"scan plan: extent_m is {self.extent_m}; expected (y_min, y_max, x_min, x_max)")

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .attached import Wanted, give_way, is_taken_by_any, note_attached
+from .attached import Wanted, give_way, is_taken_by_any, note_attached, place_of
 from .errors import MetadataError
 from .given import as_path, check_can, check_device, check_switches, check_type, one_or_many
+from .keywords import keywords_of, refuse_unknown
 from .scan_plan import ScanPlan
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ def attach(
     from .callbacks import LivePtycho
     from .callbacks.not_taken import NotTaken
     from .catalog import Catalog, open_catalog
-    from .catalog.embedded import directory_of
     from .plans import dark_records
     from .unstored_scan import UnstoredScan
 
     # What needs no catalog is looked at before one is made.
+    refuse_unknown("attach", keys, [*keywords_of(attach), *_passed_on(LivePtycho.keywords())])
     check_can("attach: RE", RE, ["subscribe"], "a RunEngine")
     check_switches("attach", beside=beside)
     hooks = one_or_many("attach: on_done", on_done, callable, "functions that take an Outcome")
@@ -138,12 +139,17 @@ def attach(
         if figure:
             live.show("auto" if figure is True else figure)
         undone.pop_all()
-    address = "" if catalog is None else str(directory_of(catalog.raw) or catalog.raw.uri)
+    address = place_of(catalog)
     if not beside:
         give_way(RE, address, wanted)
     live.token = RE.subscribe(live)
     note_attached(live, RE, address, wanted)
     return live
+
+
+def _passed_on(keywords: Iterable[str]) -> list[str]:
+    """Return those of LivePtycho's arguments that `attach` takes; it gives the others itself."""
+    return [name for name in keywords if name not in ("accept", "on_close", "on_old_darks")]
 
 
 def _report_at_end(catalog: Any, report: bool | str | Path) -> OnDone:

@@ -6,6 +6,7 @@ fields with :func:`setting`, so that range, choices, unit and meaning stand in o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -91,27 +92,33 @@ class Settings:
                 raise SettingsError(f"{told}; expected a finite number")
             raise SettingsError(f"{told}; expected {cls.expected(field.name)}")
 
-        value = _as_type(value, hint, refuse)
+        given, value = value, _as_type(value, hint, refuse)
         low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
         if value is None:
             return value
-        for number in value if isinstance(value, tuple) else (value,):
+        several = isinstance(value, tuple)
+        for number, as_given in zip(value, given, strict=True) if several else ((value, given),):
             endless = isinstance(number, float) and not math.isfinite(number)
             below, above = low is not None and number < low, high is not None and number > high
             if (choices is not None and number not in choices) or endless or below or above:
-                refuse(number)
+                refuse(as_given if type(as_given) is int else number)
         return value
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Make settings from names and values; unknown names are refused."""
+        cls.refuse_unknown(values)
+        return cls(**values)
+
+    @classmethod
+    def refuse_unknown(cls, names: Iterable[object]) -> None:
+        """Raise a SettingsError that says which may be meant, if there is no such setting."""
         known = [f.name for f in dataclasses.fields(cls)]
-        for name in values:
+        for name in names:
             if name not in known:
                 close = alike(str(name), dict.fromkeys([*known, *cls.names()]))[:MOST_HINTS]
                 hint = f"did you mean {' or '.join(close)}? " if close else ""
                 raise SettingsError(f"{cls.called(name)} is no setting; {hint}known: {', '.join(known)}")
-        return cls(**values)
 
     @classmethod
     def read_changes(cls, texts: Iterable[str]) -> dict[str, Any]:
@@ -237,10 +244,11 @@ def _from_text(text: str, hint: Any) -> Any:
         return tuple(_from_text(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
     if hint is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
-    try:
-        return hint(text) if hint in (int, float) else text
-    except ValueError:
-        return text
+    kinds = {int: (int,), float: (int, float)}.get(hint, ())  # what is refused is shown as it was typed
+    for kind in kinds:
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _plain(value: Any) -> Any:

@@ -9,11 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .attached import Wanted, attached_to, note_attached, place_of
 from .callbacks.results import summary_figures
 from .callbacks.updates import Update
+from .given import as_path
+from .keywords import keywords_of, refuse_unknown
 from .metadata_file import MetadataFile
 from .stored_scan import StoredScan, describe, newest_scan
 from .terminal import printable
+from .waiting import AwakeForCtrlC
 
 if TYPE_CHECKING:
     from .callbacks import LivePtycho
@@ -74,12 +78,14 @@ class SimulatedSession:
         NotFoundError
             If nothing has been measured yet.
         """
-        self.live.wait()
+        for live in attached_to(self.RE):  # `live`, or what was attached in its place
+            live.wait()
         return newest_scan(self.catalog)
 
     def close(self) -> None:
         """Finish the analysis, stop the devices and close the catalog."""
-        self.live.close()
+        for live in {self.live, *attached_to(self.RE)}:
+            live.close()
         self.beamline.close()
         self.RE.md.flush()
         self.catalog.close()
@@ -154,6 +160,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         If the catalog cannot be used or an argument is out of range.
     """
     from bluesky import RunEngine
+    from bluesky.utils import DefaultDuringTask
 
     from .callbacks import LivePtycho
     from .callbacks.progress_bar import ProgressBar
@@ -162,7 +169,9 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
     from .plans import dark_records, keep_dark_records
     from .sim import make_beamline
 
-    directory = Path(catalog).expanduser().resolve()
+    # Before a catalog is made; where frames and their names go is the session's own business.
+    refuse_unknown("start_session", beamline, [n for n in keywords_of(make_beamline) if n not in ("root", "md")])
+    directory = as_path("catalog", catalog).expanduser().resolve()
     with ExitStack() as undone:  # what was opened is closed again if the rest fails
         opened = undone.enter_context(open_catalog(directory))
         metadata: Any = MetadataFile(directory / METADATA_FILE)
@@ -179,8 +188,10 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
                 on_old_darks=lambda plan, uid: dark_records(devices.fccd).forget(uid),
             )
         )
-        run_engine = RunEngine(metadata)
+        during_task: Any = AwakeForCtrlC(DefaultDuringTask())
+        run_engine = RunEngine(metadata, during_task=during_task)
         run_engine.subscribe(opened.raw_writer())
-        run_engine.subscribe(live)
+        live.token = run_engine.subscribe(live)
+        note_attached(live, run_engine, place_of(opened), Wanted())
         undone.pop_all()
     return SimulatedSession(run_engine, opened, devices, live, recon)

@@ -10,6 +10,8 @@
     RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1, sample_name="gold"))
     last().show()
     recon.modes.put(2)                                      # a knob of the reconstruction, also while a scan runs
+    report(-1, catalog)                                     # report.html, a page about the last scan
+    attach(RE, catalog, settings=LiveSettings(passes=20))   # takes the place of ``live``
 
 A real beamline has its own session: there `bluesky_ptycho.attach` adds the live reconstruction.
 """
@@ -21,7 +23,11 @@ import atexit
 import sys
 from pathlib import Path
 
+from .callbacks import LivePtycho, LiveSettings
 from .plans import ptycho_fly_scan, ptycho_list_scan, ptycho_scan
+from .replay import replay
+from .report import report
+from .session import attach
 from .simulated_session import start_session
 
 FIGURES = ("auto", "window", "notebook", "png", "web")
@@ -55,6 +61,9 @@ if figure:
 
 __all__ = [
     "RE",
+    "LivePtycho",
+    "LiveSettings",
+    "attach",
     "catalog",
     "fccd",
     "last",
@@ -63,6 +72,8 @@ __all__ = [
     "ptycho_list_scan",
     "ptycho_scan",
     "recon",
+    "replay",
+    "report",
     "session",
     "shutter",
     "stage",
@@ -72,3 +83,5 @@ print(f"{catalog!r}.")
 print("To scan: RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1)).")
 print("last() is the newest scan with its reconstruction, last().show() draws it.")
 print("live.show() shows scans while they grow, live.show('web') in a browser; recon.modes.put(2) turns a knob.")
+print("report(-1, catalog) writes a page about the last scan; attach(RE, catalog, ...) takes the place of live.")
+print("There are RE, catalog, fccd, stage, shutter, live, recon, last, attach, replay, report; attach? tells of one.")

@@ -12,10 +12,12 @@ import numpy as np
 from .callbacks.result_file import GROUP, LEARNT, result_path
 from .callbacks.results import SUMMARY_KEY
 from .catalog.newest import ending, holds_image, newest_result
-from .errors import NotFoundError
+from .errors import NotFoundError, PtychoError
 from .frames import Snapshot
 from .geometry import Canvas, Geometry
+from .given import as_path
 from .io.hdf5 import open_for_reading
+from .output_file import check_output
 from .summary import resolution_text
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .catalog import Catalog
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class StoredScan:
         Parameters
         ----------
         path : path, optional
-            The PNG file; beside the result's data by default.
+            The file, PNG, PDF, SVG or JPEG; a PNG beside the result's data by default.
 
         Returns
         -------
@@ -94,13 +98,21 @@ class StoredScan:
         ------
         NotFoundError
             If there is no reconstruction, or one without a single frame.
+        PtychoError
+            If `path` is none, or of no kind of picture, or cannot be written.
         """
         from .figure import reconstruction_figure
 
+        if path is not None:
+            path = as_path("path", path).expanduser()
+            check_output(path, PICTURES, option="path")
         snapshot, stxm = self.snapshot(), self.transmission
         figure = reconstruction_figure(snapshot, stxm=stxm, title=self._title())
-        file = Path(path) if path is not None else self.directory / f"{self._result().metadata['start']['uid']}.png"
-        figure.savefig(file)
+        file = path if path is not None else self.directory / f"{self._result().metadata['start']['uid']}.png"
+        try:
+            figure.savefig(file)
+        except OSError as error:
+            raise PtychoError(f"path is {file}, which cannot be written: {error.strerror or error}") from error
         _open_window(figure)
         return file
 

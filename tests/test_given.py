@@ -12,6 +12,7 @@ import pytest
 from bluesky_ptycho import attach
 from bluesky_ptycho.callbacks import LivePtycho
 from bluesky_ptycho.callbacks.live_figure import LivePtychoFigure
+from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.catalog.search import make_search
 from bluesky_ptycho.converting import convert
 from bluesky_ptycho.devices.recon_control import ReconControl
@@ -59,6 +60,16 @@ def refusal(call, *arguments, **named):
 )
 def test_live_ptycho(given, says):
     assert says in refusal(LivePtycho, **given)
+
+
+def test_a_directory_that_cannot_be_made_is_refused_before_a_scan(tmp_path):
+    (tmp_path / "file").write_text("")
+    with LivePtycho() as live:
+        told = refusal(live.show, "png", directory=tmp_path / "file" / "figures")
+        assert told == (
+            f"directory is {tmp_path}/file/figures, and {tmp_path}/file is a file; expected one that can be made"
+        )
+        assert not live.sinks
 
 
 def test_live_ptycho_once_it_is_there():
@@ -207,3 +218,26 @@ def test_the_queue(ptycho_catalog):
         # What NumPy counts with is a number, too; that there is no run is told then.
         assert "priority" not in refusal(queue.submit, -1, priority=np.int64(3))
         assert queue.jobs == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"target": 3}, "catalog is 3 (int); expected a directory, an http address, a profile, or None"),
+        ({"target": ReconQueue}, "expected a directory, an http address"),
+        ({"frames": 3}, "frames is 3 (int); expected directories"),
+        ({"frames": [3]}, "frames is 3 (int); expected directories"),
+        ({"results_dir": 3}, "results_dir is 3 (int); expected a path"),
+        ({"create": 3}, "open_catalog: create is 3 (int); expected True or False"),
+    ],
+)
+def test_what_is_no_catalog_makes_none(tmp_path, monkeypatch, given, says):
+    monkeypatch.chdir(tmp_path)
+    assert says in refusal(open_catalog, **{"target": "new", **given})
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_of_a_catalog_may_lie_in_one_directory(tmp_path):
+    (tmp_path / "frames").mkdir()
+    with open_catalog(tmp_path / "catalog", frames=str(tmp_path / "frames")) as catalog:
+        assert tmp_path / "frames" in catalog.readable_roots

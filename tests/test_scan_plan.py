@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -127,6 +128,18 @@ def test_a_value_that_cannot_be_is_one_clear_line(path, value):
     with pytest.raises(MetadataError, match="scan plan: ") as caught:
         ScanPlan.from_start({START_KEY: stored})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("energy_ev", [9.99, 0.8, 800 * 1.602e-19, 1.01e6, 1e9])
+def test_an_energy_in_another_unit_is_refused(energy_ev):
+    says = re.escape(f"scan plan: energy_ev is {energy_ev:g} eV; expected 10 to 1e+06 eV: is it in another unit?")
+    with pytest.raises(MetadataError, match=says):
+        make_plan(energy_ev=energy_ev)
+
+
+@pytest.mark.parametrize("energy_ev", [10.0, 300e3, 1e6])
+def test_any_energy_of_light_is_taken(energy_ev):
+    assert make_plan(energy_ev=energy_ev).energy_ev == energy_ev
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (3,), (3, 3)])

@@ -150,6 +150,20 @@ def test_a_file_of_names_that_there_are_not_is_refused_when_it_is_read(tmp_path,
         read_settings_file(path)
 
 
+@pytest.mark.parametrize(
+    ("refuse", "shown"),
+    [
+        (lambda: Inner(strength=8), "strength is 8 photon;"),
+        (lambda: Inner(strength=8.0), r"strength is 8\.0 photon;"),
+        (lambda: Outer(pair=[0, -8]), "pair is -8;"),
+        (lambda: Inner.from_mapping(Inner.read_changes(["strength=8"])), "strength is 8 photon;"),
+    ],
+)
+def test_a_refused_number_is_shown_as_it_was_given(refuse, shown):
+    with pytest.raises(SettingsError, match=shown):
+        refuse()
+
+
 def test_numbers_of_numpy_are_numbers():
     made = SolverSettings(modes=np.int32(2), step=np.float32(0.5))
     assert (made.modes, type(made.modes), made.step) == (2, int, 0.5)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from bluesky_ptycho.catalog import open_catalog
+from tests.conftest import REPOSITORY
+from tests.docs.blocks import FENCE
 
 PROGRAM = """
 from bluesky_ptycho.startup import *
@@ -21,11 +25,18 @@ assert live.result.progress.used == 4, live
 assert not shutter.is_open and session.RE is RE
 recon.modes.put(2)
 assert live.settings.solver.modes == 2
+another = attach(RE, catalog, settings=LiveSettings(passes=2, frc=False))
+RE(ptycho_scan(fccd, stage.y, stage.x, width=0.2, height=0.2, step=0.1, exposure=0.02, darks=1, sample_name="mine"))
+assert last().result.start["uid"] == another.result.result_uid and live.is_closed
+del another
 print("seen", sorted(name for name in globals() if not name.startswith("_")))
 """
 
 NAMES = [
     "RE",
+    "LivePtycho",
+    "LiveSettings",
+    "attach",
     "catalog",
     "fccd",
     "last",
@@ -34,10 +45,21 @@ NAMES = [
     "ptycho_list_scan",
     "ptycho_scan",
     "recon",
+    "replay",
+    "report",
     "session",
     "shutter",
     "stage",
 ]
+
+
+def test_what_the_pages_type_at_the_prompt_is_there():
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    blocks = [block for page in pages for block in FENCE.finditer(page.read_text()) if block["language"] == "ipython"]
+    assert blocks
+    for block in blocks:
+        code = ast.parse(re.sub(r"^%.*", "", block["code"], flags=re.MULTILINE))
+        assert {node.id for node in ast.walk(code) if isinstance(node, ast.Name)} <= {*NAMES}
 
 
 @pytest.mark.slow
@@ -59,7 +81,7 @@ def test_a_plain_program_gets_the_session_and_leaves_it_tidy(tmp_path):
     assert f"seen {sorted([*NAMES, 'scan'])}" in done.stdout
     assert "\nTo scan: RE(ptycho_scan(" in done.stdout
     with open_catalog(tmp_path / "ptycho_catalog", create=False) as catalog:
-        assert (len(catalog), len(catalog.processed)) == (1, 1)
+        assert (len(catalog), len(catalog.processed)) == (2, 2), "what is attached takes the place of the session's own"
         assert catalog[-1].start["sample_name"] == "mine"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.callbacks.results import SUMMARY_KEY, ResultRun
+from bluesky_ptycho.errors import PtychoError
 from bluesky_ptycho.stored_scan import newest_scan
 from tests.snapshots import learnt
 from tests.stored import small_snapshot, store_result, store_scan, update
@@ -61,3 +62,22 @@ def test_a_result_from_before_drift_and_convergence_is_read(catalog):
 def assert_nothing_learnt(snapshot):
     unknown = learnt(snapshot)
     assert {name: getattr(snapshot, name) for name in unknown} == dict.fromkeys(unknown) | {"converged": False}
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (3, "path is 3 (int); expected a path"),
+        ("", "path is '' (str); expected a path"),
+        ("x.qqq", "path is x.qqq; expected the name of a .png or .pdf or .svg or .jpg or .jpeg file"),
+        ("nowhere/x.png", "path is nowhere/x.png; its directory nowhere does not exist"),
+        (".", "path is ., which is a directory"),
+        ("/proc/x.png", "path is /proc/x.png, which cannot be written: No such file"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_in_a_line(catalog, tmp_path, monkeypatch, path, says):
+    store_result(catalog, store_scan(catalog), small_snapshot())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PtychoError) as caught:
+        newest_scan(catalog).show(path)
+    assert says in str(caught.value) and "\n" not in str(caught.value)

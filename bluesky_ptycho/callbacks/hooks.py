@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ..given import one_or_many
+from ..waiting import join_awake
 from .outcome import Outcome
 
 OnDone = Callable[[Outcome], object]
@@ -53,4 +54,4 @@ class Hooks:
         """Wait until the hooks have returned, for `timeout` seconds at most."""
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in list(self._threads):
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            join_awake(thread, None if deadline is None else max(0.0, deadline - time.monotonic()))

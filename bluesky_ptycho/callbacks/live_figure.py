@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import PtychoError, SettingsError
 from ..figure import LiveView
 from ..given import as_path, check_can, check_count, check_type
+from ..keywords import refuses_unknown
 from ..scan_plan import ScanPlan
 from .file_sinks import DIRECTORY, scan_directory
 from .live_views import LiveViews
@@ -59,6 +61,7 @@ class LivePtychoFigure:
 
     name = "live figure"
 
+    @refuses_unknown
     def __init__(
         self,
         backend: str = "auto",
@@ -77,6 +80,8 @@ class LivePtychoFigure:
         self.url: str | None = None
         self._server: Any = None
         self.backend = fitting_backend() if backend == "auto" else backend
+        if self.backend == "png":
+            _check_directory(self._root)
         for what, value in (("knobs are", knobs), ("port is", port), ("token is", token)):
             if value is not None and self.backend != "web":
                 raise SettingsError(f"{what} given with backend {self.backend!r}; expected 'web'")
@@ -143,6 +148,14 @@ class LivePtychoFigure:
         address = self.url and self.url.partition("?")[0]  # what is printed is shown and copied, the token is not
         where = address or {"png": f"{self._root}/*/{FILE}"}.get(self.backend, f"in a {self.backend}")
         return f"<LivePtychoFigure {where}>"
+
+
+def _check_directory(root: Path) -> None:
+    """Refuse now what would be told only when a scan has come."""
+    there = next(place for place in (root, *root.parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        lack = "cannot be written to" if there.is_dir() else "is a file"
+        raise SettingsError(f"directory is {root}, and {there} {lack}; expected one that can be made")
 
 
 def fitting_backend() -> str:

@@ -14,10 +14,12 @@ from event_model import NoFiller, RunRouter
 
 from ..errors import PtychoError, SettingsError
 from ..given import check_changes, check_seconds, check_switches
+from ..keywords import keywords_of, refuse_unknown
 from ..knobs import Change, Control, Request, turned
 from ..preprocess import check_images
 from ..scan_plan import ScanPlan
 from ..terminal import printable
+from ..waiting import join_awake
 from . import file_sinks, frame_sinks, progress_bar  # noqa: F401  (they fill the registry)
 from .analysis import Analysis
 from .arguments import as_script, check_catalog, check_helpers, check_settings, find_sinks
@@ -25,6 +27,7 @@ from .checkpoints import Checkpoints, Claims
 from .child.parent import ChildAnalysis
 from .dark_store import DarkStore
 from .document_keys import read_plan
+from .found_plan import OwnKeys
 from .hooks import Hooks, OnDone
 from .intake import Intake
 from .leaving import close_at_exit
@@ -129,6 +132,7 @@ class LivePtycho:
         position_keys: tuple[str, str] | None = None,
         **facts: Any,
     ) -> None:
+        refuse_unknown("LivePtycho", facts, self.keywords())
         check_settings(settings)
         check_catalog(catalog)
         check_switches("LivePtycho", strict=strict, process=process, resume=resume)
@@ -170,6 +174,11 @@ class LivePtycho:
         if control is not None:
             control.connect(self.settings, self.request)
         close_at_exit(self)
+
+    @classmethod
+    def keywords(cls) -> list[str]:
+        """Return the names of all arguments, with those of keys and facts."""
+        return list(dict.fromkeys([*keywords_of(cls), *keywords_of(OwnKeys)]))
 
     # -- documents ----------------------------------------------------------------------------
 
@@ -302,7 +311,7 @@ class LivePtycho:
         with self._lock:
             running, left_out = [*self._ending, *self._running.values()], self._left_out
         for analysis in running:
-            analysis.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            join_awake(analysis, None if deadline is None else max(0.0, deadline - time.monotonic()))
             if analysis.is_alive():
                 raise TimeoutError(f"{analysis.name} is still working after {timeout} s: {self.status()}")
         self._forget_ended()
@@ -380,13 +389,28 @@ class LivePtycho:
         return self.status()._repr_html_()
 
     def show(self, backend: str = "auto", **options: Any) -> LivePtychoFigure:
-        """Show the last result, and every scan that begins from now on; see :class:`LivePtychoFigure`."""
+        """Show the last result, and every scan that begins from now on.
+
+        Parameters
+        ----------
+        backend : {"auto", "window", "notebook", "png", "web"}
+        **options
+            `directory`, `host`, `port`, `token` and `knobs`, as :class:`LivePtychoFigure` takes them.
+
+        Raises
+        ------
+        SettingsError, PtychoError
+            If an argument is of no use, or the figure cannot be shown or written.
+        """
         from .live_figure import LivePtychoFigure
 
         figure = LivePtychoFigure(backend, **options)
-        self.sinks.append(figure)
         if (outcome := self.result) is not None:
-            figure(outcome.update)
+            try:
+                figure(outcome.update)
+            except OSError as error:
+                raise PtychoError(f"the live figure cannot be written: {error}") from error
+        self.sinks.append(figure)
         return figure
 
     @property
@@ -419,10 +443,10 @@ class LivePtycho:
                 analysis.cancel()
         for analysis in running:
             if analysis.is_alive():
-                analysis.join(timeout)
+                join_awake(analysis, timeout)
             if isinstance(analysis, ChildAnalysis) and analysis.is_alive():
                 analysis.abandon()
-                analysis.join(timeout)
+                join_awake(analysis, timeout)
         self._forget_ended()
         self._claims.close()
         self._hooks.wait(timeout)

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from ..keywords import refuses_unknown_settings
 from ..knobs import AnalysisSettings
 from ..recon.memory import bytes_of
 from ..registry import names_as_stored
 from ..settings import setting
 
 
+@refuses_unknown_settings
 @dataclass(frozen=True)
 class LiveSettings(AnalysisSettings):
     """How a run is analysed while it is measured; recorded whole in the result run."""

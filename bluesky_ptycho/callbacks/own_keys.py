@@ -8,7 +8,7 @@ descriptor's configuration, the first event or the start document; the field in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import MetadataError, SettingsError
@@ -28,14 +28,10 @@ def translator(
     Raises
     ------
     SettingsError
-        If names or numbers cannot be used, or one of the keys is missing.
+        If numbers cannot be used, or one of the keys is missing.
     """
     if frames_key is None and position_keys is None and not facts:
         return lambda name, doc: ((name, doc),)
-    known = [entry.name for entry in fields(OwnKeys)]
-    for name in facts:
-        if name not in known:
-            raise SettingsError(f"LivePtycho has no argument {name!r}; of keys and facts it knows {', '.join(known)}")
     if frames_key is None or position_keys is None:
         raise SettingsError("LivePtycho: one of frames_key and position_keys is missing; expected both")
     return _Translator(OwnKeys(frames_key, position_keys, **facts))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, Self
 
 from ..errors import NotFoundError, PtychoError
 from ..geometry import Geometry
+from ..given import as_path, check_switches, check_type, one_or_many
+from ..keywords import refuses_unknown
 from ..scan_plan import ScanPlan
 from ..words import counted
 from . import embedded
@@ -21,10 +24,11 @@ from .tree import beside, new_container_of_runs, plain_at, sibling
 from .turns import Turns
 
 
+@refuses_unknown
 def open_catalog(
     target: str | Path | None = None,
     *,
-    frames: Iterable[str | Path] = (),
+    frames: Iterable[str | Path] | str | Path = (),
     results_dir: str | Path | None = None,
     create: bool = True,
 ) -> Catalog:
@@ -36,7 +40,7 @@ def open_catalog(
         A directory (the catalog on disk inside this process), the ``http(s)://`` address of a tiled server or of a
         container on one, or the name of a tiled/databroker profile (a directory of that name goes first).
         None takes :func:`~bluesky_ptycho.catalog.default_target`.
-    frames : iterable of paths
+    frames : path, or iterable of paths
         Directories outside the catalog's own that hold frames; remembered in the catalog.
         Only for a directory: a server decides itself what it reads.
     results_dir : path, optional
@@ -50,14 +54,18 @@ def open_catalog(
     NotFoundError
         If there is no such directory, profile or default.
     PtychoError
-        If `target` is empty, the directory cannot be used or the server cannot be reached.
+        If an argument is of no use, `target` is empty, the directory cannot be used or the server cannot be reached.
     """
     from .profiles import default_target, is_profile, missing_default
 
+    # Of anything else a directory would be made that is called by what it looks like.
+    check_type("catalog", target, (str, Path, NoneType), "a directory, an http address, a profile, or None")
+    frames = one_or_many("frames", frames, lambda path: isinstance(path, (str, Path)), "directories")
+    check_switches("open_catalog", create=create)
     text = default_target() if target is None else str(target)
     if not text.strip():  # it would be the working directory
         raise PtychoError(f"catalog is {text!r}; expected a directory, an http address or a profile")
-    results = None if results_dir is None else Path(results_dir).expanduser().resolve()
+    results = None if results_dir is None else as_path("results_dir", results_dir).expanduser().resolve()
     if text.startswith(("http://", "https://")):
         # Without the query, which may hold a key.
         return Catalog.wrap(connect(text, uri=True), results_dir=results, name=text.partition("?")[0])
@@ -125,7 +133,8 @@ class Catalog:
             client = client[RAW]
         if not isinstance(client, CatalogOfBlueskyRuns):
             what = f"{type(client).__module__}.{type(client).__name__}"
-            raise PtychoError(f"catalog is a {what}; expected a tiled container of Bluesky runs")
+            expected = "a tiled container of Bluesky runs, or what open_catalog gives"
+            raise PtychoError(f"catalog is a {what}; expected {expected}")
         results = None if results_dir is None else Path(results_dir)
         return cls(client, results_dir=results, name=name or str(client.uri))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..given import check_name
+from ..keywords import refuses_unknown
 from ..scan_plan import START_KEY
 from .lookup import runs
 from .tree import plain
@@ -138,6 +139,7 @@ def _pages(items: Iterable[Any]) -> Iterator[list[Any]]:
         yield page
 
 
+@refuses_unknown
 def make_search(
     *,
     since: str | float | datetime | None = None,

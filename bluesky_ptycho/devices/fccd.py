@@ -18,6 +18,7 @@ from ophyd.status import DeviceStatus
 from ..errors import SettingsError
 from ..frames import Acquisition
 from ..geometry import metres_per_unit
+from ..given import check_number
 from ..scan_plan import DetectorInfo, Illumination
 from .assets import StreamDocument
 from .frame_file import check_disk_space
@@ -154,6 +155,7 @@ class Fccd(Device):
 
     @frame_rate.setter
     def frame_rate(self, value: float) -> None:
+        check_number(f"{self.name}.frame_rate", value)
         if not 0 < value <= MAX_FRAME_RATE_HZ:
             raise SettingsError(f"{self.name}.frame_rate is {value} Hz; expected 0 < value <= {MAX_FRAME_RATE_HZ:g}")
         self._frame_rate = float(value)

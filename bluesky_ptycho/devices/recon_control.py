@@ -13,9 +13,13 @@ from ophyd import Component, Device, Signal
 from ophyd.status import Status
 
 from ..errors import NotFoundError, SettingsError
-from ..given import check_type
+from ..given import check_name, check_type
+from ..keywords import did_you_mean, refuse_unknown
 from ..knobs import AnalysisSettings, Commands, Listener, turned
 from ..settings import allowed, as_text
+
+_OPHYDS_OWN = ["name", "kind", "labels", "parent", "attr_name", "read_attrs", "configuration_attrs"]
+"""Further arguments that a device takes."""
 
 _DTYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -104,6 +108,10 @@ class Momentary(Knob):
             self.show(False)
 
 
+class NoKnobError(NotFoundError, AttributeError):
+    """There is no knob of that name; an AttributeError, so that ``hasattr`` answers."""
+
+
 def _knob(setting: str, kind: type[Knob] = Knob) -> Any:
     return Component(kind, setting=setting, kind="config", doc=_field_of(setting).metadata["doc"])
 
@@ -117,6 +125,11 @@ class ReconControl(Device):
     Parameters
     ----------
     name : str
+
+    Raises
+    ------
+    SettingsError
+        If the name is none, or a keyword not known.
     """
 
     algorithm = _knob("solver.algorithm")
@@ -138,7 +151,11 @@ class ReconControl(Device):
     paused = _knob("paused")
     reset = _knob("reset", Momentary)
 
+    _made = False
+
     def __init__(self, *, name: str = "recon", **kwargs: Any) -> None:
+        refuse_unknown("ReconControl", kwargs, _OPHYDS_OWN)
+        check_name("ReconControl: name", name, "a name, as 'recon'")
         self._settings = AnalysisSettings()
         self._listeners: list[Listener] = []
         self.turning = threading.RLock()
@@ -146,6 +163,27 @@ class ReconControl(Device):
         self._show(self._settings)
         for command, value in Commands().to_dict().items():
             getattr(self, command).show(value)
+        self._made = True
+
+    def __getattr__(self, name: str) -> Any:
+        """Tell which knob may be meant by one that is not there."""
+        if name.startswith("_") or "." in name:
+            return super().__getattr__(name)
+        raise self._no_knob(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to set a knob without ``put``, and one that is not there, which would turn nothing."""
+        if name in self.component_names:
+            raise SettingsError(f"{self.name}.{name} is a knob; expected {self.name}.{name}.put({value!r})")
+        if self._made and not name.startswith("_") and not hasattr(self, name):
+            raise self._no_knob(name)
+        super().__setattr__(name, value)
+
+    def _no_knob(self, name: str) -> NoKnobError:
+        known = list(self.component_names)
+        hint = did_you_mean(name, known)
+        told = f"{hint} known" if hint else "known"
+        return NoKnobError(f"{self.name} has no knob {reprlib.repr(name)}; {told}: {', '.join(known)}")
 
     def connect(self, settings: AnalysisSettings, listener: Listener) -> None:
         """Show `settings` on the knobs, and tell `listener` from now on what they are turned to."""
@@ -204,9 +242,7 @@ class ReconControl(Device):
             If there is no such knob, or its setting does not take the value; nothing has changed then.
         """
         if knob not in self.component_names:
-            raise NotFoundError(
-                f"{self.name} has no knob {reprlib.repr(knob)}; known: {', '.join(self.component_names)}"
-            )
+            raise self._no_knob(knob)
         turned_knob = getattr(self, knob)
         owner = AnalysisSettings if "." in turned_knob.setting else Commands
         turned_knob.put(owner.read_changes([f"{turned_knob.setting}={text}"])[turned_knob.setting])

@@ -12,11 +12,8 @@ from typing import Any
 import h5py
 
 from ..errors import MetadataError, SettingsError
-from ..geometry import JOULE_PER_EV, Geometry
+from ..geometry import ENERGIES_EV, JOULE_PER_EV, Geometry
 from . import hdf5
-
-ENERGIES_EV = (10.0, 1e6)
-"""Range of believable photon energies; others mean a wrong unit."""
 
 DETECTOR = "entry_1/instrument_1/detector_1"
 SOURCE = "entry_1/instrument_1/source_1"

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MetadataError
-from ..geometry import JOULE_PER_EV, Geometry, metres_per_unit
+from ..geometry import ENERGIES_EV, JOULE_PER_EV, Geometry, metres_per_unit
 from . import hdf5
 from .clean_cxi import PROCESS, CleanCxiWriter
 from .cxi import TRANSLATION, text
-from .cxi_geometry import DETECTOR, ENERGIES_EV, SOURCE, geometry_in, refuse_off_centre
+from .cxi_geometry import DETECTOR, SOURCE, geometry_in, refuse_off_centre
 
 DEFINITION = "NXcxi_ptycho"
 BEAM = "entry_1/instrument_1/beam_1"

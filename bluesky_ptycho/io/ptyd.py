@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MetadataError
-from ..geometry import Geometry
+from ..geometry import ENERGIES_EV, Geometry
 from . import hdf5
-from .cxi_geometry import ENERGIES_EV, geometry_in, refuse_off_centre
+from .cxi_geometry import geometry_in, refuse_off_centre
 
 META, CHUNKS = "meta", "chunks"
 MOST_CHUNKS = 10**6

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingsError, refused
-from ..given import check_count, check_number
+from ..given import check_count, check_number, check_type, check_whole
 from ..scan_plan import START_KEY
 
 
@@ -60,10 +62,36 @@ def check_devices(fccd: Any, y: Any, x: Any) -> None:
 
 
 def check_metadata(sample_name: object, md: object) -> None:
-    """Raise a SettingsError if the name is no text, or the metadata are none, or stand for the scan plan."""
+    """Raise a SettingsError if the name is no text, or the metadata cannot go into a start document beside ours."""
     if not isinstance(sample_name, str):
         raise refused("sample_name", sample_name, "text")
     if md is not None and not isinstance(md, Mapping):
         raise refused("md", md, "a dictionary, or None")
     if md is not None and START_KEY in md:
         raise SettingsError(f"md holds {START_KEY!r}, where the scan plan goes; expected other names")
+    for name, value in (md or {}).items():
+        _check_entry(name, value)
+
+
+def _check_entry(name: object, value: object) -> None:
+    """Raise a SettingsError if the RunEngine would fail of an entry, or a catalog refuse the whole scan for it."""
+    if not isinstance(name, str):
+        raise refused("md: name", name, "text")
+    if name in ("uid", "time"):
+        raise SettingsError(f"md holds {name!r}, which the RunEngine gives; expected other names")
+    if name == "scan_id":
+        check_whole("md['scan_id']", value)
+    if name == "sample_name":
+        check_type("md['sample_name']", value, str, "text")
+    try:
+        json.dumps(value, default=_plain)
+    except (TypeError, ValueError):  # or it holds itself
+        raise refused(f"md[{name!r}]", value, "numbers, text, and lists and dictionaries of them") from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    raise TypeError

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol
 
 import bluesky.plan_stubs as bps
@@ -14,6 +16,7 @@ from bluesky.utils import Msg, MsgGenerator
 from numpy.typing import NDArray
 
 from ..errors import MetadataError, PreflightError
+from ..geometry import check_energy
 from ..given import check_can
 from ..scan_plan import Axis, DetectorInfo, Illumination
 
@@ -136,7 +139,7 @@ def energy_and_distance(fccd: Any) -> tuple[float, float]:
     Raises
     ------
     MetadataError
-        If the configuration lacks one of them.
+        If the configuration lacks one of them, or it cannot be one.
     """
     configuration = fccd.read_configuration()
     values = []
@@ -144,5 +147,9 @@ def energy_and_distance(fccd: Any) -> tuple[float, float]:
         key = f"{fccd.name}_{suffix}"
         if key not in configuration:
             raise MetadataError(f"configuration of {fccd.name} has no {key}; expected it for the scan's metadata")
-        values.append(float(configuration[key]["value"]))
+        value = configuration[key]["value"]
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+            raise MetadataError(f"{key} is {reprlib.repr(value)}; expected a positive number")
+        values.append(float(value))
+    check_energy(f"{fccd.name}_energy", values[0])
     return values[0], values[1]

@@ -28,6 +28,9 @@ from .preflight import Resources, check
 
 logger = logging.getLogger(__name__)
 
+LONGEST_EXPOSURE_S = 86400.0
+"""Nobody exposes a frame for a day: a longer time is in another unit, and the scan would not come back."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -216,12 +219,12 @@ def exposures_of(exposure: float | Sequence[float]) -> tuple[float, ...]:
     Raises
     ------
     SettingsError
-        If there is none, or one is not a positive number.
+        If there is none, or one is not a positive number, or longer than a day.
     """
-    expected = "positive numbers of seconds"
+    expected = f"positive numbers of seconds, {LONGEST_EXPOSURE_S:.0f} at most"
     found = np.atleast_1d(numbers("exposure", exposure, expected))
     times = tuple(found.ravel().tolist())
-    if found.ndim != 1 or not times or not all(np.isfinite(t) and t > 0 for t in times):
+    if found.ndim != 1 or not times or not all(0 < t <= LONGEST_EXPOSURE_S for t in times):
         raise SettingsError(f"exposure is {exposure!r}; expected {expected}")
     return times
 

@@ -7,11 +7,13 @@ import bluesky.plan_stubs as bps
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
+from ..keywords import refuses_unknown
 from .arguments import centre_of, check_field, numbers
 from .skeleton import Request, Scan, measure
 from .trajectories import offsets
 
 
+@refuses_unknown
 def ptycho_scan(
     fccd: Readable,
     y: Movable,
@@ -106,6 +108,7 @@ def ptycho_scan(
     return (yield from measure(request, points, centre is None, step_through))
 
 
+@refuses_unknown
 def ptycho_list_scan(
     fccd: Readable,
     y: Movable,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from ..errors import SettingsError
+from ..keywords import refuses_unknown_settings
 from ..registry import preprocessing_steps
 from ..settings import Settings, setting
 from .mask import Mask
@@ -17,6 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What a preset sets where a setting is left to it; its steps are in :mod:`bluesky_ptycho.preprocess.presets`."""
 
 
+@refuses_unknown_settings
 @dataclass(frozen=True)
 class PreprocessSettings(Settings):
     """How raw frames become photons.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import SettingsError
+from ..keywords import refuses_unknown_settings
 from ..settings import Settings, setting
 from .detection import NOISES
 from .schedule import check_schedule
@@ -15,6 +16,7 @@ REFLECTING = ("raar", "dm", "admm")
 """Algorithms that project reflections of the waves, and keep a wave of every frame and mode."""
 
 
+@refuses_unknown_settings
 @dataclass(frozen=True)
 class SolverSettings(Settings):
     """What the incremental solver does; the defaults serve soft and hard X-ray data alike.

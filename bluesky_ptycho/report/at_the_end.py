@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PtychoError
 from ..given import as_path, check_can
+from ..keywords import refuses_unknown
 from ..paths import scan_label
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ReportAtEnd:
 
     name = "report"
 
+    @refuses_unknown
     def __init__(self, catalog: Catalog, directory: str | Path | None = None) -> None:
         from .making import require_extra
 

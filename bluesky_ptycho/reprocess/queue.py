@@ -15,7 +15,9 @@ from ..callbacks.arguments import check_settings
 from ..catalog import Catalog
 from ..errors import PtychoError, in_a_line
 from ..given import check_can, check_changes, check_count, check_switches, check_type, check_whole
+from ..keywords import refuses_unknown
 from ..stored_scan import describe
+from ..waiting import wait_awake
 from .cluster import Cluster
 from .requests import Access, Request, make_request
 from .work import Done, reconstruct_again
@@ -85,7 +87,7 @@ class Job:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it neither waits nor runs; tell whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.is_over, timeout)
+            return wait_awake(lambda seconds: self._changed.wait_for(lambda: self.is_over, seconds), timeout)
 
     def __repr__(self) -> str:
         return f"<{self.request.describe()}: {self.describe()}>"
@@ -130,6 +132,7 @@ class ReconQueue:
     ...     queue.wait()
     """
 
+    @refuses_unknown
     def __init__(
         self, catalog: Any, *, workers: int | None = None, client: Any = None, across_proposals: bool = False
     ) -> None:
@@ -150,6 +153,7 @@ class ReconQueue:
         self._changed = threading.Condition()
         self._executor = ThreadPoolExecutor(n_workers, thread_name_prefix="reprocess")
 
+    @refuses_unknown
     def submit(
         self,
         uid: int | str,
@@ -161,6 +165,7 @@ class ReconQueue:
         """Add a run; see :meth:`submit_all`."""
         return self.submit_all([uid], changes, settings=settings, priority=priority)[0]
 
+    @refuses_unknown
     def submit_all(
         self,
         uids: Iterable[int | str],
@@ -218,7 +223,10 @@ class ReconQueue:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no job waits or runs; tell whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: all(job.is_over for job in self._jobs), timeout)
+            return wait_awake(lambda seconds: self._changed.wait_for(self._is_idle, seconds), timeout)
+
+    def _is_idle(self) -> bool:
+        return all(job.is_over for job in self._jobs)
 
     def cancel(self) -> None:
         """Cancel all jobs: those that wait never begin, those that run end with what they have."""
@@ -228,6 +236,7 @@ class ReconQueue:
     def close(self) -> None:
         """Cancel what is not done and wait until it has ended."""
         self.cancel()
+        self.wait()  # which hears Ctrl-C; the executor does not
         self._executor.shutdown()
 
     def __enter__(self) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 
 from ..devices import MAX_FRAME_RATE_HZ, Fccd, FileNames, Motion, Shutter, Stage
 from ..errors import SettingsError
-from ..geometry import Canvas, Geometry
+from ..geometry import Canvas, Geometry, check_energy
+from ..given import as_path, check_count, check_positive, check_seconds
+from ..keywords import refuses_unknown
 from ..paths import ScanPaths
 from ..scan_plan import Illumination
 from .cameras import Camera, make_camera
@@ -76,6 +77,7 @@ class Beamline:
         self.close()
 
 
+@refuses_unknown
 def make_beamline(
     root: str | Path,
     *,
@@ -148,10 +150,16 @@ def make_beamline(
     NotFoundError
         If `sample` is neither a known name nor a file.
     """
-    _check_numbers(photons, frame_rate, exposure_s)
+    positive = {"photons": photons, "frame_rate": frame_rate, "energy_ev": energy_ev, "distance_m": distance_m}
+    check_positive(**positive, **({} if exposure_s is None else {"exposure_s": exposure_s}))
+    check_energy("energy_ev", energy_ev)
+    if frame_rate > MAX_FRAME_RATE_HZ:
+        raise SettingsError(f"frame_rate is {frame_rate} Hz; expected 0 < value <= {MAX_FRAME_RATE_HZ:g}")
+    check_seconds("settle_time_s", settle_time_s)
+    check_count("seed", seed)
     if isinstance(sample, (str, Path)):
         sample = make_sample(sample, seed)
-    root = Path(root).expanduser().resolve()
+    root = as_path("root", root).expanduser().resolve()
     layouts = {"fccd": ("fccd-assembled", "fccd-wire"), "plain": ("plain",)}
     if camera not in layouts:
         raise SettingsError(f"camera is {camera!r}; expected one of {', '.join(map(repr, layouts))}")
@@ -173,15 +181,6 @@ def make_beamline(
     stage = Stage(Motion(physics, STAGE_UNITS, settle_time_s=settle_time_s))
     fccd = _make_fccd(physics, optics, shutter, provider or ScanPaths(root, md), frame_rate, exposure, illumination)
     return Beamline(fccd, stage, shutter, physics, exposure)
-
-
-def _check_numbers(photons: float, frame_rate: float, exposure_s: float | None) -> None:
-    if not (math.isfinite(photons) and photons > 0):
-        raise SettingsError(f"photons is {photons}; expected a positive number")
-    if not (math.isfinite(frame_rate) and 0 < frame_rate <= MAX_FRAME_RATE_HZ):
-        raise SettingsError(f"frame_rate is {frame_rate} Hz; expected 0 < value <= {MAX_FRAME_RATE_HZ:g}")
-    if exposure_s is not None and not (math.isfinite(exposure_s) and exposure_s > 0):
-        raise SettingsError(f"exposure_s is {exposure_s} s; expected a positive number")
 
 
 def _make_fccd(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import kernel
+from ..keywords import refuses_unknown_settings
 from ..settings import Settings, setting
 
 CHANNELS = 192
@@ -34,6 +35,7 @@ ADC_MAX = 0x1FFF
 PACKET_PIXELS = 2048
 
 
+@refuses_unknown_settings
 @dataclass(frozen=True)
 class FccdNoise(Settings):
     """What the electronics add to the photons; amplitudes in ADU."""

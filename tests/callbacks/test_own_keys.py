@@ -143,8 +143,8 @@ def test_positions_without_a_unit_are_refused(tmp_path, scan):
     ("arguments", "says"),
     [
         ({"frames_key": "a"}, "one of frames_key and position_keys is missing"),
-        ({**KEYS, "frame_key": "a"}, "LivePtycho has no argument 'frame_key'; of keys and facts it knows frames_key, "),
-        ({"colour": 1}, "LivePtycho has no argument 'colour'; of keys and facts it knows frames_key, "),
+        ({**KEYS, "frame_key": "a"}, r"LivePtycho has no argument 'frame_key'; did you mean frames_key\?$"),
+        ({"colour": 1}, "LivePtycho has no argument 'colour'; known: settings, catalog, .*, frames_key, "),
         ({**KEYS, "position_keys": "xy"}, r"position_keys is 'xy'; expected two data keys, \(y, x\)"),
         ({**KEYS, "dark_stream": None}, "dark_stream is None; expected the name of a stream"),
         ({"dark_stream": "background"}, "one of frames_key and position_keys is missing"),

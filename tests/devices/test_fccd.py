@@ -183,7 +183,7 @@ def test_frames_return_to_the_beat_after_a_late_one(beamline: Beamline) -> None:
 
 
 def test_impossible_settings_are_refused(beamline: Beamline) -> None:
-    for rate in (0.0, -1.0, 201.0):
+    for rate in (0.0, -1.0, 201.0, "fast", None):
         with pytest.raises(SettingsError, match="frame_rate is"):
             beamline.fccd.frame_rate = rate
     beamline.fccd.exposure_times.put([0.1, -0.1])

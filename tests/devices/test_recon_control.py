@@ -147,3 +147,31 @@ def test_the_control_can_be_read_in_a_scan(RE, recon):
     (event,) = [doc for name, doc in documents if name == "event"]
     assert math.isnan(event["data"]["recon_beta"])
     assert np.isnan(event["data"]["recon_centre"]).tolist() == [True, True]
+
+
+def test_a_misspelt_knob_is_told_of_with_the_one_that_may_be_meant():
+    recon = ReconControl(name="recon")
+    for touch in (lambda: recon.mods.put(2), lambda: setattr(recon, "mods", 2), lambda: recon.put_text("mods", "2")):
+        with pytest.raises(NotFoundError) as caught:
+            touch()
+        assert str(caught.value).startswith("recon has no knob 'mods'; did you mean modes? known: algorithm, beta, ")
+    with pytest.raises(NotFoundError, match="recon has no knob 'colour'; known: algorithm, "):
+        recon.colour.put(2)
+    # Devices are asked for what they may have, and get attributes of ophyd's and IPython's.
+    assert not hasattr(recon, "set") and not hasattr(recon, "_ipython_display_")
+    recon.kind = "config"
+    recon._anything = 3
+    assert getattr(recon, "kickoff", None) is None
+
+
+def test_a_knob_that_is_set_without_put_says_how_it_is_turned():
+    recon = ReconControl(name="recon")
+    with pytest.raises(SettingsError, match=r"^recon.modes is a knob; expected recon.modes.put\(3\)$"):
+        recon.modes = 3
+    assert recon.modes.get() == LiveSettings().solver.modes
+
+
+@pytest.mark.parametrize("name", [3, "", None])
+def test_a_control_has_a_name(name):
+    with pytest.raises(SettingsError, match=f"ReconControl: name is {name!r} "):
+        ReconControl(name=name)

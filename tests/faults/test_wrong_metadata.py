@@ -82,7 +82,8 @@ CASES = {
     "frames inside events": (
         set_in_descriptor("cam_image", "external", "FILESTORE:"), "descriptor", "cam_image", "expected 'STREAM:'",
     ),
-    "energy in keV": (set_in_start("energy_ev", value=0.8), "start", "energy_ev is 0.8 eV", "expected 30 to 200000 eV"),
+    "energy in keV": (set_in_start("energy_ev", value=0.8), "start", "energy_ev is 0.8 eV", "expected 10 to 1e+06 eV"),
+    "energy hardly meant": (set_in_start("energy_ev", value=20.0), "start", "energy_ev is 20 eV", "30 to 200000"),
     "energy of the camera": (configured(900.0), "descriptor", "cam_energy is 900.0", "the scan plan says 800.0"),
     "energy's unit": (configured(800.0, "keV"), "descriptor", "cam_energy has units 'keV'", "expected 'eV'"),
     "energy negative": (set_in_start("energy_ev", value=-800.0), "start", "energy_ev is -800.0", "a positive number"),

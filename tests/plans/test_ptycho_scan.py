@@ -174,6 +174,11 @@ def test_list_scan(RE, beamline, recorder, seen, relative):
     [
         ({"exposure": -1.0}, SettingsError, "exposure is -1.0"),
         ({"exposure": []}, SettingsError, "exposure is"),
+        (
+            {"exposure": 1e9},
+            SettingsError,
+            "expected positive numbers of seconds, 86400 at most",
+        ),
         ({"width": 0.0}, SettingsError, "width is 0.0"),
         ({"trajectory": "zigzag"}, NotFoundError, "zigzag"),
         ({"darks": -1}, SettingsError, "^darks is -1; expected 0 or more$"),
@@ -191,6 +196,16 @@ def test_list_scan(RE, beamline, recorder, seen, relative):
         ({"sample_name": 5}, SettingsError, r"sample_name is 5 \(int\); expected text"),
         ({"md": 3}, SettingsError, r"md is 3 \(int\); expected a dictionary"),
         ({"md": {"ptycho": 3}}, SettingsError, "md holds 'ptycho', where the scan plan goes"),
+        ({"md": {"uid": "x"}}, SettingsError, "md holds 'uid', which the RunEngine gives; expected other names"),
+        ({"md": {"time": 3}}, SettingsError, "md holds 'time', which the RunEngine gives"),
+        ({"md": {3: 4}}, SettingsError, r"md: name is 3 \(int\); expected text"),
+        ({"md": {"scan_id": "x"}}, SettingsError, r"md\['scan_id'\] is 'x' \(str\); expected a whole number"),
+        ({"md": {"sample_name": 5}}, SettingsError, r"md\['sample_name'\] is 5 \(int\); expected text"),
+        (
+            {"md": {"a": [{"b": {1}}]}},
+            SettingsError,
+            r"md\['a'\] is .* \(list\); expected numbers, text",
+        ),
         ({"max_dark_age": None}, SettingsError, "max_dark_age is None"),
         ({"width": 1200.0, "height": 1.0, "step": 0.5}, PreflightError, r"stage_x would go .* within its limits"),
         ({"step": 0.4, "width": 2.0}, PreflightError, "overlap is"),
@@ -202,6 +217,24 @@ def test_refusals(RE, beamline, recorder, seen, scan, change, error, named):
     with pytest.raises(error, match=named):
         RE(scan(**change))
     assert not recorder.documents and not seen and not beamline.shutter.is_open
+
+
+@pytest.mark.parametrize(
+    ("signal", "value", "says"),
+    [
+        ("energy", 0.8, r"fccd_energy is 0.8 eV; expected 10 to 1e\+06 eV"),
+        ("energy", None, "fccd_energy is None; expected a positive number"),
+        ("energy", "800", "fccd_energy is '800'; expected a positive number"),
+        ("distance", np.nan, "fccd_distance is nan; expected a positive number"),
+    ],
+)
+def test_a_detector_that_tells_nonsense(RE, beamline, recorder, seen, scan, monkeypatch, signal, value, says):
+    told = beamline.fccd.read_configuration()
+    told[f"fccd_{signal}"]["value"] = value
+    monkeypatch.setattr(beamline.fccd, "read_configuration", lambda: told)
+    with pytest.raises(MetadataError, match=says):
+        RE(scan())
+    assert not recorder.documents and not seen
 
 
 @pytest.mark.parametrize("fccd", [None, []])

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from bluesky_ptycho.errors import SettingsError
+from bluesky_ptycho.errors import MetadataError, SettingsError
 from bluesky_ptycho.geometry import Canvas
 from bluesky_ptycho.sim import Beamline, FccdNoise, StageErrors, make_beamline
 
@@ -206,6 +206,12 @@ def test_scratch_space_is_given_back(tmp_path: Path) -> None:
         ({"photons": -1.0}, "photons is -1"),
         ({"exposure_s": 0.0}, "exposure_s is 0"),
         ({"frame_rate": 500.0}, "frame_rate is 500"),
+        ({"photons": "many"}, r"photons is 'many' \(str\); expected a positive number"),
+        ({"frame_rate": None}, r"frame_rate is None \(NoneType\); expected a positive number"),
+        ({"distance_m": float("nan")}, "distance_m is nan"),
+        ({"energy_ev": "800"}, "energy_ev is '800'"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
+        ({"settle_time_s": -1}, "settle_time_s is -1"),
         ({"camera": "eiger"}, "'eiger'"),
         ({"shape": (64, 64)}, "only 'plain' takes a shape"),
         ({"camera": "plain", "noise": FccdNoise()}, "noise was given"),
@@ -215,3 +221,8 @@ def test_scratch_space_is_given_back(tmp_path: Path) -> None:
 def test_impossible_beamlines_are_refused(tmp_path: Path, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         make_beamline(tmp_path, **arguments)
+
+
+def test_an_energy_in_kev_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r"energy_ev is 0\.8 eV; expected 10 to "):
+        make_beamline(tmp_path, energy_ev=0.8)
