@@ -87,7 +87,7 @@ def test_a_session_that_cannot_start_leaves_nothing_open(catalog_dir):
     def open_files():
         return [f.path for f in psutil.Process().open_files() if f.path.startswith(str(catalog_dir))]
 
-    with pytest.raises(NotFoundError, match="sample 'gravel'"):
+    with pytest.raises(NotFoundError, match="sample is 'gravel'"):
         start_session(catalog_dir, sample="gravel", **QUICK)
     assert not open_files()
 

@@ -18,7 +18,7 @@ from bluesky_ptycho.recon import SolverSettings
         ({"sinks": [3]}, r"sinks is 3 \(int\); expected names of sinks"),
         ({"sinks": 3}, r"sinks is 3 \(int\); expected names of sinks"),
         ({"process": "yes"}, r"process is 'yes' \(str\); expected True or False"),
-        ({"nokey": 1}, r"no argument 'nokey'; .* it knows frames_key, "),
+        ({"nokey": 1}, r"no argument 'nokey'; known: .*frames_key, "),
         ({"frames_key": "image"}, r"one of frames_key and position_keys is missing"),
     ],
 )
