@@ -202,6 +202,7 @@ def test_to_attach_again_replaces_what_was_attached_before(RE, catalog, measure,
     assert len(catalog.processed) == 1
 
 
+@pytest.mark.slow
 def test_what_is_attached_beside_another_one_has_results_of_its_own(RE, catalog, measure, capsys):
     with attach(RE, catalog) as first, attach(RE, catalog, beside=True) as second:
         assert "attach:" not in capsys.readouterr().out
@@ -220,6 +221,7 @@ def test_what_takes_other_scans_or_has_another_catalog_stays(RE, catalog, capsys
     assert "attach:" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_under_way_is_the_last_of_what_is_replaced(RE, catalog, measure, capsys):
     made, first = [], attach(RE, catalog)
 

@@ -73,6 +73,7 @@ def test_what_is_reconstructed_again_takes_the_settings_of_a_file(stored, workpl
     assert (made["passes"], made["solver"]["modes"]) == (3, 2)
 
 
+@pytest.mark.slow
 def test_what_is_resumed_replaces_nothing(catalog, workplace, capsys):
     light = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, stop_m=60e-6, defocus_m=10e-6)
     store_scan(catalog, planned={"illumination": light})
