@@ -8,6 +8,7 @@ from bluesky_ptycho.recon import solver as solver_module
 from bluesky_ptycho.recon.optical_axis import drift_px, stay_on_axis
 from bluesky_ptycho.recon.probe import orthogonalise
 from bluesky_ptycho.recon.registration import register
+from bluesky_ptycho.recon.state import WAVES
 from bluesky_ptycho.recon.variation import Variation
 from tests.recon.small_problem import SIZE, make_problem
 
@@ -164,14 +165,16 @@ def test_it_is_looked_at_more_and_more_seldom(wandered, passes):
     assert solver._state.object is not before
 
 
-@pytest.mark.parametrize("why", ["near field", "variation"])
-def test_what_has_no_pupil_or_varies_stays(wandered, why, monkeypatch):
+@pytest.mark.parametrize("why", ["near field", "variation", "waves"])
+def test_what_has_no_pupil_or_varies_or_would_come_back_stays(wandered, why, monkeypatch):
     solver, _, first = wandered
     state = solver._state
     if why == "near field":
         monkeypatch.setattr(state.frames, "far_field", False)
-    else:
+    elif why == "variation":
         state.variation = Variation(state.backend, 1, state.frames.window, seed=0)
+    else:
+        state.memory[WAVES] = None
     before = state.object
     stay_on_axis(state, first[None], 10)
     assert state.object is before
