@@ -482,14 +482,17 @@ def test_reconstructions_of_scans_that_are_elsewhere_are_listed(catalog_dir, cap
     assert row.endswith(uid[:8]) and "success" in row
 
 
-def test_reconstructions_of_scans_that_are_elsewhere_stand_after_the_catalogs_own_scans(catalog_dir, capsys, tmp_path):
+def test_reconstructions_of_scans_that_are_elsewhere_stand_after_the_catalogs_own_scans(
+    catalog_dir, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("bluesky_ptycho.catalog.search.PAGE", 1)  # scans are asked for in pages, whose order is another
     elsewhere = shutil.copytree(catalog_dir, tmp_path / "elsewhere")
     with open_catalog(elsewhere) as other, open_catalog(catalog_dir) as here:
-        uids = [store_result(here, store_scan(other, scan_id=n)) for n in (7, 8)]
+        uids = [store_result(here, store_scan(other, scan_id=n)) for n in range(7, 11)]
         own = store_result(here, store_scan(here, scan_id=1))
     assert main(["runs", "--catalog", str(catalog_dir)]) == 0
     _, _, _, ours, _, told, _, *rows = capsys.readouterr().out.splitlines()
-    assert ours.endswith(own[:8]) and told == "2 reconstructions of scans that are not in this catalog"
+    assert ours.endswith(own[:8]) and told == "4 reconstructions of scans that are not in this catalog"
     assert [row[-8:] for row in rows] == [uid[:8] for uid in reversed(uids)]
     assert main(["runs", "--catalog", str(catalog_dir), "--limit", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "... and more: --limit 2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,6 +148,14 @@ def test_a_failure_is_told_and_the_others_go_on(stored):
         assert queue.wait(240)
     assert (bad.state, good.state) == (State.FAILED, State.DONE)
     assert bad.text and "failed" in bad.describe()
+
+
+def test_a_job_that_exits_is_a_failure_and_the_queue_can_be_closed(stored, monkeypatch):
+    monkeypatch.setattr(queue_module, "reconstruct_again", lambda *_: sys.exit("a plug-in had enough"))
+    with ReconQueue(stored) as queue:
+        job = queue.submit(1)
+        assert queue.wait(60)
+    assert (job.state, job.text) == (State.FAILED, "SystemExit: a plug-in had enough")
 
 
 @pytest.fixture

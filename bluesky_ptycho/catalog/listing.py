@@ -90,7 +90,8 @@ def list_strangers(catalog: Any) -> list[RunRow]:
     if catalog.processed is None:
         return []
     elsewhere = _distinct(catalog.processed, "start.raw_uid") - _distinct(catalog.raw, "start.uid")
-    return [_result_row(run) for run in results_of(catalog, sorted(elsewhere))][::-1]
+    rows = [_result_row(run) for run in results_of(catalog, sorted(elsewhere))]  # which come in pages of scans
+    return sorted(rows, key=lambda row: row.time, reverse=True)
 
 
 def _distinct(container: Any, key: str) -> set[str]:

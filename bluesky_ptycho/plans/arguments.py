@@ -71,6 +71,7 @@ def check_metadata(sample_name: object, md: object) -> None:
         raise SettingsError(f"md holds {START_KEY!r}, where the scan plan goes; expected other names")
     for name, value in (md or {}).items():
         _check_entry(name, value)
+    _check_names("md", md)
 
 
 def _check_entry(name: object, value: object) -> None:
@@ -84,9 +85,19 @@ def _check_entry(name: object, value: object) -> None:
     if name == "sample_name":
         check_type("md['sample_name']", value, str, "text")
     try:
-        json.dumps(value, default=_plain)
-    except (TypeError, ValueError):  # or it holds itself
+        json.dumps(value, default=_plain, ensure_ascii=False).encode()
+    except (TypeError, ValueError):  # or it holds itself, or half a letter
         raise refused(f"md[{name!r}]", value, "numbers, text, and lists and dictionaries of them") from None
+
+
+def _check_names(told: str, value: object) -> None:
+    """Raise a SettingsError if a dictionary, or one within it, has a name that no document may have."""
+    if not isinstance(value, Mapping):
+        return
+    for name, inner in value.items():
+        if not isinstance(name, str) or not name or "." in name or "/" in name:
+            raise refused(f"{told}: name", name, "text without . and /")
+        _check_names(f"{told}[{name!r}]", inner)
 
 
 def _plain(value: object) -> object:

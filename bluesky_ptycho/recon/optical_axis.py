@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .guard import Guard
-from .registration import Complex, shifted
+from .registration import Complex
 from .state import WAVES, ReconState
 
 FIRST_LOOK = 10
@@ -28,13 +28,16 @@ FAINT = 0.05
 ROUNDS = 5
 """Of the fit, each without the rays that the one before left far off."""
 BORDER_PX = 32
+LINES = 256
+"""Rows or columns of a large object that are moved at a time, so that it takes little memory."""
 
 
 def stay_on_axis(state: ReconState, first: NDArray[np.complex64], passes: int) -> None:
     """Move object and probe back to where `first` has the optical axis, if they left it; after some `passes` only.
 
     Momentum rests then, and directions begin anew. Nothing is done where exit waves are kept, which lie where they are
-    and bring the image back there; in a near field, where a probe has no pupil; nor with a probe that varies.
+    and bring the image back there; in a near field, where a probe has no pupil; with a probe that varies; nor with what
+    is not finite, which would spread over the image and leave the guard nothing to go back to.
 
     Parameters
     ----------
@@ -49,19 +52,20 @@ def stay_on_axis(state: ReconState, first: NDArray[np.complex64], passes: int) -
     if tied or not state.frames.far_field or not _is_time(passes):
         return
     probe = state.backend.to_host(state.probe)
-    drift = drift_px(probe[0], first[0])
+    drift = drift_px(probe[0], _strongest(first), state.canvas.pixel_m)
     if drift is None:
         return
     image = state.backend.to_host(state.object)
-    border = [(0, 0)] * (image.ndim - 2) + [(BORDER_PX, BORDER_PX)] * 2
-    inner = slice(BORDER_PX, -BORDER_PX)
-    moved = _moved(np.pad(image, border, mode="edge"), -drift)[..., inner, inner]
-    state.object = state.backend.to_device(np.ascontiguousarray(moved))
+    if not (np.isfinite(probe).all() and np.isfinite(image).all()):
+        return
+    state.object = state.backend.to_device(_moved(image, -drift, BORDER_PX))
     state.probe = state.backend.to_device(_moved(probe, -drift))
     Guard.of(state).pardon(state)
 
 
-def drift_px(probe: NDArray[np.complex64], first: NDArray[np.complex64]) -> NDArray[np.float64] | None:
+def drift_px(
+    probe: NDArray[np.complex64], first: NDArray[np.complex64], pixel_m: tuple[float, float] = (1.0, 1.0)
+) -> NDArray[np.float64] | None:
     """Return how far `probe` has moved from `first`, beyond what its aberrations explain.
 
     A point of the pupil sends its ray to where the phase slopes there. The rays' displacements are fitted, weighted
@@ -70,6 +74,8 @@ def drift_px(probe: NDArray[np.complex64], first: NDArray[np.complex64]) -> NDAr
     Parameters
     ----------
     probe, first : ndarray (ny, nx) complex64
+    pixel_m : tuple of float
+        Their pixel ``(y, x)`` in m or another unit: not square where the window is not, and aberrations are round.
 
     Returns
     -------
@@ -81,7 +87,8 @@ def drift_px(probe: NDArray[np.complex64], first: NDArray[np.complex64]) -> NDAr
     light = np.abs(gained)
     if not np.isfinite(light).all() or not light.any():
         return None
-    terms, displacements, weights = _rays(gained)
+    pitch = np.asarray(pixel_m) / np.sqrt(np.prod(pixel_m))
+    terms, displacements, weights = _rays(gained, pitch)
     keep = weights > FAINT * weights.max()
     terms, displacements, weights = terms[keep], displacements[keep], weights[keep] / weights.max()
     near = np.ones(len(weights), bool)
@@ -94,21 +101,25 @@ def drift_px(probe: NDArray[np.complex64], first: NDArray[np.complex64]) -> NDAr
         left = displacements - terms @ found
         spread = np.sqrt(np.average(left[near] ** 2, weights=weights[near]))
         near = np.abs(left) <= max(3 * spread, 1e-6)
-    drift = found[:2]
+    drift = found[:2] / pitch
     errors = spread * np.sqrt(np.diag(np.linalg.inv(normal))[:2])
-    far = np.hypot(*drift)
-    believed = spread <= LARGEST * min(probe.shape) and far >= SIGNIFICANT * np.hypot(*errors)
-    return drift if believed and far >= SMALLEST_PX else None
+    explained = spread <= LARGEST * min(probe.shape * pitch)
+    certain = np.hypot(*found[:2]) >= SIGNIFICANT * np.hypot(*errors)
+    return drift if explained and certain and np.hypot(*drift) >= SMALLEST_PX else None
 
 
-def _rays(gained: Complex) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the terms ``(n, 8)`` of the fit, the rays' displacements ``(n,)`` along y and x in pixels, and weights.
+def _rays(
+    gained: Complex, pitch: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the terms ``(n, 8)`` of the fit, the rays' displacements ``(n,)`` along y and x, and weights.
+
+    Displacements are in the unit of `pitch` ``(y, x)``, the pixel.
 
     The phase is ``t·r + a |r|² + b (y² - x²) + c 2yx + |r|² (d·r) + e |r|⁴`` with r in units of the pupil's radius; a
     ray's displacement is minus its slope.
     """
     light = np.abs(gained)
-    axes = [np.fft.fftshift(np.fft.fftfreq(n)) for n in gained.shape]
+    axes = [np.fft.fftshift(np.fft.fftfreq(n, p)) for n, p in zip(gained.shape, pitch, strict=True)]
     radius = np.sqrt(np.average(axes[0][:, None] ** 2 + axes[1] ** 2, weights=light)) or 1.0
     terms, displacements, weights = [], [], []
     for axis, n in enumerate(gained.shape):
@@ -122,7 +133,7 @@ def _rays(gained: Complex) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
         terms.append(
             np.stack([*tilt, 2 * along, sign * 2 * along, 2 * (x, y)[axis], *coma, 4 * square * along], axis=1)
         )
-        displacements.append(-np.angle(high * low.conj()).ravel() * n / (2 * np.pi))
+        displacements.append(-np.angle(high * low.conj()).ravel() * n * pitch[axis] / (2 * np.pi))
         weights.append(np.minimum(np.abs(high), np.abs(low)).ravel())
     return np.concatenate(terms), np.concatenate(displacements), np.concatenate(weights).astype(np.float64)
 
@@ -132,5 +143,23 @@ def _is_time(passes: int) -> bool:
     return rest == 0 and looks > 0 and looks & (looks - 1) == 0
 
 
-def _moved(images: NDArray[np.complex64], shift_px: NDArray[np.float64]) -> NDArray[np.complex64]:
-    return np.asarray(shifted(images, shift_px), dtype=np.complex64)
+def _strongest(modes: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Return the mode that is first of those that make the same light and are in order: a probe's guess may not be."""
+    flat = modes.reshape(len(modes), -1)
+    _, vectors = np.linalg.eigh(flat @ flat.conj().T)
+    return np.asarray(np.tensordot(vectors[:, -1].conj(), modes, 1), dtype=np.complex64)
+
+
+def _moved(images: NDArray[np.complex64], shift_px: NDArray[np.float64], border: int = 0) -> NDArray[np.complex64]:
+    """Return `images` ``(..., rows, cols)`` moved by Fourier interpolation, their edges repeated over `border`."""
+    moved = np.array(images, dtype=np.complex64, order="C")
+    for axis, shift in zip((-2, -1), shift_px, strict=True):
+        lines = np.moveaxis(moved, axis, -1)  # of one axis a view, which is written to
+        n = lines.shape[-1]
+        ramp = np.exp(-2j * np.pi * shift * np.fft.fftfreq(n + 2 * border))
+        around = [(0, 0)] * (lines.ndim - 1) + [(border, border)]
+        for begin in range(0, lines.shape[-2], LINES):
+            some = lines[..., begin : begin + LINES, :]
+            spectrum = np.fft.fft(np.pad(some, around, mode="edge"))
+            some[...] = np.fft.ifft(spectrum * ramp)[..., border : border + n]
+    return moved

@@ -66,7 +66,7 @@ def register(reconstruction: Complex, truth: Complex, margin_px: int) -> Registr
         flat = image * _ramp(-ramp, rows, cols)
         level = flat[inner].mean()
         # Shifting by Fourier transform wraps around: what is shifted fades to 0 at the border.
-        moved = (shifted((flat - level) * taper, shift) + level)[inner]
+        moved = (_shifted((flat - level) * taper, shift) + level)[inner]
         factor = np.vdot(wanted, moved) / np.vdot(wanted, wanted)
         error = _relative_error(moved.ravel(), wanted)
         if best is not None and error > best.error * (1 - 1e-7):
@@ -113,11 +113,11 @@ def _ramp(slopes: NDArray[np.float64], rows: NDArray[np.float64], cols: NDArray[
     return np.asarray(np.exp(1j * slopes[0] * rows)[:, None] * np.exp(1j * slopes[1] * cols)[None, :])
 
 
-def shifted(image: Complex, shift_px: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Return `image` ``(..., rows, cols)`` moved by a subpixel shift ``(y, x)`` (Fourier interpolation, periodic)."""
+def _shifted(image: NDArray[np.complex128], shift_px: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Return `image` moved by a subpixel shift ``(y, x)`` (Fourier interpolation, periodic)."""
     phases = [
         np.asarray(np.exp(-2j * np.pi * s * np.asarray(np.fft.fftfreq(n))))
-        for n, s in zip(image.shape[-2:], shift_px, strict=True)
+        for n, s in zip(image.shape, shift_px, strict=True)
     ]
     return np.asarray(np.fft.ifft2(np.fft.fft2(image) * phases[0][:, None] * phases[1][None, :]))
 

@@ -264,7 +264,7 @@ class ReconQueue:
         try:
             done = self._work(job.request, job.priority, tell, lambda: job.is_cancelled)
             problem = done.reason if done.status == "fail" else ""
-        except Exception as error:  # of whatever worker, network or file: the other jobs go on
+        except (Exception, SystemExit) as error:  # of whatever worker, network or file: the other jobs go on
             problem = in_a_line(error)
         with self._changed:
             _conclude(job, done, problem)

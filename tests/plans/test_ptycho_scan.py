@@ -199,6 +199,10 @@ def test_list_scan(RE, beamline, recorder, seen, relative):
         ({"md": {"uid": "x"}}, SettingsError, "md holds 'uid', which the RunEngine gives; expected other names"),
         ({"md": {"time": 3}}, SettingsError, "md holds 'time', which the RunEngine gives"),
         ({"md": {3: 4}}, SettingsError, r"md: name is 3 \(int\); expected text"),
+        ({"md": {"beam.line": 4}}, SettingsError, r"md: name is 'beam.line' \(str\); expected text without \. and /"),
+        ({"md": {"a": {"b/c": 4}}}, SettingsError, r"md\['a'\]: name is 'b/c' \(str\); expected text without"),
+        ({"md": {"a": {"b": {1: 4}}}}, SettingsError, r"md\['a'\]\['b'\]: name is 1 \(int\); expected text without"),
+        ({"md": {"a": "\ud800"}}, SettingsError, r"md\['a'\] is '.ud800' \(str\); expected numbers, text"),
         ({"md": {"scan_id": "x"}}, SettingsError, r"md\['scan_id'\] is 'x' \(str\); expected a whole number"),
         ({"md": {"sample_name": 5}}, SettingsError, r"md\['sample_name'\] is 5 \(int\); expected text"),
         (

@@ -3,20 +3,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bluesky_ptycho.recon import optical_axis
 from bluesky_ptycho.recon import solver as solver_module
 from bluesky_ptycho.recon.optical_axis import drift_px, stay_on_axis
+from bluesky_ptycho.recon.probe import orthogonalise
 from bluesky_ptycho.recon.registration import register
+from bluesky_ptycho.recon.state import WAVES
 from bluesky_ptycho.recon.variation import Variation
 from tests.recon.small_problem import SIZE, make_problem
 
 
-def zone_plate(shape=(64, 64), *, defocus=0.0, astigmatism=0.0, coma=(0.0, 0.0), shift=(0.0, 0.0), rim=0.25):
+def zone_plate(
+    shape=(64, 64), *, defocus=0.0, astigmatism=0.0, coma=(0.0, 0.0), shift=(0.0, 0.0), rim=0.25, pixel=(1, 1)
+):
     """Return a probe by a pupil with a central stop; aberrations in radian at the rim, the shift in pixels (y, x)."""
-    fy, fx = (np.fft.fftshift(np.fft.fftfreq(n)) for n in shape)
-    v, u = np.meshgrid(fy / rim, fx / rim, indexing="ij")
+    fy, fx = np.meshgrid(*(np.fft.fftshift(np.fft.fftfreq(n)) for n in shape), indexing="ij")
+    v, u = fy / pixel[0] / rim, fx / pixel[1] / rim
     square = v**2 + u**2
     phase = defocus * square + astigmatism * (v**2 - u**2) + square * (coma[0] * v + coma[1] * u)
-    phase -= 2 * np.pi * rim * (v * shift[0] + u * shift[1])
+    phase -= 2 * np.pi * (fy * shift[0] + fx * shift[1])
     light = 1 / (1 + np.exp((np.sqrt(square) - 1) * 20)) / (1 + np.exp((0.35 - np.sqrt(square)) * 20))
     probe = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(light * np.exp(1j * phase))))
     return (probe * np.sqrt(1e6 / np.sum(np.abs(probe) ** 2))).astype(np.complex64)
@@ -30,6 +35,18 @@ def test_a_shift_is_told_from_aberrations(shape, shift):
     assert drift_px(zone_plate(shape, **aberrated), first) is None
     found = drift_px(zone_plate(shape, **aberrated, shift=shift), first)
     np.testing.assert_allclose(found, shift, atol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(96, 64), (64, 128)])
+def test_aberrations_are_round_where_pixels_are_not_square(shape):
+    """As they are in the far field on a detector's window that is not square."""
+    pixel = tuple(64 / n for n in shape)
+    first = zone_plate(shape, defocus=-8.0, pixel=pixel)
+    aberrated = {"defocus": -9.5, "coma": (2.0, -2.0), "pixel": pixel}
+    pixel_m = tuple(20e-9 * p for p in pixel)
+    assert drift_px(zone_plate(shape, **aberrated), first, pixel_m) is None
+    found = drift_px(zone_plate(shape, **aberrated, shift=(0.4, -0.7)), first, pixel_m)
+    np.testing.assert_allclose(found, (0.4, -0.7), atol=0.02)
 
 
 def test_speckle_in_the_probe_costs_some_precision():
@@ -97,6 +114,47 @@ def test_object_and_probe_go_back_together(wandered):
     np.testing.assert_array_equal(before, kept)  # another may hold it
 
 
+@pytest.mark.parametrize("shape", [(45, 38), (2, 38, 45)])
+def test_a_large_object_is_moved_in_parts(shape, monkeypatch):
+    image = np.random.default_rng(0).standard_normal((*shape, 2)).view(complex)[..., 0].astype(np.complex64)
+    whole = optical_axis._moved(image, np.array([0.4, -1.3]), border=5)
+    monkeypatch.setattr(optical_axis, "LINES", 7)
+    np.testing.assert_array_equal(optical_axis._moved(image, np.array([0.4, -1.3]), border=5), whole)
+    down = optical_axis._moved(image, np.array([2.0, 0.0]), border=5)
+    np.testing.assert_allclose(down[..., 2:, :], image[..., :-2, :], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["object", "probe"])
+def test_what_is_not_finite_is_left_to_the_guard(wandered, name):
+    """Moved, it would be all of the image, and the guard would have nothing kept to go back to."""
+    solver, problem, first = wandered
+    state = solver._state
+    if name == "object":
+        state.object[3, 3] = np.nan
+    else:
+        state.probe = np.stack([state.probe[0], np.full_like(first, np.nan)])
+    before = state.object
+    stay_on_axis(state, first[None], 10)
+    assert state.object is before
+    if name == "object":
+        solver.step()
+        assert solver.taken_back == 1
+        assert problem.error(solver) < 0.9  # not an object of 1
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_modes_of_a_guess_may_be_in_any_order(wandered, order):
+    """They lie apart; the solver puts the stronger first, and that is no drift."""
+    solver, _, first = wandered
+    modes = np.stack([0.5 * moved(first, (2.0, 0.0)), moved(first, (-2.0, 0.0))])[list(order)].astype(np.complex64)
+    state = solver._state
+    state.probe, state.probe_velocity = modes.copy(), np.zeros_like(modes)
+    orthogonalise(state)
+    before = state.object
+    stay_on_axis(state, modes, 10)
+    assert state.object is before
+
+
 @pytest.mark.parametrize("passes", [1, 9, 11, 30, 70])
 def test_it_is_looked_at_more_and_more_seldom(wandered, passes):
     solver, _, first = wandered
@@ -107,14 +165,16 @@ def test_it_is_looked_at_more_and_more_seldom(wandered, passes):
     assert solver._state.object is not before
 
 
-@pytest.mark.parametrize("why", ["near field", "variation"])
-def test_what_has_no_pupil_or_varies_stays(wandered, why, monkeypatch):
+@pytest.mark.parametrize("why", ["near field", "variation", "waves"])
+def test_what_has_no_pupil_or_varies_or_would_come_back_stays(wandered, why, monkeypatch):
     solver, _, first = wandered
     state = solver._state
     if why == "near field":
         monkeypatch.setattr(state.frames, "far_field", False)
-    else:
+    elif why == "variation":
         state.variation = Variation(state.backend, 1, state.frames.window, seed=0)
+    else:
+        state.memory[WAVES] = None
     before = state.object
     stay_on_axis(state, first[None], 10)
     assert state.object is before
