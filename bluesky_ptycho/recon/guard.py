@@ -132,6 +132,10 @@ class Guard:
         """Take away momentum, the states that were kept, and the waves and gradients of the state that is left."""
         state.rest()
         self._kept.clear()
+        self.clear_others(state)
+
+    def clear_others(self, state: ReconState) -> None:
+        """Take away what algorithms keep from pass to pass: waves, gradients, directions."""
         for name in [name for name in state.memory if state.memory[name] is not self]:
             del state.memory[name]
 

@@ -52,7 +52,7 @@ class Halves:
             ReconState.start(whole.backend, whole.canvas, np.array(first_probe), whole.frames, settings.slices)
             for _ in "ab"
         ]
-        self._first_probe = first_probe
+        self._first_probe, self._at_work = first_probe, ""
         self.visits = 0
         self._met = self._passes_since_new = 0
         self._passes = 0
@@ -60,7 +60,8 @@ class Halves:
 
     def step(self, whole: ReconState) -> None:
         """Make one pass over each half by their own schedule; detection and the probe's variation are the whole's."""
-        algorithm = algorithms[self.schedule.at(0, self._passes, complete=True, tail=False)]
+        name = self.schedule.at(0, self._passes, complete=True, tail=False)
+        algorithm = algorithms[name]
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
         free = self._passes >= self.settings.probe_start
@@ -70,6 +71,8 @@ class Halves:
             state.detection, state.variation = whole.detection, whole.variation
             if len(mine):
                 guard = Guard.of(state, whole=False)
+                if name != self._at_work:
+                    guard.clear_others(state)
                 guard.before_pass(state)
                 options = PassOptions(self.settings, free, guard.caution)
                 error = algorithm(state, self.engine, self._rng.permutation(mine), options)
@@ -78,6 +81,7 @@ class Halves:
                 if free:
                     orthogonalise(state)
                     stay_on_axis(state, self._first_probe, self._passes + 1)
+        self._at_work = name
         self._passes += 1
         self.visits += len(slots)
         self._passes_since_new = 1 + (self._passes_since_new if self._met == len(slots) else 0)

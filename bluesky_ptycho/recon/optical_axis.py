@@ -19,6 +19,8 @@ from .state import WAVES, ReconState
 FIRST_LOOK = 10
 """Passes before the drift is looked at; then again whenever there were twice as many. Steps are small afterwards."""
 SMALLEST_PX = 0.1
+FARTHEST = 0.125
+"""Of a window; a probe that went so far did so for another reason."""
 SIGNIFICANT = 4.0
 """Standard errors below which a drift is none."""
 LARGEST = 0.05
@@ -60,7 +62,8 @@ def stay_on_axis(state: ReconState, first: NDArray[np.complex64], passes: int) -
         return
     state.object = state.backend.to_device(_moved(image, -drift, BORDER_PX))
     state.probe = state.backend.to_device(_moved(probe, -drift))
-    Guard.of(state).pardon(state)
+    state.rest()
+    Guard.of(state).clear_others(state)
 
 
 def drift_px(
@@ -105,7 +108,8 @@ def drift_px(
     errors = spread * np.sqrt(np.diag(np.linalg.inv(normal))[:2])
     explained = spread <= LARGEST * min(probe.shape * pitch)
     certain = np.hypot(*found[:2]) >= SIGNIFICANT * np.hypot(*errors)
-    return drift if explained and certain and np.hypot(*drift) >= SMALLEST_PX else None
+    likely = SMALLEST_PX <= np.hypot(*drift) <= FARTHEST * min(probe.shape)
+    return drift if explained and certain and likely else None
 
 
 def _rays(

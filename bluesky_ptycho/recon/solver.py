@@ -103,6 +103,7 @@ class IncrementalSolver:
         self._residuals: list[float] = []
         self._passes_complete = 0
         self._schedule_began = (0, 0)
+        self._at_work = ""
         self._fresh = FreshRegions()
         self._half_sets: Halves | None = None
 
@@ -212,7 +213,11 @@ class IncrementalSolver:
     def _algorithm(self, *, tail: bool = False) -> Algorithm:
         earlier, since = self._schedule_began
         before, since = self.iteration - self._passes_complete - earlier, self._passes_complete - since
-        function: Algorithm = algorithms[self._schedule.at(before, since, complete=self._complete, tail=tail)]
+        name = self._schedule.at(before, since, complete=self._complete, tail=tail)
+        if name != self._at_work:  # what the stage before kept, waves of all frames for one, is of no use any more
+            Guard.of(self._state).clear_others(self._state)
+        self._at_work = name
+        function: Algorithm = algorithms[name]
         return function
 
     def _pass(self, *, tail: bool = False) -> None:

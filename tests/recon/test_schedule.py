@@ -7,6 +7,7 @@ from bluesky_ptycho.errors import NotFoundError, SettingsError
 from bluesky_ptycho.recon.measure import has_converged
 from bluesky_ptycho.recon.schedule import Schedule
 from bluesky_ptycho.recon.settings import SolverSettings
+from bluesky_ptycho.recon.state import WAVES
 from bluesky_ptycho.registry import algorithms, names_as_stored
 
 from .small_problem import make_problem
@@ -129,6 +130,19 @@ def test_the_tail_averages_the_noise_that_the_passes_before_it_follow():
         assert solver.iteration == 34
         errors.append(problem.error(solver))
     assert errors[1] < 0.98 * errors[0]
+
+
+def test_a_stage_leaves_nothing_to_the_next_one():
+    problem = make_problem()
+    solver = problem.solver(algorithm="raar:3,lsqml")
+    solver.add(problem.batch())
+    solver.step(3)
+    solver.step_halves(3)
+    states = [solver._state, *solver._half_sets.states]
+    assert all(WAVES in state.memory for state in states)
+    solver.step(1)
+    solver.step_halves(1)
+    assert not any(WAVES in state.memory for state in states)
 
 
 def test_a_scan_that_lost_frames_goes_on_to_the_later_stages(called):
