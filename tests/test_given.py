@@ -185,6 +185,17 @@ def test_stored_runs(ptycho_catalog, tmp_path):
         assert refusal(resume, -1, catalog, **{name: value}).startswith(f"{name} is {value!r} (")
 
 
+def test_what_takes_no_documents_is_no_callback(ptycho_catalog, RE):
+    """A RunEngine can be called with anything, and fails in its own ways."""
+    for callback in (RE, LivePtycho, [].append, lambda: None):
+        told = refusal(replay, -1, ptycho_catalog, callback)
+        assert told.startswith("callback is ") and told.endswith(
+            "; expected a function of (name, document), as LivePtycho()"
+        )
+    for callback in (print, dict, lambda *documents: None):
+        assert "callback" not in refusal(replay, -1, ptycho_catalog, callback)
+
+
 def test_searches():
     assert refusal(make_search, sample=3) == "search: sample is 3 (int); expected a name or a part of one"
     assert make_search(energy=np.float32(700)).energies_ev == pytest.approx((693, 707))
