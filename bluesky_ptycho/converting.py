@@ -15,7 +15,7 @@ from .catalog import Catalog
 from .errors import PtychoError, SettingsError
 from .figure.display import lit_pixels, phase_arc, phase_from, scanned_box, without_phase_ramp
 from .frames import Snapshot
-from .given import as_path
+from .given import as_path, check_switches
 from .io.clean_cxi import CleanCxiWriter
 from .io.cxi import write_result_cxi
 from .io.nxs import CleanNxsWriter
@@ -96,6 +96,7 @@ def convert(
     OSError
         If the file cannot be written.
     """
+    check_switches("convert", progress=progress)
     stage = check(to, stage)
     output = as_path("output", output)
     check_output(output, option="output")

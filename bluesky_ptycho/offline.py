@@ -16,6 +16,7 @@ import numpy as np
 from .errors import MetadataError, PtychoError, SettingsError
 from .figure import check_windows, save_reconstruction_png, show_reconstruction
 from .frames import Batch, Snapshot
+from .given import check_switches
 from .io.cxi import CxiData, read_cxi, write_result_cxi
 from .output import output_directory, say_where
 from .recon import IncrementalSolver, SolverSettings
@@ -89,6 +90,7 @@ def reconstruct_file(
     KeyboardInterrupt
         After an interruption, when the partial result is written.
     """
+    check_switches("reconstruct_file", progress=progress, show=show)
     settings = given = settings or SolverSettings()
     schedule = Schedule.parse(settings.algorithm)  # an unknown one is refused before work
     iterations = (schedule.total or DEFAULT_ITERATIONS) if iterations is None else iterations

@@ -20,6 +20,7 @@ from .callbacks.frame_reader import FrameReader, as_reason
 from .callbacks.intake import Intake
 from .catalog import Catalog
 from .errors import MetadataError, NotFoundError, refused
+from .given import check_positive
 from .io import hdf5
 from .io.raw_cxi import read_raw_facts
 from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
@@ -183,9 +184,14 @@ def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
 
     Raises
     ------
+    SettingsError
+        If a number of the options is not positive.
     NotFoundError, MetadataError
         If a file cannot be used; one line names all that is lacking.
     """
+    told = {name: getattr(options, name) for name in ("energy_ev", "distance_m", "pixel_m", "adu_per_ev")}
+    # A 0 would count as not told, and the file's own or the usual number be taken.
+    check_positive(**{name: value for name, value in told.items() if value is not None})
     facts, gain = read_facts(path, options.dataset), options.adu_per_ev
     options = _with_what_the_file_tells(path, options)
     plan = _plan_of(path, facts, options)

@@ -7,6 +7,7 @@ import bluesky.plan_stubs as bps
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
+from ..given import check_switches
 from ..keywords import refuses_unknown
 from .arguments import centre_of, check_field, numbers
 from .skeleton import Request, Scan, measure
@@ -140,6 +141,7 @@ def ptycho_list_scan(
     str
         Uid of the run.
     """
+    check_switches("ptycho_list_scan", relative=relative)
     points = numbers("positions", positions, "rows [y, x] of numbers")
     request = Request(
         fccd,
