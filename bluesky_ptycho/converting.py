@@ -28,6 +28,7 @@ from .output_file import check_output
 from .preprocess import PreprocessSettings
 from .raw_scan import RawScan, read_intake, stored_scan
 from .raw_to_cxi import write_clean_cxi
+from .spelling import spelled
 from .stored_scan import StoredScan, find_scan
 from .terminal import ProgressLine
 from .words import counted
@@ -130,7 +131,10 @@ def check(to: str, stage: str | None) -> str:
         raise SettingsError(f"stage is {stage!r}; expected one of {', '.join(STAGES)}")
     if (stage, to) in _SENSELESS:
         fitting = " or ".join(format_ for format_ in FORMATS if (stage, format_) not in _SENSELESS)
-        raise SettingsError(f"stage {stage!r} cannot become {to!r}: {_SENSELESS[stage, to]}; expected {fitting}")
+        raise SettingsError(
+            f"{spelled('stage')} {stage!r} cannot become {to!r}: {_SENSELESS[stage, to]}; "
+            f"expected {spelled('to=', '--to ')}{fitting}"
+        )
     return stage
 
 

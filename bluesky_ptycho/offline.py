@@ -23,6 +23,7 @@ from .recon import IncrementalSolver, SolverSettings
 from .recon.schedule import Schedule
 from .recon.stxm import stxm_map
 from .scan_plan import ScanPlan
+from .spelling import spelled
 from .summary import Summary
 from .terminal import ProgressLine
 from .versions import software_versions
@@ -95,11 +96,11 @@ def reconstruct_file(
     schedule = Schedule.parse(settings.algorithm)  # an unknown one is refused before work
     iterations = (schedule.total or DEFAULT_ITERATIONS) if iterations is None else iterations
     if iterations < 1:
-        raise SettingsError(f"iterations is {iterations}; expected at least 1")
+        raise SettingsError(f"{spelled('iterations')} is {iterations}; expected at least 1")
     # Few passes of the default are a quick look; who writes a schedule wants each of its algorithms.
     if iterations <= schedule.before_last and settings.algorithm != SolverSettings().algorithm:
         raise SettingsError(
-            f"iterations is {iterations}; expected more than {schedule.before_last}, after which "
+            f"{spelled('iterations')} is {iterations}; expected more than {schedule.before_last}, after which "
             f"{schedule.stages[-1].name} of the schedule {settings.algorithm!r} begins"
         )
     if show:

@@ -22,6 +22,7 @@ from .catalog import Catalog
 from .errors import MetadataError, NotFoundError, refused
 from .given import check_positive
 from .io import hdf5
+from .io.clean_cxi import is_clean
 from .io.raw_cxi import read_raw_facts
 from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
 from .io.zone_plate import read_zone_plate
@@ -272,6 +273,11 @@ def _darks_of(path: Path, facts: RawFileFacts, options: RawFileOptions, plan: Sc
         return DarkChoice(None, None, fitting=not needed, objections=("there are no darks",) if needed else ())
     found, k = read_facts(dark_path, dataset), plan.frames_per_point
     if found.frame_shape != facts.frame_shape or found.n_frames % k:
+        if options.darks is None and is_clean(path):
+            raise MetadataError(
+                f"{path} holds clean frames, whose darks are of the raw ones; expected raw frames "
+                "(bluesky-ptycho reconstruct takes clean ones)"
+            )
         raise MetadataError(
             f"darks {dark_path}: {dataset} has {found.n_frames} frames of {found.frame_shape}; "
             f"expected frames of {facts.frame_shape}, {k} for each dark point"

@@ -160,7 +160,7 @@ def _report_directory(catalog: Any, report: bool | str | Path) -> Path | None:
 
     if catalog is None:
         raise MetadataError("attach: report is asked for without a catalog; expected one that the results go to")
-    return None if report is True else report_directory("attach: report", report)
+    return None if isinstance(report, bool) else report_directory("attach: report", report)
 
 
 def _name(argument: str, device: Any) -> str:

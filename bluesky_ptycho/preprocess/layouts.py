@@ -200,5 +200,5 @@ def check_gain(plan: ScanPlan) -> None:
         If it is no positive number.
     """
     gain: object = None if plan.detector is None else plan.detector.adu_per_ev
-    if layout_of(plan).fccd and not (isinstance(gain, Real) and 0 < gain < math.inf):
+    if layout_of(plan).fccd and not (isinstance(gain, Real) and 0 < float(gain) < math.inf):
         raise MetadataError(f"scan plan: detector.adu_per_ev is {gain!r}; expected a positive number")
