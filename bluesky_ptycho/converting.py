@@ -93,7 +93,7 @@ def convert(
     NotFoundError
         If there is no such run, or no reconstruction of it.
     PtychoError
-        If the frames cannot be read or cleaned.
+        If `output` is no place to write to, or the frames cannot be read or cleaned.
     OSError
         If the file cannot be written.
     """

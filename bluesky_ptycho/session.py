@@ -52,6 +52,7 @@ def attach(
     axes : sequence of device or str, optional
         Only scans along these axes ``(y, x)`` are taken, as above.
     settings : LiveSettings, optional
+        How scans are reconstructed; the defaults unless given.
     sinks, executor, on_done, control, **keys
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
     figure : bool or str

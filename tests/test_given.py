@@ -191,6 +191,7 @@ def test_stored_runs(ptycho_catalog, tmp_path):
     )
     assert "output is 3 (int); expected a path" in refusal(convert, -1, catalog, "cxi", 3)
     assert "path is 3 (int); expected a path" in refusal(ingest, 3, catalog)
+    assert "ingest: progress is 3 (int)" in refusal(ingest, tmp_path / "absent.cxi", catalog, progress=3)
     for name in ("", " ", 3):
         told = refusal(ingest, tmp_path / "absent.cxi", tmp_path / "new", sample_name=name)
         assert told.startswith(f"sample name is {name!r} (") and not (tmp_path / "new").exists()
