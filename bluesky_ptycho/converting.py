@@ -15,7 +15,7 @@ from .catalog import Catalog
 from .errors import PtychoError, SettingsError
 from .figure.display import lit_pixels, phase_arc, phase_from, scanned_box, without_phase_ramp
 from .frames import Snapshot
-from .given import as_path
+from .given import as_path, check_switches
 from .io.clean_cxi import CleanCxiWriter
 from .io.cxi import write_result_cxi
 from .io.nxs import CleanNxsWriter
@@ -28,6 +28,7 @@ from .output_file import check_output
 from .preprocess import PreprocessSettings
 from .raw_scan import RawScan, read_intake, stored_scan
 from .raw_to_cxi import write_clean_cxi
+from .spelling import spelled
 from .stored_scan import StoredScan, find_scan
 from .terminal import ProgressLine
 from .words import counted
@@ -92,10 +93,11 @@ def convert(
     NotFoundError
         If there is no such run, or no reconstruction of it.
     PtychoError
-        If the frames cannot be read or cleaned.
+        If `output` is no place to write to, or the frames cannot be read or cleaned.
     OSError
         If the file cannot be written.
     """
+    check_switches("convert", progress=progress)
     stage = check(to, stage)
     output = as_path("output", output)
     check_output(output, option="output")
@@ -129,7 +131,10 @@ def check(to: str, stage: str | None) -> str:
         raise SettingsError(f"stage is {stage!r}; expected one of {', '.join(STAGES)}")
     if (stage, to) in _SENSELESS:
         fitting = " or ".join(format_ for format_ in FORMATS if (stage, format_) not in _SENSELESS)
-        raise SettingsError(f"stage {stage!r} cannot become {to!r}: {_SENSELESS[stage, to]}; expected {fitting}")
+        raise SettingsError(
+            f"{spelled('stage')} {stage!r} cannot become {to!r}: {_SENSELESS[stage, to]}; "
+            f"expected {spelled('to=', '--to ')}{fitting}"
+        )
     return stage
 
 

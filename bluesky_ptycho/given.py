@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +83,23 @@ def check_callable(name: str, value: object, expected: str) -> None:
     """Raise a SettingsError if `value` cannot be called."""
     if not callable(value):
         raise refused(name, value, expected)
+
+
+def check_document_callback(name: str, value: object) -> None:
+    """Raise a SettingsError if `value` does not take documents, as ``callback(name, document)`` does."""
+    expected = "a function of (name, document), as LivePtycho()"
+    check_callable(name, value, expected)
+    # A RunEngine can be called with anything, but takes plans.
+    if all(callable(getattr(value, method, None)) for method in ("subscribe", "resume")):
+        raise refused(name, value, expected)
+    try:
+        signature = inspect.signature(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # what is written in C may not tell
+        return
+    try:
+        signature.bind("start", {})
+    except TypeError:
+        raise refused(name, value, expected) from None
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:

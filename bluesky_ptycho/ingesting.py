@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .catalog import Catalog
 from .catalog.backup import KeptRunError
 from .foreign import Foreign, open_foreign
-from .given import as_path, check_name
+from .given import as_path, check_name, check_switches
 from .keywords import refuses_unknown
 from .scan_plan import START_KEY, ScanPlan
 from .terminal import ProgressLine
@@ -57,7 +57,7 @@ def ingest(
     Raises
     ------
     SettingsError
-        If `path` is none, or `sample_name` is empty.
+        If `path` is none, `progress` is no switch, or `sample_name` is empty.
     NotFoundError, MetadataError
         If the file cannot be used.
     PtychoError
@@ -65,6 +65,7 @@ def ingest(
     OSError
         If the frames do not fit on the disk.
     """
+    check_switches("ingest", progress=progress)
     path = as_path("path", path)
     if sample_name is not None:
         check_name("sample name", sample_name, "a name, or none given for that of the file")

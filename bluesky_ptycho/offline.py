@@ -16,12 +16,14 @@ import numpy as np
 from .errors import MetadataError, PtychoError, SettingsError
 from .figure import check_windows, save_reconstruction_png, show_reconstruction
 from .frames import Batch, Snapshot
+from .given import check_switches
 from .io.cxi import CxiData, read_cxi, write_result_cxi
 from .output import output_directory, say_where
 from .recon import IncrementalSolver, SolverSettings
 from .recon.schedule import Schedule
 from .recon.stxm import stxm_map
 from .scan_plan import ScanPlan
+from .spelling import spelled
 from .summary import Summary
 from .terminal import ProgressLine
 from .versions import software_versions
@@ -89,15 +91,16 @@ def reconstruct_file(
     KeyboardInterrupt
         After an interruption, when the partial result is written.
     """
+    check_switches("reconstruct_file", progress=progress, show=show)
     settings = given = settings or SolverSettings()
     schedule = Schedule.parse(settings.algorithm)  # an unknown one is refused before work
     iterations = (schedule.total or DEFAULT_ITERATIONS) if iterations is None else iterations
     if iterations < 1:
-        raise SettingsError(f"iterations is {iterations}; expected at least 1")
+        raise SettingsError(f"{spelled('iterations')} is {iterations}; expected at least 1")
     # Few passes of the default are a quick look; who writes a schedule wants each of its algorithms.
     if iterations <= schedule.before_last and settings.algorithm != SolverSettings().algorithm:
         raise SettingsError(
-            f"iterations is {iterations}; expected more than {schedule.before_last}, after which "
+            f"{spelled('iterations')} is {iterations}; expected more than {schedule.before_last}, after which "
             f"{schedule.stages[-1].name} of the schedule {settings.algorithm!r} begins"
         )
     if show:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -55,27 +55,38 @@ def check_output(
     _require_writable(path.parent, f"{option} is {path}; its")
 
 
-def check_output_directory(path: Path) -> None:
+def check_output_directory(path: Path, *, option: str = "", beside_results: bool = False) -> None:
     """Refuse a directory for what a command leaves that cannot be one, or is one of a catalog's own.
+
+    Parameters
+    ----------
+    path : Path
+    option, beside_results
+        As for :func:`check_output`.
 
     Raises
     ------
     PtychoError
         If it is a file or in one, no file can be made there, or it would lie among those of a catalog.
     """
+    option = option or _output()
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             lies = "which" if place == path else f"and {place}"
-            raise PtychoError(f"{_output()} is {path}, {lies} is a file; expected the name of a directory")
-    _require_outside_catalogs(path, _output(), place=path.resolve() / "any")
+            raise PtychoError(f"{option} is {path}, {lies} is a file; expected the name of a directory")
+    _require_outside_catalogs(path, option, beside_results, place=path.resolve() / "any")
     nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-    _require_writable(nearest, f"{_output()} is {path}; the")
+    _require_writable(nearest, f"{option} is {path}; the")
 
 
 def _require_writable(directory: Path, told: str) -> None:
     """Refuse a directory in which no file can be made, now rather than when the work is done."""
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise PtychoError(f"{told} directory {directory} cannot be written to")
+    try:
+        # What the permissions say is not all: below /proc nobody makes files, and root may write nearly anywhere else.
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError:
+        raise PtychoError(f"{told} directory {directory} cannot be written to") from None
 
 
 def require_different(first: Path, second: Path, option: str) -> None:

@@ -20,7 +20,9 @@ from .callbacks.frame_reader import FrameReader, as_reason
 from .callbacks.intake import Intake
 from .catalog import Catalog
 from .errors import MetadataError, NotFoundError, refused
+from .given import check_positive
 from .io import hdf5
+from .io.clean_cxi import is_clean
 from .io.raw_cxi import read_raw_facts
 from .io.raw_file import RawFileFacts, open_frames, read_facts, read_positions
 from .io.zone_plate import read_zone_plate
@@ -183,9 +185,14 @@ def raw_file(path: Path, options: RawFileOptions) -> Iterator[RawScan]:
 
     Raises
     ------
+    SettingsError
+        If a number of the options is not positive.
     NotFoundError, MetadataError
         If a file cannot be used; one line names all that is lacking.
     """
+    told = {name: getattr(options, name) for name in ("energy_ev", "distance_m", "pixel_m", "adu_per_ev")}
+    # A 0 would count as not told, and the file's own or the usual number be taken.
+    check_positive(**{name: value for name, value in told.items() if value is not None})
     facts, gain = read_facts(path, options.dataset), options.adu_per_ev
     options = _with_what_the_file_tells(path, options)
     plan = _plan_of(path, facts, options)
@@ -266,6 +273,11 @@ def _darks_of(path: Path, facts: RawFileFacts, options: RawFileOptions, plan: Sc
         return DarkChoice(None, None, fitting=not needed, objections=("there are no darks",) if needed else ())
     found, k = read_facts(dark_path, dataset), plan.frames_per_point
     if found.frame_shape != facts.frame_shape or found.n_frames % k:
+        if options.darks is None and is_clean(path):
+            raise MetadataError(
+                f"{path} holds clean frames, whose darks are of the raw ones; expected raw frames "
+                "(bluesky-ptycho reconstruct takes clean ones)"
+            )
         raise MetadataError(
             f"darks {dark_path}: {dataset} has {found.n_frames} frames of {found.frame_shape}; "
             f"expected frames of {facts.frame_shape}, {k} for each dark point"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from .errors import NotFoundError, SettingsError
-from .given import check_callable
+from .given import check_document_callback
 from .keywords import refuses_unknown
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, A
     NotFoundError
         If there is no such run, or several.
     SettingsError
-        If `callback` cannot be called.
+        If `callback` takes no documents, as a RunEngine, which takes plans.
     """
     from .catalog import Catalog
 
-    check_callable("callback", callback, "a function of (name, document), as LivePtycho()")
+    check_document_callback("callback", callback)
     run = Catalog.wrap(catalog)[uid]
     for name, doc in stored_documents(run):
         callback(name, doc)

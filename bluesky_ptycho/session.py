@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .attached import Wanted, give_way, is_taken_by_any, note_attached, place_of
 from .errors import MetadataError
-from .given import as_path, check_can, check_device, check_switches, check_type, one_or_many
+from .given import check_can, check_device, check_switches, check_type, one_or_many
 from .keywords import keywords_of, refuse_unknown
 from .scan_plan import ScanPlan
 
@@ -52,6 +52,7 @@ def attach(
     axes : sequence of device or str, optional
         Only scans along these axes ``(y, x)`` are taken, as above.
     settings : LiveSettings, optional
+        How scans are reconstructed; the defaults unless given.
     sinks, executor, on_done, control, **keys
         As for :class:`~bluesky_ptycho.callbacks.LivePtycho`.
     figure : bool or str
@@ -77,13 +78,14 @@ def attach(
     MetadataError
         If `axes` are not two, or `report` is given without a catalog.
     PtychoError
-        If the catalog cannot take results: its server refuses, or lies elsewhere and
-        ``Catalog.wrap(client, results_dir=...)`` has not named a directory that it reads.
+        If no report can be written to the directory for them, or the catalog cannot take results: its server refuses,
+        or lies elsewhere and ``Catalog.wrap(client, results_dir=...)`` has not named a directory that it reads.
     """
     from .callbacks import LivePtycho
     from .callbacks.not_taken import NotTaken
     from .catalog import Catalog, open_catalog
     from .plans import dark_records
+    from .report import ReportAtEnd
     from .unstored_scan import UnstoredScan
 
     # What needs no catalog is looked at before one is made.
@@ -98,6 +100,7 @@ def attach(
     if axis_names is not None and len(axis_names) != 2:
         raise MetadataError(f"attach: axes are {axis_names}; expected two, (y, x)")
 
+    reports = _report_directory(catalog, report) if report else None
     wanted = Wanted(detector_name, axis_names, keys.get("frames_key"))
 
     def accept(start: Mapping[str, Any], plan: ScanPlan) -> bool | NotTaken:
@@ -123,7 +126,7 @@ def attach(
             catalog.require_results()  # what cannot take results is refused now, not at the first scan
             hooks.append(UnstoredScan(catalog, spelling))
         if report:
-            hooks.append(_report_at_end(catalog, report))
+            hooks.append(ReportAtEnd(catalog, reports))
         live = LivePtycho(
             settings,
             catalog=catalog,
@@ -152,12 +155,13 @@ def _passed_on(keywords: Iterable[str]) -> list[str]:
     return [name for name in keywords if name not in ("accept", "on_close", "on_old_darks")]
 
 
-def _report_at_end(catalog: Any, report: bool | str | Path) -> OnDone:
-    from .report import ReportAtEnd
+def _report_directory(catalog: Any, report: bool | str | Path) -> Path | None:
+    """Return the directory that reports are asked for in; None for the usual one."""
+    from .report.at_the_end import report_directory
 
     if catalog is None:
         raise MetadataError("attach: report is asked for without a catalog; expected one that the results go to")
-    return ReportAtEnd(catalog, None if isinstance(report, bool) else as_path("attach: report", report))
+    return None if isinstance(report, bool) else report_directory("attach: report", report)
 
 
 def _name(argument: str, device: Any) -> str:

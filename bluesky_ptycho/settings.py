@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import inspect
 import math
 import numbers
 import reprlib
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from .errors import SettingsError
 
 MOST_HINTS = 2
 """Names that an error says may have been meant."""
+DOCUMENTED_WIDTH = 110
 
 
 def setting(
@@ -216,6 +219,29 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Return names and values as JSON can hold them."""
         return {name: _plain(value) for name, value in self._fields().items()}
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def documented(cls: type[S]) -> type[S]:
+    """Decorate a settings class: its docstring, which ``?`` shows, lists the settings as they are declared."""
+    own, raises, errors = inspect.cleandoc(cls.__doc__ or "").partition("\n\nRaises\n")
+    lines = [line for field in dataclasses.fields(cls) for line in _described(field, cls.__name__)]
+    cls.__doc__ = "\n".join([own, "", "Parameters", "----------", *lines]) + raises + errors
+    return cls
+
+
+def _described(field: dataclasses.Field[Any], owner: str) -> list[str]:
+    """Return name, default, unit, what is allowed and meaning of a field, as a docstring lists parameters."""
+    told = field.metadata
+    if "doc" not in told:  # settings within settings
+        return [f"{field.name} : {field.type}", f"    ``{owner}().{field.name}?`` lists them."]
+    choices = ", ".join(as_text(each) for each in told["choices"] or ())
+    unit = told["unit"] and f"in {told['unit']}"
+    facts = (f"default {_as_typed(field.default)}", unit, choices and f"one of {choices}", allowed(field))
+    head = f"{field.name} : {', '.join(fact for fact in facts if fact)}"
+    return [head, *textwrap.wrap(told["doc"], DOCUMENTED_WIDTH, initial_indent="    ", subsequent_indent="    ")]
 
 
 def alike(name: str, known: Iterable[str]) -> list[str]:

@@ -71,7 +71,7 @@ class SimulatedSession:
         return self.beamline.shutter
 
     def last(self) -> StoredScan:
-        """Return the newest scan with its reconstruction, which is waited for.
+        """Return the newest scan with its reconstruction, which is waited for; ``last().show()`` draws it.
 
         Raises
         ------

@@ -110,11 +110,19 @@ def error_line(capsys, *arguments: str) -> str:
             ["reconstruct", "absent.cxi", "--algorithm", "rpie:3"],
             "--algorithm is 'rpie:3'; expected one name (--schedule takes names and passes)",
         ),
+        (
+            ["reconstruct", "absent.cxi", "--schedule", "mpie:5,ml", "--iterations", "5"],
+            "--iterations is 5; expected more than 5, after which ml of the schedule",
+        ),
+        (
+            ["convert", "1", "--to", "tiff", "--stage", "raw"],
+            "--stage 'raw' cannot become 'tiff': frames are too many for a picture; expected --to cxi or nxs",
+        ),
         (["demo", "--sample", "absent.png"], "'absent.png', which is no file; expected goldballs, siemens or an image"),
         (["demo", "--step", "0.3"], "--shape 20 20 --step 0.3 (µm): overlap is"),
         (
             ["reconstruct", "absent.cxi", "--algorithm", "magic"],
-            "algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie",
+            "--algorithm: algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie",
         ),
     ],
 )
@@ -127,14 +135,14 @@ def test_unknown_settings_and_unusable_outputs_of_reconstruct(workplace, capsys)
     assert "algorithm 'magic' is not known; known: " in error_line(capsys, "reconstruct", file, "--algorithm", "magic")
     told = error_line(capsys, "reconstruct", file, "--output", f"{file}/x")
     assert f"--output is {file}/x, and {file} is a file; expected the name of a directory" in told
-    assert "schedule is 'mpie,ml:3'; expected NAME:PASSES" in error_line(
+    assert "--schedule: schedule is 'mpie,ml:3'; expected NAME:PASSES" in error_line(
         capsys, "reconstruct", file, "--schedule", "mpie,ml:3"
     )
     focus = error_line(capsys, "reconstruct", file, "--focus-to-sample", "0.01")
     assert "--focus-to-sample is 0.01; expected only with --propagation near" in focus
     twice = error_line(capsys, "reconstruct", file, "--modes", "2", "--set", "modes=3")
     assert "--set modes=3 is given with an option for it; expected one of them" in twice
-    assert "schedule is ''" in error_line(capsys, "reconstruct", file, "--algorithm", "")
+    assert "--algorithm: schedule is ''" in error_line(capsys, "reconstruct", file, "--algorithm", "")
     for typo in ("speed=3", "solver.speed=3"):
         assert "--set speed is no setting; did you mean seed?" in error_line(capsys, "reconstruct", file, "--set", typo)
     assert "which opens no window" in error_line(capsys, "reconstruct", file, "--figure")

@@ -9,18 +9,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bluesky_ptycho import attach
+from bluesky_ptycho import attach, make_beamline
 from bluesky_ptycho.callbacks import LivePtycho
 from bluesky_ptycho.callbacks.live_figure import LivePtychoFigure
 from bluesky_ptycho.catalog import open_catalog
 from bluesky_ptycho.catalog.search import make_search
 from bluesky_ptycho.converting import convert
+from bluesky_ptycho.devices import Fccd
 from bluesky_ptycho.devices.recon_control import ReconControl
 from bluesky_ptycho.errors import PtychoError
 from bluesky_ptycho.given import as_path
 from bluesky_ptycho.ingesting import ingest
 from bluesky_ptycho.knobs import Change
+from bluesky_ptycho.offline import reconstruct_file
 from bluesky_ptycho.plans import DarkPreprocessor, dark_records, keep_dark_records, ptycho_scan
+from bluesky_ptycho.raw_scan import RawFileOptions, raw_file
 from bluesky_ptycho.replay import replay
 from bluesky_ptycho.report import report
 from bluesky_ptycho.report.at_the_end import ReportAtEnd
@@ -54,6 +57,8 @@ def refusal(call, *arguments, **named):
         ({"strict": 1}, "strict is 1 (int); expected True or False"),
         ({**OWN, "position_keys": 3}, "position_keys is 3; expected two data keys"),
         ({**OWN, "energy": True}, "energy is True; expected a positive number or a key"),
+        ({**OWN, "adu_per_ev": 0}, "adu_per_ev is 0; expected a positive number"),
+        ({**OWN, "adu_per_ev": "gain"}, "adu_per_ev is 'gain'; expected a positive number"),
         ({**OWN, "layout": ["plain"]}, "layout is ['plain'] (list); expected the name of a layout"),
         ({**OWN, "layout": "nonsense"}, "'nonsense' is not known"),
     ],
@@ -116,6 +121,11 @@ def test_the_live_figure(backend, given, says):
         ({"axes": (3, 4)}, "attach: axes is 3 (int); expected a device"),
         ({"on_done": 3}, "attach: on_done is 3 (int); expected functions"),
         ({"report": 3}, "attach: report is 3 (int); expected a path"),
+        (
+            {"report": f"{__file__}/x"},
+            f"attach: report is {__file__}/x, and {__file__} is a file; expected the name of a",
+        ),
+        ({"report": __file__}, f"attach: report is {__file__}, which is a file; expected the name of a directory"),
     ],
 )
 def test_attach(ptycho_catalog, given, says):
@@ -128,7 +138,7 @@ def test_attach(ptycho_catalog, given, says):
     assert says in refusal(attach, **{"RE": Engine(), "catalog": ptycho_catalog, **given})
 
 
-@pytest.mark.parametrize("given", [{"RE": 3}, {"on_done": 3}, {"detector": 3}, {"axes": ("y",)}])
+@pytest.mark.parametrize("given", [{"RE": 3}, {"on_done": 3}, {"detector": 3}, {"axes": ("y",)}, {"report": __file__}])
 def test_what_attach_refuses_makes_no_catalog(tmp_path, given):
     refusal(attach, **{"RE": SimpleNamespace(subscribe=print), "catalog": tmp_path / "new", **given})
     assert not list(tmp_path.iterdir())
@@ -176,13 +186,52 @@ def test_paths():
 def test_stored_runs(ptycho_catalog, tmp_path):
     catalog = ptycho_catalog
     assert "callback is None (NoneType); expected a function of (name, document)" in refusal(replay, -1, catalog, None)
+    assert "convert: progress is 3 (int); expected True or False" in refusal(
+        convert, -1, catalog, "cxi", tmp_path / "x.cxi", progress=3
+    )
     assert "output is 3 (int); expected a path" in refusal(convert, -1, catalog, "cxi", 3)
     assert "path is 3 (int); expected a path" in refusal(ingest, 3, catalog)
+    assert "ingest: progress is 3 (int)" in refusal(ingest, tmp_path / "absent.cxi", catalog, progress=3)
     for name in ("", " ", 3):
         told = refusal(ingest, tmp_path / "absent.cxi", tmp_path / "new", sample_name=name)
         assert told.startswith(f"sample name is {name!r} (") and not (tmp_path / "new").exists()
     for name, value in (("patience_s", "x"), ("patience_s", None), ("patience_s", -1), ("say", 3), ("wait", 3)):
         assert refusal(resume, -1, catalog, **{name: value}).startswith(f"{name} is {value!r} (")
+
+
+def test_what_takes_no_documents_is_no_callback(ptycho_catalog, RE):
+    """A RunEngine can be called with anything, and fails in its own ways."""
+    for callback in (RE, LivePtycho, [].append, lambda: None):
+        told = refusal(replay, -1, ptycho_catalog, callback)
+        assert told.startswith("callback is ") and told.endswith(
+            "; expected a function of (name, document), as LivePtycho()"
+        )
+    for callback in (print, dict, lambda *documents: None):
+        assert "callback" not in refusal(replay, -1, ptycho_catalog, callback)
+
+
+def test_switches_of_what_works_on_files(tmp_path):
+    for given in ({"progress": 1}, {"show": "yes"}):
+        (name,) = given
+        assert f"reconstruct_file: {name} is " in refusal(reconstruct_file, tmp_path / "absent.cxi", **given)
+    assert "make_beamline: progress is 1 (int)" in refusal(make_beamline, tmp_path, progress=1)
+
+
+@pytest.mark.parametrize("name", ["energy_ev", "distance_m", "pixel_m", "adu_per_ev"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_numbers_of_a_raw_file(tmp_path, name, value):
+    def read():
+        with raw_file(tmp_path / "absent.h5", RawFileOptions(**{name: value})):
+            pass
+
+    assert refusal(read) == f"{name} is {value} (float); expected a positive number"
+
+
+def test_the_gain_of_a_camera():
+    camera = {"shape": (8, 8), "pixel_m": (1e-5, 1e-5), "layout": "plain", "energy_ev": 800.0, "distance_m": 0.1}
+    for gain in (0.0, -1.0, math.nan):
+        told = refusal(Fccd, None, provider=print, **camera, adu_per_ev=gain)
+        assert told == f"adu_per_ev is {gain} (float); expected a positive number"
 
 
 def test_searches():
@@ -198,6 +247,8 @@ def test_a_report(ptycho_catalog, name):
     assert refusal(report, -1, ptycho_catalog, **{name: 3}) == f"{name} is 3 (int); expected a path"
     assert "catalog is 3 (int)" in refusal(ReportAtEnd, 3)
     assert "directory is 3 (int)" in refusal(ReportAtEnd, ptycho_catalog, 3)
+    assert f"directory is {__file__}, which is a file" in refusal(ReportAtEnd, ptycho_catalog, __file__)
+    ReportAtEnd(ptycho_catalog, ptycho_catalog.results_dir)  # where they go unless told
 
 
 def test_the_queue(ptycho_catalog):

@@ -219,7 +219,8 @@ def test_a_mask_that_does_not_fit_the_frames_is_refused_and_nothing_is_stored(st
     Path("settings.json").write_text(json.dumps(QUICK.with_changes(**{"preprocess.mask": mask}).to_dict()))
     for arguments, name in (
         (["reprocess", "1", "--mask", "mask.npy"], "mask mask.npy"),
-        (["replay", "1", "--settings", "settings.json"], "mask"),
+        (["replay", "1", "--settings", "settings.json"], "settings file settings.json: mask"),
+        (["resume", "1", "--settings", "settings.json"], "settings file settings.json: mask"),
     ):
         assert main([*arguments, "--catalog", stored.name]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()

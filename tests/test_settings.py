@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 
 import numpy as np
@@ -58,6 +59,20 @@ def test_a_bad_value_is_refused_with_field_value_and_expectation(values, words):
     assert all(word in message for word in words), message
     assert "\n" not in message
     assert isinstance(caught.value, PtychoError)
+
+
+def test_a_docstring_lists_the_settings_as_they_are_declared():
+    """It is what ``?`` shows at a prompt."""
+    told = inspect.getdoc(LiveSettings)
+    assert told.startswith(
+        "How a run is analysed while it is measured; recorded whole in the result run.\n\nParameters\n"
+    )
+    assert "\npatience_s : default 10, in s, 0 <= value\n    How long to wait for announced rows" in told
+    assert "\nbackend : default 'auto', one of auto, numpy, cupy\n" in told
+    assert "\nsolver : SolverSettings\n    ``LiveSettings().solver?`` lists them.\n" in told
+    told = inspect.getdoc(SolverSettings)
+    assert told.index("\nParameters\n") < told.index("\nmodes : default None, 1 <= value") < told.index("\nRaises\n---")
+    assert max(map(len, told.splitlines())) <= 120
 
 
 def test_the_constructor_checks_as_from_mapping_does():

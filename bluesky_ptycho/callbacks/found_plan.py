@@ -83,8 +83,10 @@ class OwnKeys:
         for name in ("energy", "distance", "pixel", "exposure", "adu_per_ev"):
             value = getattr(self, name)
             is_number = isinstance(value, Real) and not isinstance(value, bool)
-            if not isinstance(value, str) and not (is_number and 0 < value < math.inf):
-                raise SettingsError(f"LivePtycho: {name} is {value!r}; expected a positive number or a key")
+            is_key = isinstance(value, str) and name != "adu_per_ev"
+            if not is_key and not (is_number and 0 < value < math.inf):
+                or_key = "" if name == "adu_per_ev" else " or a key"
+                raise SettingsError(f"LivePtycho: {name} is {value!r}; expected a positive number{or_key}")
 
 
 def plan_of(

@@ -62,6 +62,7 @@ class LivePtycho:
     Parameters
     ----------
     settings : LiveSettings, optional
+        How scans are reconstructed; the defaults unless given.
     catalog : Catalog, optional
         Where results are stored as runs of their own.
     sinks : callable or str, or iterable of them, optional

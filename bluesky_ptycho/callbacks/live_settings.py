@@ -10,9 +10,10 @@ from ..keywords import refuses_unknown_settings
 from ..knobs import AnalysisSettings
 from ..recon.memory import bytes_of
 from ..registry import names_as_stored
-from ..settings import setting
+from ..settings import documented, setting
 
 
+@documented
 @refuses_unknown_settings
 @dataclass(frozen=True)
 class LiveSettings(AnalysisSettings):

@@ -84,6 +84,9 @@ def open_catalog(
 class Catalog:
     """Scans and their reconstructions; made by :func:`open_catalog` or :meth:`wrap`.
 
+    ``catalog[-1]`` is the last scan, ``catalog[uid]`` or ``catalog[scan_id]`` any run;
+    ``catalog.search(sample="gold", since="12h")`` yields scans, newest first.
+
     Parameters
     ----------
     raw : tiled client

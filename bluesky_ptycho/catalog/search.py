@@ -16,6 +16,7 @@ from ..errors import SettingsError
 from ..given import check_name
 from ..keywords import refuses_unknown
 from ..scan_plan import START_KEY
+from ..spelling import spelled
 from .lookup import runs
 from .tree import plain
 
@@ -67,7 +68,7 @@ class Search:
         if self.since_s is not None and self.until_s is not None and self.since_s > self.until_s:
             since, until = _as_date(self.since_s), _as_date(self.until_s)
             raise SettingsError(
-                f"search: since is {since}, later than until, which is {until}; expected an earlier time"
+                f"search: since is {since}, later than {spelled('until')}, which is {until}; expected an earlier time"
             )
 
     def scans(self, catalog: Any) -> Iterator[Any]:

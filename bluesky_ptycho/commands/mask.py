@@ -149,9 +149,9 @@ def _parts(mean: NDArray[Any], files: Mapping[str, Mask], options: argparse.Name
     for edges in options.rectangle:
         yield "rectangle", _rectangle(shape, edges)
     for circle in options.circle:
-        yield "circle", Mask.circle(shape, *circle)
+        yield "circle", _circle(mean, circle, "--circle")
     if options.keep_circle is not None:
-        yield "outside the kept circle", ~Mask.circle(shape, *options.keep_circle)
+        yield "outside the kept circle", ~_circle(mean, options.keep_circle, "--keep-circle")
     low, high = options.below, options.above
     if low is not None or high is not None:
         Mask.threshold(mean, low, high)  # refuses bounds that are reversed
@@ -180,6 +180,22 @@ def _rectangle(shape: tuple[int, ...], edges: tuple[float, ...]) -> Mask:
             f"last column, of the rows 0 to {rows - 1} and the columns 0 to {columns - 1}"
         )
     return Mask.rectangle((rows, columns), top, bottom + 1, left, right + 1)
+
+
+def _circle(mean: NDArray[Any], circle: tuple[float, ...], option: str) -> Mask:
+    """Return the mask of a circle on the mean frame.
+
+    Raises
+    ------
+    SettingsError
+        If no pixel of it lies within.
+    """
+    from ..preprocess import Mask
+
+    try:
+        return Mask.circle(mean.shape, *circle)
+    except SettingsError as error:
+        raise SettingsError(f"{option}: {str(error).removeprefix('mask: ')}") from error
 
 
 def _told(mask: Mask, parts: list[tuple[str, Mask]]) -> str:

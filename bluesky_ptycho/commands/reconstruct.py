@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..errors import SettingsError
+from ..errors import NotFoundError, SettingsError
 from .arguments import LineParser, add_output, file_name, positive, positive_whole, require_file
 from .set_option import read_set, with_options
 from .settings_file import add_settings, settings_of
@@ -119,6 +119,8 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(
             f"--algorithm is {options.algorithm!r}; expected one name (--schedule takes names and passes)"
         )
+    if given["algorithm"] is not None:
+        _check_algorithms("--schedule" if options.algorithm is None else "--algorithm", given["algorithm"])
     changes = with_options(given, read_set(options.set, SolverSettings))
     told = settings_of(options)
     base = SolverSettings() if told is None else told.solver
@@ -136,3 +138,19 @@ def run(options: argparse.Namespace) -> int:
         focus_to_sample_m=options.focus_to_sample,
     )
     return 0
+
+
+def _check_algorithms(option: str, text: str) -> None:
+    """Refuse what is no schedule, or names an algorithm that there is not; the option that was typed is told.
+
+    Raises
+    ------
+    SettingsError
+        It says what there is.
+    """
+    from ..recon.schedule import check_schedule
+
+    try:
+        check_schedule(text)
+    except (SettingsError, NotFoundError) as error:
+        raise SettingsError(f"{option}: {error}") from error

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import NotFoundError
 from ..words import counted
 from .arguments import RUN, LineParser, add_catalog, add_output, tell_default_catalog
-from .settings_file import add_settings, settings_of
+from .settings_file import add_settings, check_fit, settings_of
 
 
 def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
@@ -40,7 +40,6 @@ def run(options: argparse.Namespace) -> int:
     from ..callbacks.progress_bar import ProgressBar
     from ..catalog import open_catalog, remember_catalog
     from ..output import await_outcome, output_directory, write_output
-    from ..preprocess import check_images
     from ..replay import find_plan, replay, scan_seconds, steering_of
 
     settings, script = settings_of(options), tuple[Any, ...]()
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         catalog = opened.enter_context(open_catalog(options.catalog, create=False))
         # What is not there, or no scan of ours, leaves no directory, and no catalog remembered.
         uid, plan = find_plan(options.uid, catalog)
-        check_images(plan, (settings or LiveSettings()).preprocess)
+        check_fit(options, settings or LiveSettings(), plan)
         output = opened.enter_context(output_directory(options.output, Path("ptycho_replay")))
         tell_default_catalog(options, catalog.name)
         remember_catalog(catalog.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..words import counted, span
 from .arguments import RUN, LineParser, add_catalog, add_output, positive, refuse_idle, tell_default_catalog
-from .settings_file import add_settings, settings_of
+from .settings_file import add_settings, check_fit, settings_of
 
 WAIT_S = 60.0  # resuming.PATIENCE_S, named here for help that is there at once
 
@@ -67,7 +67,9 @@ def _resume(options: argparse.Namespace) -> int:
             tell_default_catalog(options, catalog.name)
             print(listed)
             return 0
-        raw_uid, _ = find_plan(options.uid, catalog)  # a wrong one is told of before there is a directory
+        raw_uid, plan = find_plan(options.uid, catalog)  # a wrong one is told of before there is a directory
+        if settings is not None:
+            check_fit(options, settings, plan)
         output = opened.enter_context(output_directory(options.output, Path("ptycho_resume")))
         remember_catalog(catalog.name)
         outcome = resume(

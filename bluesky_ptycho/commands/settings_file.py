@@ -14,6 +14,7 @@ from .arguments import LineParser, file_name
 
 if TYPE_CHECKING:
     from ..callbacks import LiveSettings
+    from ..scan_plan import ScanPlan
 
 LARGEST = 10 * 2**20
 """Bytes; a file with more holds no settings."""
@@ -60,6 +61,24 @@ def read_settings_file(path: Path | str) -> LiveSettings:
         return LiveSettings.from_mapping(_parsed(path))
     except (SettingsError, NotFoundError) as error:  # an algorithm or a step may be unknown
         raise SettingsError(f"settings file {path}: {error}") from error
+
+
+def check_fit(options: argparse.Namespace, settings: LiveSettings, plan: ScanPlan) -> None:
+    """Refuse images of other shapes than a scan's frames; where ``--settings`` names them, its file is told too.
+
+    Raises
+    ------
+    SettingsError, MetadataError
+        As :func:`~bluesky_ptycho.preprocess.check_images` does.
+    """
+    from ..preprocess import check_images
+
+    try:
+        check_images(plan, settings.preprocess)
+    except SettingsError as error:
+        if options.settings is None:
+            raise
+        raise SettingsError(f"settings file {options.settings}: {error}") from error
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from ophyd.status import DeviceStatus
 from ..errors import SettingsError
 from ..frames import Acquisition
 from ..geometry import metres_per_unit
-from ..given import check_number
+from ..given import check_number, check_positive
 from ..scan_plan import DetectorInfo, Illumination
 from .assets import StreamDocument
 from .frame_file import check_disk_space
@@ -88,7 +88,7 @@ class Fccd(Device):
     Raises
     ------
     SettingsError
-        If the frame rate is not positive or beyond 200 frames/s.
+        If the frame rate is not positive or beyond 200 frames/s, or the gain not positive.
     """
 
     exposure_times = Component(Signal, value=(0.1,), kind="config")
@@ -119,6 +119,7 @@ class Fccd(Device):
         **kwargs: Any,
     ) -> None:
         super().__init__("", name=name, **kwargs)
+        check_positive(adu_per_ev=adu_per_ev)
         self.shutter = shutter
         self.illumination = illumination
         self.frame_rate = frame_rate

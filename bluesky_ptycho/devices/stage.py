@@ -196,7 +196,7 @@ class StageAxis(Device):
 
 
 class Stage(Device):
-    """Two axes, ``stage.y`` and ``stage.x``; rows of the object follow y, columns x.
+    """Two axes, ``stage.y`` and ``stage.x``, in µm unless `motion` tells another unit; rows of the object follow y.
 
     Parameters
     ----------

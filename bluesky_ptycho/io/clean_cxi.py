@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..geometry import Geometry
 from ..scan_plan import Illumination
 from ..whole_file import GrowingHdf5, require_room
+from . import hdf5
 from .cxi import CXI_VERSION, FRAME_MASK, TRANSLATION, text
 from .cxi_geometry import DETECTOR, SOURCE, write_geometry
 from .zone_plate import write_zone_plate
@@ -21,6 +22,18 @@ from .zone_plate import write_zone_plate
 PROCESS = "entry_1/process_1"
 MOVED_AT_ONCE = 64
 """Frames that are moved at a time when others are dropped; bounds the memory."""
+
+
+def is_clean(path: Path) -> bool:
+    """Tell whether a file holds frames that :class:`CleanCxiWriter` wrote, which no cleaning waits for.
+
+    Raises
+    ------
+    NotFoundError, MetadataError
+        If there is no such file, or it is no HDF5 file.
+    """
+    with hdf5.open_for_reading(path) as file:
+        return hdf5.find_dataset(file, f"{PROCESS}/steps") is not None
 
 
 class CleanCxiWriter(GrowingHdf5):

@@ -55,6 +55,11 @@ def ptycho_fly_scan(
     -------
     str
         Uid of the run.
+
+    Raises
+    ------
+    PtychoError
+        One clear line, before the shutter opens, if the scan cannot work.
     """
     check_field(width=width, height=height, step=step, jitter=jitter, seed=seed)
     points = offsets(trajectory, width, height, step, jitter=jitter, seed=seed)

@@ -20,6 +20,7 @@ from ..errors import PreflightError, SettingsError
 from ..frames import Acquisition
 from ..paths import ScanPaths
 from ..preprocess import output_geometry
+from ..preprocess.layouts import check_gain
 from ..scan_plan import MAX_DARK_AGE_S, START_KEY, Axis, ScanPlan
 from .arguments import check_count, check_devices, check_metadata, check_number, numbers
 from .beamline import Shutter, axes_of, check_limits, energy_and_distance, where
@@ -118,6 +119,7 @@ def measure(
         Uid of the run.
     """
     scan = yield from work_out(request, points, relative)
+    check_gain(scan.plan)
     report = check(scan.plan, output_geometry(scan.plan), resources_of(request.fccd, scan.plan))
     announce(f"{request.plan_name} {request.sample_name!r}: {report}")
     report.enforce(request.preflight)

@@ -7,6 +7,7 @@ import bluesky.plan_stubs as bps
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
+from ..given import check_switches
 from ..keywords import refuses_unknown
 from .arguments import centre_of, check_field, numbers
 from .skeleton import Request, Scan, measure
@@ -46,7 +47,7 @@ def ptycho_scan(
     fccd : device
         Detector with ``prepare`` and ``info`` (see `plans.beamline.PtychoDetector`).
     y, x : device
-        Slow and fast axis of the stage.
+        Slow and fast axis of the stage; the simulated one counts in µm.
     width, height : float
         Field of view along x and y. `height` / `step` rows and `width` / `step` columns (rounded up)
         make the number of points, for every trajectory.
@@ -61,7 +62,7 @@ def ptycho_scan(
     jitter : float, optional
         Random displacement of ± this fraction of the step; unless given 0 on spirals, 0.25 on grids.
     seed : int
-        Of the jitter.
+        Of the random numbers; equal seeds give equal points.
     darks : int
         Dark points; 0 for none.
     max_dark_age : float
@@ -124,7 +125,7 @@ def ptycho_list_scan(
     preflight: str = "normal",
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[str]:
-    """Ptychography step scan over an explicit list of positions.
+    """Ptychography step scan over an explicit list of positions, and back at the end; else like :func:`ptycho_scan`.
 
     Parameters
     ----------
@@ -139,7 +140,13 @@ def ptycho_list_scan(
     -------
     str
         Uid of the run.
+
+    Raises
+    ------
+    PtychoError
+        One clear line, before the shutter opens, if the scan cannot work.
     """
+    check_switches("ptycho_list_scan", relative=relative)
     points = numbers("positions", positions, "rows [y, x] of numbers")
     request = Request(
         fccd,

@@ -9,7 +9,9 @@ A channel is one tile of a half; its samples in the order of readout are its *se
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -187,3 +189,16 @@ def shift_channels(assembled: NDArray[Any], shifts: tuple[int, ...]) -> NDArray[
         sequence = tile.reshape(*tile.shape[:-2], -1)
         tile[...] = np.roll(sequence, -late, axis=-1).reshape(tile.shape)
     return frames
+
+
+def check_gain(plan: ScanPlan) -> None:
+    """Refuse a camera's gain by which ADU cannot be told as photons; frames in photons have none.
+
+    Raises
+    ------
+    MetadataError
+        If it is no positive number.
+    """
+    gain: object = None if plan.detector is None else plan.detector.adu_per_ev
+    if layout_of(plan).fccd and not (isinstance(gain, Real) and 0 < float(gain) < math.inf):
+        raise MetadataError(f"scan plan: detector.adu_per_ev is {gain!r}; expected a positive number")

@@ -10,11 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MetadataError, SettingsError
+from ..errors import SettingsError
 from ..scan_plan import ScanPlan
 from .darks import DarkModel
 from .grid import Grid, make_grid
-from .layouts import N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS, Layout, assemble, image_columns, layout_of, shift_channels
+from .layouts import (
+    N_CHANNELS,
+    N_SLOTS,
+    OVERSCAN_SLOTS,
+    Layout,
+    assemble,
+    check_gain,
+    image_columns,
+    layout_of,
+    shift_channels,
+)
 from .settings import PreprocessSettings
 from .single_photons import SinglePhotons
 from .tones import find_tones
@@ -141,8 +151,9 @@ class PreparedDarks:
 
 
 def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
-    """Work out the constants of a run; raises as :func:`make_grid` and on an unusable gain."""
+    """Work out the constants of a run; raises as :func:`make_grid` and :func:`check_gain`."""
     grid = make_grid(plan, settings)
+    check_gain(plan)
     detector, layout = plan.detector, layout_of(plan)
     assert detector is not None  # make_grid has refused it
     for channel in settings.channel_shifts[::2]:
@@ -150,8 +161,6 @@ def make_recipe(plan: ScanPlan, settings: PreprocessSettings) -> Recipe:
             raise SettingsError(f"preprocess.channel_shifts names channel {channel}; expected 0 to {N_CHANNELS - 1}")
     scale, floor = 1.0, 0.0 if settings.clip_negative else -np.inf
     if layout.fccd:
-        if not (np.isfinite(detector.adu_per_ev) and detector.adu_per_ev > 0):
-            raise MetadataError(f"scan plan: detector.adu_per_ev is {detector.adu_per_ev}; expected a positive number")
         scale = 1.0 / (detector.adu_per_ev * plan.energy_ev)
         floor = settings.photon_threshold or floor
     times = sorted(set(plan.exposures_s), reverse=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from ..errors import SettingsError
 from ..keywords import refuses_unknown_settings
 from ..registry import preprocessing_steps
-from ..settings import Settings, setting
+from ..settings import Settings, documented, setting
 from .mask import Mask
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -18,6 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What a preset sets where a setting is left to it; its steps are in :mod:`bluesky_ptycho.preprocess.presets`."""
 
 
+@documented
 @refuses_unknown_settings
 @dataclass(frozen=True)
 class PreprocessSettings(Settings):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..errors import SettingsError
 from ..keywords import refuses_unknown_settings
-from ..settings import Settings, setting
+from ..settings import Settings, documented, setting
 from .detection import NOISES
 from .schedule import check_schedule
 
@@ -16,6 +16,7 @@ REFLECTING = ("raar", "dm", "admm")
 """Algorithms that project reflections of the waves, and keep a wave of every frame and mode."""
 
 
+@documented
 @refuses_unknown_settings
 @dataclass(frozen=True)
 class SolverSettings(Settings):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import PtychoError
 from ..given import as_path, check_can
 from ..keywords import refuses_unknown
+from ..output_file import check_output_directory
 from ..paths import scan_label
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ReportAtEnd:
     Raises
     ------
     PtychoError
-        If the extra ``report`` is not installed: before the first scan, not after it.
+        If the extra ``report`` is not installed, or `directory` cannot be one: before the first scan, not after it.
     """
 
     name = "report"
@@ -47,9 +48,10 @@ class ReportAtEnd:
         require_extra()
         check_can("catalog", catalog, ["result_writer"], "a Catalog, as open_catalog gives it")
         self._catalog = catalog
-        self._directory = (
-            as_path("directory", catalog.results_dir if directory is None else directory).expanduser().absolute()
-        )
+        if directory is None:
+            self._directory = Path(catalog.results_dir).absolute()
+        else:
+            self._directory = report_directory("directory", directory)
 
     def __call__(self, outcome: Outcome) -> None:
         """Write the report in another process, which takes no time from this one; nothing without a stored result.
@@ -75,3 +77,16 @@ class ReportAtEnd:
             last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
             raise PtychoError(f"the report of result {uid[:8]} cannot be made: {last}")
         logger.info("report of scan %s: %s", outcome.update.start.get("scan_id", "?"), output)
+
+
+def report_directory(name: str, given: str | Path) -> Path:
+    """Return the directory for reports that the argument `name` gives.
+
+    Raises
+    ------
+    SettingsError, PtychoError
+        If it is no path, or no file can be made there.
+    """
+    directory = as_path(name, given).expanduser().absolute()
+    check_output_directory(directory, option=name, beside_results=True)
+    return directory

@@ -12,6 +12,7 @@ from ..errors import NotFoundError, PtychoError
 from ..given import as_path
 from ..keywords import refuses_unknown
 from ..output_file import check_output, require_different
+from ..spelling import spelled
 from ..terminal import printable
 from ..whole_file import write_whole
 from .pdf import html_to_pdf
@@ -127,14 +128,14 @@ def require_notebook(source: Path) -> None:
     import nbformat
 
     if not source.is_file():
-        raise NotFoundError(f"template {str(source)!r} is no file; expected a notebook")
+        raise NotFoundError(f"{spelled('template')} {str(source)!r} is no file; expected a notebook")
     try:
         nbformat.reads(source.read_text(encoding="utf-8"), as_version=4)
     except OSError:
         raise
     except Exception as error:  # what holds other JSON fails in ways of its own
         reason = printable(getattr(error, "message", error), 200)
-        raise PtychoError(f"template {str(source)!r} is no notebook: {reason}") from None
+        raise PtychoError(f"{spelled('template')} {str(source)!r} is no notebook: {reason}") from None
 
 
 def _run(source: Path, parameters: dict[str, Any], title: str) -> Any:

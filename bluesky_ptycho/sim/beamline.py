@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..devices import MAX_FRAME_RATE_HZ, Fccd, FileNames, Motion, Shutter, Stage
 from ..errors import SettingsError
 from ..geometry import Canvas, Geometry, check_energy
-from ..given import as_path, check_count, check_positive, check_seconds
+from ..given import as_path, check_count, check_positive, check_seconds, check_switches
 from ..keywords import refuses_unknown
 from ..paths import ScanPaths
 from ..scan_plan import Illumination
@@ -150,6 +150,7 @@ def make_beamline(
     NotFoundError
         If `sample` is neither a known name nor a file.
     """
+    check_switches("make_beamline", progress=progress)
     positive = {"photons": photons, "frame_rate": frame_rate, "energy_ev": energy_ev, "distance_m": distance_m}
     check_positive(**positive, **({} if exposure_s is None else {"exposure_s": exposure_s}))
     check_energy("energy_ev", energy_ev)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..compiled import kernel
 from ..keywords import refuses_unknown_settings
-from ..settings import Settings, setting
+from ..settings import Settings, documented, setting
 
 CHANNELS = 192
 PER_HALF = 96
@@ -35,6 +35,7 @@ ADC_MAX = 0x1FFF
 PACKET_PIXELS = 2048
 
 
+@documented
 @refuses_unknown_settings
 @dataclass(frozen=True)
 class FccdNoise(Settings):

@@ -69,6 +69,8 @@ def test_the_last_row_and_column_of_a_rectangle_belong_to_it(desk, workplace, ca
         ),
         (["1", "--rectangle", "0,4,16,20"], "--rectangle is 0,4,16,20; expected first row <="),
         (["1", "--output", "m.png"], "--output is m.png; expected the name of a .npy file"),
+        (["1", "--circle", "8,8,-3"], "error: --circle: circle is 8, 8, -3; expected row, column and radius of one"),
+        (["1", "--keep-circle", "99,99,3"], "error: --keep-circle: circle is 99, 99, 3; expected row, column"),
         (["1", "--circle", "1,2"], "argument --circle: value is '1,2'; expected row, column and radius"),
         (["1", "--above", "nan"], "argument --above: value is 'nan'; expected a number"),
         (["1", "--below=-inf"], "argument --below: value is '-inf'; expected a number"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from bluesky_ptycho.cli import main
 from bluesky_ptycho.commands.arguments import REPLACED
-from bluesky_ptycho.output_file import check_output
+from bluesky_ptycho.errors import PtychoError
+from bluesky_ptycho.output_file import check_output, check_output_directory
 from tests.small_cxi import write_small_cxi
 
 from .commands import error_of
@@ -28,6 +31,11 @@ WRITERS = {
 }
 
 
+def denied(dir):
+    """Take the place of what makes a file, where root may make one anywhere."""
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dir))
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, workplace, capsys, monkeypatch):
     command, option, suffix = WRITERS[name]
@@ -43,7 +51,7 @@ def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, wo
     assert told(".").startswith(f"{option} is ., which is a directory; expected the name of a .")
     assert f"{option} is x.ptyx; expected the name of a {suffix}" in told("x.ptyx")
     with monkeypatch.context() as patch:
-        patch.setattr("os.access", lambda path, mode: mode != os.W_OK | os.X_OK)
+        patch.setattr("tempfile.TemporaryFile", denied)
         assert told(f"x{suffix}").endswith("; its directory . cannot be written to")
     with pytest.raises(SystemExit) as left:
         told("")
@@ -57,10 +65,22 @@ def test_all_commands_refuse_the_same_outputs_before_they_ask_a_catalog(name, wo
 def test_a_directory_that_cannot_be_written_to_is_refused_before_the_work(command, workplace, capsys, monkeypatch):
     write_small_cxi(workplace / "patterns.cxi")
     (workplace / "there").mkdir()
-    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK | os.X_OK)
+    monkeypatch.setattr("tempfile.TemporaryFile", denied)
     for output, place in (("there", "there"), ("there/not", "there"), ("not/yet", "")):
         told = error_of(capsys, *command, "--output", output)
         assert told.endswith(f"--output is {output}; the directory {workplace / place} cannot be written to")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, in which nobody makes files")
+def test_a_place_is_tried_not_asked_for_its_permissions(workplace):
+    """Root has the permission to write to /proc."""
+    with pytest.raises(PtychoError, match=r"^output is /proc/x\.html; its directory /proc cannot be written to$"):
+        check_output(Path("/proc/x.html"))
+    with pytest.raises(PtychoError, match=r"^output is /proc/x; the directory /proc cannot be written to$"):
+        check_output_directory(Path("/proc/x"))
+    check_output(workplace / "x.html")
+    check_output_directory(workplace / "x")
+    assert not list(workplace.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_runs_lists_what_is_searched_for(desk, workplace, capsys):
         (["--until", "9" * 400 + "w"], "99w'; expected 2026-11-01, "),
         (
             ["--since", "2026-11-02 14:30", "--until", "2026-11-01"],
-            "since is 2026-11-02 14:30:00, later than until, which is 2026-11-01 23:59:59; expected an earlier time",
+            "since is 2026-11-02 14:30:00, later than --until, which is 2026-11-01 23:59:59; expected an earlier time",
         ),
         (
             ["--energy", "red"],

@@ -203,6 +203,22 @@ def test_exposures_are_merged(workplace):
     np.testing.assert_array_equal(read_cxi("hdr.cxi").photons, patterns(4))
 
 
+def test_frames_that_are_clean_already_are_called_so(workplace, capsys):
+    """Their file holds the darks of the raw frames, which do not fit them."""
+    write_plain(workplace / "raw.h5", patterns(4))
+    (workplace / "p.csv").write_text("x,y\n" + "0,0\n" * 4)
+    assert main(["preprocess", "raw.h5", *PLAIN]) == 0
+    with h5py.File("clean.cxi", "r+") as file:
+        file["entry_1/instrument_1/detector_1/data_dark"] = np.zeros((1, 64, 64), dtype=np.float32)
+    capsys.readouterr()
+    assert main(["preprocess", "clean.cxi", "--output", "again.cxi"]) == 2
+    assert capsys.readouterr().err == (
+        "bluesky-ptycho: error: clean.cxi holds clean frames, whose darks are of the raw ones; expected raw frames "
+        "(bluesky-ptycho reconstruct takes clean ones)\n"
+    )
+    assert not (workplace / "again.cxi").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

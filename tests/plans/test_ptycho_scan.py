@@ -256,6 +256,26 @@ def test_the_same_axis_twice_is_refused(RE, beamline, recorder):
     assert not recorder.documents
 
 
+def test_a_gain_that_is_none_is_refused_before_the_scan(RE, beamline, recorder, seen, scan):
+    beamline.fccd.layout.put("fccd-assembled")
+    beamline.fccd._shape = (1040, 1152)
+    for gain in (0.0, -0.004, np.nan):
+        beamline.fccd.adu_per_ev.put(gain)
+        with pytest.raises(MetadataError, match=f"adu_per_ev is {gain}; expected a positive number"):
+            RE(scan())
+    assert not recorder.documents and not seen
+
+
+def test_a_switch_is_true_or_false(RE, beamline, recorder):
+    for relative in ("x", 1, None):
+        plan = ptycho_list_scan(
+            beamline.fccd, beamline.stage.y, beamline.stage.x, [[0, 0], [0, 0.1]], exposure=0.005, relative=relative
+        )
+        with pytest.raises(SettingsError, match=r"^ptycho_list_scan: relative is .*; expected True or False"):
+            RE(plan)
+    assert not recorder.documents
+
+
 def test_positions_that_are_none_are_refused(RE, beamline):
     with pytest.raises(SettingsError, match=r"^positions is .*; expected rows"):
         RE(ptycho_list_scan(beamline.fccd, beamline.stage.y, beamline.stage.x, [[0, 1], [2]], exposure=0.005))

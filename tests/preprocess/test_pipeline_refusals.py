@@ -69,9 +69,14 @@ def test_wrong_frames_are_refused_in_one_clear_line(frames):
         pipeline(frames.astype(np.uint8))
     with pytest.raises(MetadataError, match="detector is None"):
         make_pipeline(dataclasses.replace(make_plan(), detector=None))
-    unusable = dataclasses.replace(make_plan().detector, adu_per_ev=0.0)
-    with pytest.raises(MetadataError, match=r"adu_per_ev is 0\.0"):
-        make_pipeline(dataclasses.replace(make_plan(), detector=unusable))
+
+
+@pytest.mark.parametrize("gain", [0.0, -0.004, np.nan, np.inf, None, "0.004"])
+def test_a_gain_that_is_none_is_refused(gain):
+    plan = make_plan()
+    unusable = dataclasses.replace(plan, detector=dataclasses.replace(plan.detector, adu_per_ev=gain))
+    with pytest.raises(MetadataError, match=rf"detector\.adu_per_ev is {gain!r}; expected a positive number"):
+        make_pipeline(unusable)
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_a_template_that_is_no_notebook_is_refused_at_once(content, told, tmp_pa
     (tmp_path / "text.ipynb").write_text(content)
     assert main(["report", "1", "--template", "text.ipynb", "--catalog", "absent"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "error: template 'text.ipynb' is no notebook: " in line and told in line
+    assert "error: --template 'text.ipynb' is no notebook: " in line and told in line
     (tmp_path / "text.ipynb").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(PtychoError, match=r"template 'text\.ipynb' is no notebook: "):
         report(-1, tmp_path / "absent", template="text.ipynb")
