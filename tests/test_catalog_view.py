@@ -108,6 +108,7 @@ def early_checkpoint(raw_uid, saved_at):
     return Checkpoint(raw_uid, arrays, {}, 1, saved_at)
 
 
+@pytest.mark.slow
 def test_a_scan_reconstructed_again_shows_one_result_at_a_time(catalog, seen):
     """The old one whole until the new one has an image; that new one without anything of the old."""
     start, old = store_scan(catalog), small_snapshot()

@@ -490,6 +490,7 @@ def test_reconstructions_of_scans_that_are_elsewhere_are_listed(catalog_dir, cap
     assert row.endswith(uid[:8]) and "success" in row
 
 
+@pytest.mark.slow
 def test_reconstructions_of_scans_that_are_elsewhere_stand_after_the_catalogs_own_scans(
     catalog_dir, capsys, tmp_path, monkeypatch
 ):

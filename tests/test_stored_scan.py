@@ -72,7 +72,7 @@ def assert_nothing_learnt(snapshot):
         ("x.qqq", "path is x.qqq; expected the name of a .png or .pdf or .svg or .jpg or .jpeg file"),
         ("nowhere/x.png", "path is nowhere/x.png; its directory nowhere does not exist"),
         (".", "path is ., which is a directory"),
-        ("/proc/x.png", "path is /proc/x.png, which cannot be written: No such file"),
+        ("/proc/x.png", "path is /proc/x.png; its directory /proc cannot be written to"),
     ],
 )
 def test_a_picture_that_cannot_be_written_is_refused_in_a_line(catalog, tmp_path, monkeypatch, path, says):

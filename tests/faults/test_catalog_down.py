@@ -187,7 +187,7 @@ FRONTED = [
         id=what,
         marks=[
             pytest.mark.fault(number, f"catalog: {what}", bound=BOUND),
-            *([pytest.mark.slow] if number in ("12b", "12d", "12e") else []),
+            *([pytest.mark.slow] if number != "12a" else []),
         ],
     )
     for number, (what, trouble) in TROUBLES.items()
