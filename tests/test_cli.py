@@ -425,6 +425,9 @@ WHOLE = "expected a whole number, 1 or more"
         (["reconstruct"], "the following arguments are required: FILE.cxi"),
         ([], "the following arguments are required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),
+        (["doctr"], "; did you mean doctor? (see "),
+        (["convert", "1", "--output", "a", "--to", "cxl"], "; did you mean cxi? (see "),
+        (["convert", "1", "--output", "a"], "are required: --to, one of cxi, nxs, ptyd, tiff"),
     ],
 )
 def test_arguments_that_cannot_be_read_are_told_in_one_line(arguments, says, capsys):

@@ -56,7 +56,18 @@ class LineParser(argparse.ArgumentParser):
         """Print what is wrong and where help is; leave with status 2."""
         if lacks := re.fullmatch(r"argument (?:-\w/)?(--[\w-]+): expected one argument", message):
             message += f"; one that begins with - is written {lacks[1]}=-..."
+        for action in self._actions:
+            if action.choices is not None and message.endswith(f"are required: {'/'.join(action.option_strings)}"):
+                message += f", one of {', '.join(map(str, action.choices))}"
         self.exit(USER_ERROR, f"bluesky-ptycho: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            meant = difflib.get_close_matches(str(value), [str(choice) for choice in action.choices or ()], MOST_HINTS)
+            error.message += f"; did you mean {' or '.join(meant)}?" if meant else ""
+            raise
 
     def refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
         """Tell of arguments that are none, and which option may be meant by the first that looks like one."""

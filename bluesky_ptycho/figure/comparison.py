@@ -67,7 +67,7 @@ def comparison_facts(compared: Comparison, note: str = "") -> list[tuple[str, st
     """Return names and values of what the comparison has found."""
     rows, cols = compared.first.shape
     sizes = [display.length_text(n * p) for n, p in zip((cols, rows), compared.canvas.pixel_m[::-1], strict=True)]
-    shift = ", ".join(f"{axis} {1e9 * s:.2f} nm" for axis, s in zip("yx", compared.shift_m, strict=True))
+    shift = ", ".join(f"{axis} {1e9 * s:z.2f} nm" for axis, s in zip("yx", compared.shift_m, strict=True))
     facts = [
         ("common field", " × ".join(sizes)),
         ("difference", f"{100 * compared.difference:.3g} % of A (root mean square)"),

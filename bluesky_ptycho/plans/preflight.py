@@ -119,11 +119,16 @@ class Preflight:
         PreflightError
             Names every objection with field, value and expectation.
         """
-        if strictness not in STRICTNESS:
-            raise SettingsError(f"preflight is {strictness!r}; expected 'normal', 'strict' or 'force'")
+        check_strictness(strictness)
         objections = self.refusals + (self.warnings if strictness == "strict" else ())
         if objections and strictness != "force":
             raise PreflightError("; ".join(objections))
+
+
+def check_strictness(strictness: str) -> None:
+    """Raise a SettingsError if :meth:`Preflight.enforce` would not know `strictness`."""
+    if strictness not in STRICTNESS:
+        raise SettingsError(f"preflight is {strictness!r}; expected 'normal', 'strict' or 'force'")
 
 
 def check(plan: ScanPlan, geometry: Geometry, resources: Resources) -> Preflight:

@@ -25,7 +25,7 @@ from ..scan_plan import MAX_DARK_AGE_S, START_KEY, Axis, ScanPlan
 from .arguments import check_count, check_devices, check_metadata, check_number, numbers
 from .beamline import Shutter, axes_of, check_limits, energy_and_distance, where
 from .darks import dark_acquisition, dark_records, take_darks
-from .preflight import Resources, check
+from .preflight import Resources, check, check_strictness
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ def measure(
     str
         Uid of the run.
     """
+    check_strictness(request.preflight)
     scan = yield from work_out(request, points, relative)
     check_gain(scan.plan)
     report = check(scan.plan, output_geometry(scan.plan), resources_of(request.fccd, scan.plan))

@@ -241,6 +241,12 @@ def test_a_detector_that_tells_nonsense(RE, beamline, recorder, seen, scan, monk
     assert not recorder.documents and not seen
 
 
+def test_a_preflight_of_another_kind_is_refused_before_one_is_made(RE, scan, capsys):
+    with pytest.raises(SettingsError, match="preflight is 'none'; expected 'normal', 'strict' or 'force'"):
+        RE(scan(preflight="none"))
+    assert "points" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("fccd", [None, []])
 def test_a_detector_that_is_none_is_refused(RE, beamline, recorder, fccd):
     with pytest.raises(SettingsError, match=r"^fccd is (None|\[\]) \(\w+\); expected a detector"):
