@@ -149,7 +149,7 @@ def test_knobs_are_turned_by_a_click_and_say_what_they_refuse(browser, tmp_path,
 
         page.fill("#knob-beta", "8")
         page.press("#knob-beta", "Enter")
-        page.wait_for_selector("#answer.refused:has-text('expected 0 <= value <= 1')")
+        page.wait_for_selector("#answer.refused:has-text('expected a number, 0 <= value <= 1')")
         assert recon.beta.get() is None and page.input_value("#knob-beta") == "8"  # to be mended
 
         page.select_option("#knob-position_model", "affine")
