@@ -135,6 +135,7 @@ def test_a_scan_reconstructed_again_shows_one_result_at_a_time(catalog, seen):
     assert "failed (nothing came); showing" in seen[-1].messages[-1]
 
 
+@pytest.mark.slow
 def test_the_last_scan_is_followed_unless_one_is_named(catalog):
     first = store_scan(catalog)
     following, staying = CatalogUpdates(catalog), CatalogUpdates(catalog, first["uid"])

@@ -192,6 +192,7 @@ def test_a_scan_that_another_one_takes_is_not_told_of(RE, measure, caplog):
     assert not lines(caplog, "is not taken")
 
 
+@pytest.mark.slow
 def test_to_attach_again_replaces_what_was_attached_before(RE, catalog, measure, capsys):
     first = attach(RE, catalog)
     with attach(RE, catalog) as second:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
 from .tutorial import IMAGES, run_tutorial
@@ -11,6 +12,7 @@ CELL = 40
 """Pixels of a picture that are compared as one: curves and counters differ from run to run."""
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # where the last command's catalog is remembered

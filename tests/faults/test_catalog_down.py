@@ -265,6 +265,7 @@ def test_a_run_cut_short_in_the_middle_of_a_line_is_restored_as_open(catalog_dir
         assert run["primary"]["cam_image"].shape[0] == 36
 
 
+@pytest.mark.slow
 def test_a_catalog_that_takes_everything_leaves_nothing_behind(catalog):
     scan = scan_in(catalog.frames_dir)
     outcome, _ = measure(catalog, scan.documents(), lambda: None)

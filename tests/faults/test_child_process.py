@@ -139,6 +139,7 @@ def test_the_process_gives_the_same_image_as_the_thread(scan, baseline, tmp_path
         assert scan.error(live.wait(120).snapshot) == pytest.approx(baseline, rel=0.01)
 
 
+@pytest.mark.slow
 def test_an_analysis_that_dies_again_at_the_same_place_fails_with_the_reason(scan, tmp_path):
     with Live(scan, tmp_path) as run:
         run.play(20)

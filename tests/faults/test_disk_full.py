@@ -63,6 +63,7 @@ def test_a_catalog_that_does_not_fit(tmp_path, figure):
 
 
 @pytest.mark.fault("11c", f"{FAULT}: frames", bound="the detector decides: scan fails; whole frames used, none foreign")
+@pytest.mark.slow
 def test_frames_that_do_not_fit(tmp_path, figure):
     found = run_case("frames", tmp_path)
     figure(f"{found['used']} of {found['announced']} announced frames used")

@@ -124,5 +124,6 @@ def test_a_random_mixture(seeds, tmp_path, figure):
     assert tally.faults == set(FAULTS)
 
 
+@pytest.mark.slow
 def test_a_few_random_mixtures(tmp_path):
     assert_unharmed(tally_of(range(5680, 5683), tmp_path), 3)

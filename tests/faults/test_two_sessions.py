@@ -78,6 +78,7 @@ def test_two_sessions_on_one_catalog(catalog_dir, figure):
 
 
 @pytest.mark.fault("29b", "two live callbacks on one run", bound="both complete; two results")
+@pytest.mark.slow
 def test_two_callbacks_on_one_run(catalog, figure):
     positions_m, patterns, _, _ = small_scan(n_side=5)
     catalog.frames_dir.mkdir(exist_ok=True)

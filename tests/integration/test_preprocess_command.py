@@ -110,6 +110,7 @@ def test_the_same_frames_from_their_file_give_the_same(scan, clean, workplace, c
     assert again.geometry.pixel_m == pytest.approx(ours.geometry.pixel_m)
 
 
+@pytest.mark.slow
 def test_settings_and_an_explanation(scan, workplace, monkeypatch, capsys):
     explained, explain = [], Pipeline.explain
 
