@@ -171,7 +171,7 @@ class Geometry:
         return cls(stored["energy_ev"], stored["distance_m"], (dy, dx), (ny, nx), **optional)
 
 
-WHOLE_PX = 1e-6
+WHOLE_PX = 1e-7
 """Positions nearer than this to a whole pixel are on it."""
 
 

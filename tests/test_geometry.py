@@ -114,7 +114,7 @@ def test_every_window_within_the_extent_lies_on_the_canvas(y, x, where, margin):
     canvas = Canvas.for_extent((*y, *x), UNEQUAL, margin_px=margin)
     inside = np.array([y[0] + where[0] * (y[1] - y[0]), x[0] + where[1] * (x[1] - x[0])])
     corners = canvas.corners_px(inside)
-    slack = 3e-6  # of a pixel: nearly whole ones are taken as whole, and lengths near 50 µm are rounded
+    slack = 1e-6  # of a pixel: rounding of lengths near 50 µm
     assert canvas.contains(inside).all()
     assert (corners >= margin - slack).all()
     assert (corners + UNEQUAL.shape <= np.array(canvas.shape) - margin + slack).all()

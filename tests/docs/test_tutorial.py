@@ -27,7 +27,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     for name, made in pictures.items():
         now, kept = _coarse(made), _coarse(IMAGES / name)
         assert now.shape == kept.shape, f"{name} has another size: python -m tests.docs.tutorial"
-        assert np.abs(now - kept).mean() < 0.03, f"{name} looks different: python -m tests.docs.tutorial"
+        assert np.abs(now - kept).mean() < 0.02, f"{name} looks different: python -m tests.docs.tutorial"
 
 
 def _coarse(path):
