@@ -23,7 +23,7 @@ from .io.patterns import open_patterns
 from .io.ptyd_writer import PtydWriter
 from .io.raw_cxi import RawCxiWriter
 from .io.tiff import write_tiff
-from .keywords import refuses_unknown
+from .keywords import checks_arguments
 from .output_file import check_output
 from .preprocess import PreprocessSettings
 from .raw_scan import RawScan, read_intake, stored_scan
@@ -51,7 +51,7 @@ _SENSELESS = {
 }
 
 
-@refuses_unknown
+@checks_arguments
 def convert(
     uid: int | str,
     catalog: Catalog | str | Path,

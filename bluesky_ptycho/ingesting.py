@@ -17,7 +17,7 @@ from .catalog import Catalog
 from .catalog.backup import KeptRunError
 from .foreign import Foreign, open_foreign
 from .given import as_path, check_name, check_switches
-from .keywords import refuses_unknown
+from .keywords import checks_arguments
 from .scan_plan import START_KEY, ScanPlan
 from .terminal import ProgressLine
 from .versions import software_versions
@@ -29,7 +29,7 @@ SOURCE = "bluesky_ptycho.ingest"
 Document = tuple[str, dict[str, Any]]
 
 
-@refuses_unknown
+@checks_arguments
 def ingest(
     path: str | Path, catalog: Catalog | str | Path, *, sample_name: str | None = None, progress: bool = True
 ) -> str:

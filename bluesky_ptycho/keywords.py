@@ -1,13 +1,14 @@
-"""Keyword arguments that nobody knows, refused in one line that says which may be meant.
+"""Arguments that do not fit, refused in one line: which names may be meant, what else is expected.
 
-Python's own TypeError does not say it, before 3.13 and where a function passes on what it is given.
+Python's own TypeError does not say it: the first not before 3.13 and where a function passes on what it is given, the
+second nowhere.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 from .errors import SettingsError
@@ -19,6 +20,8 @@ S = TypeVar("S", bound=Settings)
 
 SHORTEST_BEGINNING = 3
 """Letters of a name from which on its rest is guessed."""
+SELF = "self"
+"""What nobody passes."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -43,33 +46,53 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
             raise SettingsError(f"{owner} has no argument {name!r}; {hint_or_all(name, known)}")
 
 
+def refuse_misfit(owner: str, signature: inspect.Signature, given: Sequence[Any], named: Mapping[str, Any]) -> None:
+    """Raise a SettingsError if arguments lack or are too many."""
+    try:
+        signature.bind(*given, **named)
+    except TypeError as error:
+        expected = ", ".join(_told(each) for name, each in signature.parameters.items() if name != SELF)
+        raise SettingsError(f"{owner}(): {error}; expected {owner}({expected})") from None
+
+
+def _told(parameter: inspect.Parameter) -> str:
+    """Return an argument's name as a call would have it, ``name=`` where it may be left out."""
+    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        return str(parameter)
+    return parameter.name + ("" if parameter.default is inspect.Parameter.empty else "=")
+
+
 def keywords_of(function: Callable[..., object]) -> list[str]:
     """Return the names of the arguments that a function takes by name."""
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [each.name for each in inspect.signature(function).parameters.values() if each.kind in by_name]
 
 
-def refuses_unknown(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function, plan or ``__init__``: a keyword that it does not know is a SettingsError.
+def checks_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function, plan or ``__init__``: arguments that it does not know, or lacks, are a SettingsError.
 
     Signature and docstring stay; a plan stays a generator function, by which Bluesky's queueserver knows plans.
     """
-    known = keywords_of(function)
     owner = function.__qualname__.removesuffix(".__init__")
-    known = known[1:] if function.__name__ == "__init__" else known
+    signature = inspect.signature(function)
+    known = [name for name in keywords_of(function) if name != SELF]
+
+    def check(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        refuse_unknown(owner, keywords, known)
+        refuse_misfit(owner, signature, arguments, keywords)
 
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def plan(*arguments: P.args, **keywords: P.kwargs) -> Generator[Any, Any, Any]:
-            refuse_unknown(owner, keywords, known)
+            check(arguments, keywords)
             return (yield from function(*arguments, **keywords))
 
         return cast(Callable[P, R], plan)
 
     @functools.wraps(function)
     def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
-        refuse_unknown(owner, keywords, known)
+        check(arguments, keywords)
         return function(*arguments, **keywords)
 
     return checked

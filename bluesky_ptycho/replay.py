@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import NotFoundError, SettingsError
 from .given import check_document_callback
-from .keywords import refuses_unknown
+from .keywords import checks_arguments
 
 if TYPE_CHECKING:
     from .callbacks import LiveSettings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .scan_plan import ScanPlan
 
 
-@refuses_unknown
+@checks_arguments
 def replay(uid: int | str, catalog: Any, callback: Callable[[str, Mapping[str, Any]], None]) -> str:
     """Send the documents of a stored run through `callback`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import MetadataError, NotFoundError, PtychoError
 from .given import check_callable, check_seconds
-from .keywords import refuses_unknown
+from .keywords import checks_arguments
 from .replay import find_plan, stored_documents
 from .words import counted, span
 
@@ -37,7 +37,7 @@ class LeftBehind:
     saved_at: float
 
 
-@refuses_unknown
+@checks_arguments
 def resume(
     uid: int | str,
     catalog: Any,

@@ -13,7 +13,7 @@ from .attached import Wanted, attached_to, note_attached, place_of
 from .callbacks.results import summary_figures
 from .callbacks.updates import Update
 from .given import as_path
-from .keywords import keywords_of, refuse_unknown
+from .keywords import checks_arguments, keywords_of, refuse_unknown
 from .metadata_file import MetadataFile
 from .stored_scan import StoredScan, describe, newest_scan
 from .terminal import printable
@@ -70,6 +70,7 @@ class SimulatedSession:
         """The shutter, which the plans open and close."""
         return self.beamline.shutter
 
+    @checks_arguments
     def last(self) -> StoredScan:
         """Return the newest scan with its reconstruction, which is waited for; ``last().show()`` draws it.
 

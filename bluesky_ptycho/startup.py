@@ -3,8 +3,8 @@
 ::
 
     %run -m bluesky_ptycho.startup                          # or: from bluesky_ptycho.startup import *
-    %run -m bluesky_ptycho.startup elsewhere                # another catalog than ./ptycho_catalog
-    %run -m bluesky_ptycho.startup -- --sample siemens      # options come after "--", also behind a catalog
+    %run -m bluesky_ptycho.startup -- --catalog elsewhere   # another than ./ptycho_catalog; options come after "--"
+    %run -m bluesky_ptycho.startup -- --sample siemens
     %run -m bluesky_ptycho.startup -- --figure web          # the live figure, here in a browser
 
     RE(ptycho_scan(fccd, stage.y, stage.x, width=1.6, height=1.6, step=0.08, exposure=0.1, sample_name="gold"))
@@ -21,36 +21,68 @@ from __future__ import annotations
 import argparse
 import atexit
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 from .callbacks import LivePtycho, LiveSettings
+from .errors import PtychoError
 from .plans import ptycho_fly_scan, ptycho_list_scan, ptycho_scan
 from .replay import replay
 from .report import report
 from .session import attach
 from .simulated_session import start_session
+from .spelling import at_shell
 
 FIGURES = ("auto", "window", "notebook", "png", "web")
 
 
+COMMAND = "%run -m bluesky_ptycho.startup"
+AT_PROMPT = __name__ == "__main__" and "IPython" in sys.modules
+"""Imported, the module belongs to a program, which has its own arguments and handles errors itself."""
+
+
+def _refuse(message: str) -> NoReturn:
+    """Show one line instead of a traceback."""
+    from IPython.core.error import UsageError
+
+    raise UsageError(f"{COMMAND}: {message}") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        if AT_PROMPT:
+            _refuse(f"{message}; -- --help tells of all")
+        super().error(message)
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="%run -m bluesky_ptycho.startup", description="Start a simulated session.")
-    parser.add_argument("catalog", type=Path, nargs="?", default="ptycho_catalog", help="directory of the catalog")
+    parser = _Parser(prog=COMMAND, description="Start a simulated session.")
+    parser.add_argument("place", type=Path, nargs="?", metavar="catalog", help="the same as --catalog")
+    parser.add_argument("--catalog", type=Path, default="ptycho_catalog", help="its directory (default: %(default)s)")
     parser.add_argument("--sample", default="goldballs", help="goldballs, siemens, or an image file")
     parser.add_argument("--photons", type=float, default=1e6, help="photons a frame")
     parser.add_argument("--frame-rate", type=float, default=10.0, help="frames a second, at most 200")
     parser.add_argument("--camera", default="fccd", choices=("fccd", "plain"), help="plain: small and quick frames")
     parser.add_argument("--figure", nargs="?", const="auto", choices=FIGURES, help="show the live figure")
-    # Imported, the module belongs to a program whose arguments are not ours.
     given = sys.argv[1:] if __name__ == "__main__" else []
     # IPython takes "--" away only where nothing stands before it; argparse would take options behind it for names.
-    return parser.parse_args([argument for argument in given if argument != "--"])
+    options = parser.parse_args([argument for argument in given if argument != "--"])
+    place = vars(options).pop("place")
+    options.catalog = place or options.catalog
+    return options
 
 
 print("loading bluesky, opening the catalog ...", flush=True)
 options = vars(_options())
 figure = options.pop("figure")
-session = start_session(**options)
+try:
+    with at_shell() if AT_PROMPT else nullcontext():
+        session = start_session(**options)
+except PtychoError as error:
+    if AT_PROMPT:
+        _refuse(str(error))
+    raise
 atexit.register(session.close)
 
 RE, catalog, live = session.RE, session.catalog, session.live

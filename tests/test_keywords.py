@@ -13,7 +13,7 @@ from bluesky_ptycho.callbacks import LivePtycho, LivePtychoFigure, LiveSettings
 from bluesky_ptycho.catalog.search import make_search
 from bluesky_ptycho.devices import ReconControl
 from bluesky_ptycho.errors import SettingsError
-from bluesky_ptycho.keywords import keywords_of, refuses_unknown
+from bluesky_ptycho.keywords import checks_arguments, keywords_of
 from bluesky_ptycho.plans import DarkPreprocessor, ptycho_list_scan
 from bluesky_ptycho.preprocess import PreprocessSettings
 from bluesky_ptycho.recon import SolverSettings
@@ -86,12 +86,35 @@ def test_signatures_and_defaults_stay():
     assert next(iter(inspect.signature(SolverSettings).parameters)) == "algorithm"
     assert SolverSettings(modes=2).replace(step=0.5) == SolverSettings(modes=2, step=0.5)
 
-    @refuses_unknown
+    @checks_arguments
     def written(path: Path, *, whole: bool = True) -> bool:
         """Tell."""
         return whole
 
     assert written(Path()) and not written(Path(), whole=False)
     assert str(inspect.signature(written)) == "(path: 'Path', *, whole: 'bool' = True) -> 'bool'"
-    with pytest.raises(TypeError, match="path"):
+    with pytest.raises(SettingsError, match="path"):
         written()
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda: replay(-1),
+            "replay(): missing a required argument: 'catalog'; expected replay(uid, catalog, callback)",
+        ),
+        (convert, "convert(): missing a required argument: 'uid'; expected convert(uid, "),
+        (ReconQueue, "ReconQueue(): missing a required argument: 'catalog'; expected ReconQueue(catalog, "),
+        (lambda: LivePtychoFigure("png", 3), "LivePtychoFigure(): too many positional arguments; expected "),
+        (
+            lambda: list(ptycho_scan()),
+            "ptycho_scan(): missing a required argument: 'fccd'; expected ptycho_scan(fccd, ",
+        ),
+    ],
+)
+def test_arguments_that_lack_or_are_too_many(call, says):
+    with pytest.raises(SettingsError) as caught:
+        call()
+    assert str(caught.value).startswith(says)
+    assert "self" not in str(caught.value)

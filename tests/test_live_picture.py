@@ -220,3 +220,8 @@ def test_beginnings_and_failures_are_drawn_too(changes):
 )
 def test_durations_are_said_as_a_person_does(seconds, text):
     assert duration_text(seconds) == text
+
+
+def test_without_a_scan_there_are_no_panels():
+    picture = LivePicture()
+    assert not any(axes.get_visible() for axes in picture.axes.values())

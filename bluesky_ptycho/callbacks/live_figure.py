@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import PtychoError, SettingsError
 from ..figure import LiveView
 from ..given import as_path, check_can, check_count, check_type
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..scan_plan import ScanPlan
 from .file_sinks import DIRECTORY, scan_directory
 from .live_views import LiveViews
@@ -61,7 +61,7 @@ class LivePtychoFigure:
 
     name = "live figure"
 
-    @refuses_unknown
+    @checks_arguments
     def __init__(
         self,
         backend: str = "auto",

@@ -67,6 +67,9 @@ class WindowScreen:
                 if not self._is_qt:
                     # Shown so, pyplot forgets it; what pyplot knows, the RunEngine draws whenever something changes.
                     plt.show(block=False)
+                    # Else pixels are sent where the browser expects a PNG, until it has been answered: where the cell
+                    # that scans is run together with this one, at the end of the scan.
+                    vars(self._figure.canvas)["syncing_data_url"] = False
         except ImportError as error:
             raise SettingsError(f"no window can be opened here: {error}") from error
         self._picture, self._pace = LivePicture(self._figure), Pace()
@@ -86,6 +89,8 @@ class WindowScreen:
             self._timer.start()
             plt.show(block=False)
         self._select()
+        if not self._is_qt:
+            self._figure.canvas.draw()  # that it waits for a scan
 
     def show(self, view: LiveView, *, last: bool) -> None:
         """Leave `view` to the main thread, or to the substitute while that is busy with other things."""

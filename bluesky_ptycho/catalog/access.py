@@ -11,7 +11,7 @@ from typing import Any, Self
 from ..errors import NotFoundError, PtychoError
 from ..geometry import Geometry
 from ..given import as_path, check_switches, check_type, one_or_many
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..scan_plan import ScanPlan
 from ..words import counted
 from . import embedded
@@ -24,7 +24,7 @@ from .tree import beside, new_container_of_runs, plain_at, sibling
 from .turns import Turns
 
 
-@refuses_unknown
+@checks_arguments
 def open_catalog(
     target: str | Path | None = None,
     *,

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..given import check_name
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..scan_plan import START_KEY
 from ..spelling import spelled
 from .lookup import runs
@@ -140,7 +140,7 @@ def _pages(items: Iterable[Any]) -> Iterator[list[Any]]:
         yield page
 
 
-@refuses_unknown
+@checks_arguments
 def make_search(
     *,
     since: str | float | datetime | None = None,

@@ -77,6 +77,7 @@ class LivePicture:
         self.figure = figure
         self._scan: str | None = None
         self._build()
+        self._show_panels(False)  # whose scales mean nothing yet
 
     def _build(self) -> None:
         figure = self.figure
@@ -94,12 +95,14 @@ class LivePicture:
         )  # fmt: skip
         for panel in axes.values():
             _enlarge_labels(panel)
+        self._panels = [axes for axes in figure.axes if axes.get_visible()]
 
     def show(self, view: LiveView) -> None:
         """Bring the figure up to `view`; its canvas is not drawn yet. Another scan starts anew."""
         if view.uid != self._scan:
             if self._scan is not None:
                 self._build()
+            self._show_panels(True)
             self._scan = view.uid
         corners = view.planned_corners_m
         if view.snapshot is not None:
@@ -110,6 +113,10 @@ class LivePicture:
             panel.show(view, box)
         for part in self._rest:
             part.show(view)
+
+    def _show_panels(self, visible: bool) -> None:
+        for axes in self._panels:
+            axes.set_visible(visible)
 
     def stage_maps(self) -> list[dict[str, float]]:
         """Return where the maps were drawn, in px of the picture from its upper left corner, and their limits in µm."""

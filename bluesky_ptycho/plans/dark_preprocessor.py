@@ -18,7 +18,7 @@ from bluesky.utils import Msg, MsgGenerator, ensure_generator, make_decorator
 from ..errors import SettingsError
 from ..frames import Acquisition
 from ..given import check_callable, check_device, check_seconds
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..scan_plan import MAX_DARK_AGE_S, START_KEY, dark_conditions
 from .beamline import Shutter
 from .darks import dark_records
@@ -89,7 +89,7 @@ class DarkPreprocessor:
     >>> RE(bp.count([fccd], 100))                                                                  # doctest: +SKIP
     """
 
-    @refuses_unknown
+    @checks_arguments
     def __init__(
         self,
         *,

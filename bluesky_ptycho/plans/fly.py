@@ -8,7 +8,7 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from .arguments import check_field
 from .skeleton import Request, Scan, measure
 from .trajectories import offsets
@@ -17,7 +17,7 @@ COLLECT_PERIOD_S = 0.25
 """Time between two chunks of documents: what a live callback lags behind at most."""
 
 
-@refuses_unknown
+@checks_arguments
 def ptycho_fly_scan(
     fccd: Readable,
     y: Movable,

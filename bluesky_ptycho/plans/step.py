@@ -8,13 +8,13 @@ from bluesky.protocols import Movable, Readable
 from bluesky.utils import MsgGenerator
 
 from ..given import check_switches
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from .arguments import centre_of, check_field, numbers
 from .skeleton import Request, Scan, measure
 from .trajectories import offsets
 
 
-@refuses_unknown
+@checks_arguments
 def ptycho_scan(
     fccd: Readable,
     y: Movable,
@@ -109,7 +109,7 @@ def ptycho_scan(
     return (yield from measure(request, points, centre is None, step_through))
 
 
-@refuses_unknown
+@checks_arguments
 def ptycho_list_scan(
     fccd: Readable,
     y: Movable,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PtychoError
 from ..given import as_path, check_can
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..output_file import check_output_directory
 from ..paths import scan_label
 
@@ -41,7 +41,7 @@ class ReportAtEnd:
 
     name = "report"
 
-    @refuses_unknown
+    @checks_arguments
     def __init__(self, catalog: Catalog, directory: str | Path | None = None) -> None:
         from .making import require_extra
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError, PtychoError
 from ..given import as_path
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..output_file import check_output, require_different
 from ..spelling import spelled
 from ..terminal import printable
@@ -30,7 +30,7 @@ PATIENCE_S = 600
 """For the kernel to start, and for each cell: an overloaded machine is no failure."""
 
 
-@refuses_unknown
+@checks_arguments
 def report(
     uid: int | str = -1,
     catalog: Catalog | str | Path | None = None,

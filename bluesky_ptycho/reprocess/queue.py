@@ -15,7 +15,7 @@ from ..callbacks.arguments import check_settings
 from ..catalog import Catalog
 from ..errors import PtychoError, in_a_line
 from ..given import check_can, check_changes, check_count, check_switches, check_type, check_whole
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..stored_scan import describe
 from ..waiting import wait_awake
 from .cluster import Cluster
@@ -132,7 +132,7 @@ class ReconQueue:
     ...     queue.wait()
     """
 
-    @refuses_unknown
+    @checks_arguments
     def __init__(
         self, catalog: Any, *, workers: int | None = None, client: Any = None, across_proposals: bool = False
     ) -> None:
@@ -153,7 +153,7 @@ class ReconQueue:
         self._changed = threading.Condition()
         self._executor = ThreadPoolExecutor(n_workers, thread_name_prefix="reprocess")
 
-    @refuses_unknown
+    @checks_arguments
     def submit(
         self,
         uid: int | str,
@@ -165,7 +165,7 @@ class ReconQueue:
         """Add a run; see :meth:`submit_all`."""
         return self.submit_all([uid], changes, settings=settings, priority=priority)[0]
 
-    @refuses_unknown
+    @checks_arguments
     def submit_all(
         self,
         uids: Iterable[int | str],

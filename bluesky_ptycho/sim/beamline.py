@@ -15,7 +15,7 @@ from ..devices import MAX_FRAME_RATE_HZ, Fccd, FileNames, Motion, Shutter, Stage
 from ..errors import SettingsError
 from ..geometry import Canvas, Geometry, check_energy
 from ..given import as_path, check_count, check_positive, check_seconds, check_switches
-from ..keywords import refuses_unknown
+from ..keywords import checks_arguments
 from ..paths import ScanPaths
 from ..scan_plan import Illumination
 from .cameras import Camera, make_camera
@@ -77,7 +77,7 @@ class Beamline:
         self.close()
 
 
-@refuses_unknown
+@checks_arguments
 def make_beamline(
     root: str | Path,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import closing
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib.backend_bases import CloseEvent, MouseEvent
+from PIL import Image
 
 from bluesky_ptycho.callbacks import LivePtychoFigure
 from bluesky_ptycho.figure import LivePicture
@@ -154,3 +156,24 @@ def test_a_window_that_nobody_serves_says_so_and_files_are_written(tmp_path):
     assert "DRAWN BY QT WHILE THE ENGINE WORKED False" in said and "DRAWN ELSEWHERE True" in said
     assert said.count("the window of the live figure stands still") == 1 and "%matplotlib qt before RE" in said
     assert len(list(tmp_path.rglob("live.png"))) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Passing unrecognized arguments to super:DeprecationWarning")  # of its own toolbar
+def test_ipympl_sends_pictures_before_the_browser_has_been_answered(monkeypatch):
+    """As it is not while the kernel works: where the cell that scans is run together with the one that shows."""
+    pytest.importorskip("ipympl")
+    sent = []
+    before = plt.get_backend()
+    plt.switch_backend("module://ipympl.backend_nbagg")
+    try:
+        monkeypatch.setattr("ipympl.backend_nbagg.Canvas.send", lambda self, content, buffers=(): sent.extend(buffers))
+        with closing(LivePtychoFigure()) as figure:
+            assert figure.backend == "window"
+            waiting = len(sent)
+            figure(make_update("final", exit_status="success"))
+    finally:
+        plt.switch_backend(before)
+    assert 0 < waiting < len(sent)
+    pictures = [Image.open(io.BytesIO(bytes(each))) for each in sent]
+    assert {picture.format for picture in pictures} == {"PNG"}
+    assert {picture.size for picture in pictures} == {(1152, 648)}
