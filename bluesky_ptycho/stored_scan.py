@@ -187,7 +187,7 @@ class StoredScan:
 
     def _title(self) -> str:
         start = self.raw.metadata["start"]
-        return f"scan {start.get('scan_id', '')} {start.get('sample_name', '')}"
+        return " ".join(str(word) for word in ("scan", start.get("scan_id"), start.get("sample_name")) if word)
 
     def __repr__(self) -> str:
         if self.result is None:

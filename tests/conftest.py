@@ -83,7 +83,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _brief_planning() -> Iterator[None]:
     """Let FFTW take the best of a short look: its patience, seconds for each shape, pays in long reconstructions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bluesky_ptycho.backend.PLANNING_LIMIT_S", 0.1)
+        patch.setattr("bluesky_ptycho.fftw_plans.PATIENCE_S", 0.1)
         yield
 
 
@@ -92,6 +92,7 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """Let commands remember their catalogs here: the user's is not the tests' business."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

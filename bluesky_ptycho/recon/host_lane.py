@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import PlannedFFT
+from ..planned_fft import PlannedFFT
 from . import detection_kernels, kernels
 from .engine import Directions, Slots
 from .host_arrays import padded, padded_like, pairs
