@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,16 @@ def test_planned_transform_equals_numpys(new_machine):
 def test_so_does_scipys(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyfftw" else find(name))
+    check_transforms()
+
+
+def test_what_was_cut_short_is_not_chosen_however_quick_it_seems(new_machine, monkeypatch):
+    monkeypatch.setattr(fftw_plans, "PATIENCE_S", 0.0)
+    clock = (1.0 / tick if tick % 2 else 0.0 for tick in itertools.count())  # what is timed later seems quicker
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "perf_counter", lambda: next(clock))
+        check_transforms()
+    monkeypatch.setattr(fftw_plans, "_better_effort", lambda buffer: pytest.fail("searched again"))
     check_transforms()
 
 
