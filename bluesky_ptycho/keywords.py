@@ -51,15 +51,21 @@ def refuse_misfit(owner: str, signature: inspect.Signature, given: Sequence[Any]
     try:
         signature.bind(*given, **named)
     except TypeError as error:
-        expected = ", ".join(_told(each) for name, each in signature.parameters.items() if name != SELF)
-        raise SettingsError(f"{owner}(): {error}; expected {owner}({expected})") from None
+        told = [_told(each) for name, each in signature.parameters.items() if name != SELF]
+        raise SettingsError(f"{owner}(): {error}; expected {owner}{inspect.Signature(told)}") from None
 
 
-def _told(parameter: inspect.Parameter) -> str:
-    """Return an argument's name as a call would have it, ``name=`` where it may be left out."""
-    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-        return str(parameter)
-    return parameter.name + ("" if parameter.default is inspect.Parameter.empty else "=")
+class _LeftOut:
+    """A default that is not shown."""
+
+    def __repr__(self) -> str:
+        return ""
+
+
+def _told(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return an argument that is shown as ``name``, or as ``name=`` where it may be left out."""
+    default = parameter.default if parameter.default is inspect.Parameter.empty else _LeftOut()
+    return parameter.replace(annotation=inspect.Parameter.empty, default=default)
 
 
 def keywords_of(function: Callable[..., object]) -> list[str]:

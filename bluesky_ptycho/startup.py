@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,18 +35,16 @@ from .simulated_session import start_session
 from .spelling import at_shell
 
 FIGURES = ("auto", "window", "notebook", "png", "web")
-
-
+CATALOG = Path("ptycho_catalog")
 COMMAND = "%run -m bluesky_ptycho.startup"
 AT_PROMPT = __name__ == "__main__" and "IPython" in sys.modules
 """Imported, the module belongs to a program, which has its own arguments and handles errors itself."""
 
 
 def _refuse(message: str) -> NoReturn:
-    """Show one line instead of a traceback."""
-    from IPython.core.error import UsageError
-
-    raise UsageError(f"{COMMAND}: {message}") from None
+    """Show one line and end well: IPython adds lines of its own to any other exception."""
+    print(f"{COMMAND}: {message}", file=sys.stderr)
+    raise SystemExit from None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 def _options() -> argparse.Namespace:
     parser = _Parser(prog=COMMAND, description="Start a simulated session.")
     parser.add_argument("place", type=Path, nargs="?", metavar="catalog", help="the same as --catalog")
-    parser.add_argument("--catalog", type=Path, default="ptycho_catalog", help="its directory (default: %(default)s)")
+    parser.add_argument("--catalog", type=Path, help=f"its directory (default: {CATALOG})")
     parser.add_argument("--sample", default="goldballs", help="goldballs, siemens, or an image file")
     parser.add_argument("--photons", type=float, default=1e6, help="photons a frame")
     parser.add_argument("--frame-rate", type=float, default=10.0, help="frames a second, at most 200")
@@ -69,7 +67,9 @@ def _options() -> argparse.Namespace:
     # IPython takes "--" away only where nothing stands before it; argparse would take options behind it for names.
     options = parser.parse_args([argument for argument in given if argument != "--"])
     place = vars(options).pop("place")
-    options.catalog = place or options.catalog
+    if place and options.catalog:
+        parser.error(f"two catalogs, {place} and {options.catalog}; expected one")
+    options.catalog = place or options.catalog or CATALOG
     return options
 
 
@@ -77,8 +77,11 @@ print("loading bluesky, opening the catalog ...", flush=True)
 options = vars(_options())
 figure = options.pop("figure")
 try:
-    with at_shell() if AT_PROMPT else nullcontext():
-        session = start_session(**options)
+    with at_shell() if AT_PROMPT else nullcontext(), ExitStack() as undone:  # closed if it cannot be shown
+        session = undone.enter_context(start_session(**options))
+        if figure:
+            session.live.show(figure)
+        undone.pop_all()
 except PtychoError as error:
     if AT_PROMPT:
         _refuse(str(error))
@@ -88,8 +91,6 @@ atexit.register(session.close)
 RE, catalog, live = session.RE, session.catalog, session.live
 fccd, stage, shutter, recon = session.fccd, session.stage, session.shutter, session.recon
 last = session.last
-if figure:
-    live.show(figure)
 
 __all__ = [
     "RE",

@@ -89,8 +89,14 @@ def _brief_planning() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let commands remember their catalogs here: the user's is not the tests' business."""
+    """Let commands remember their catalogs, and FFTW's plans be kept, here: the user's are not the tests' business."""
     with pytest.MonkeyPatch.context() as patch:
+        if find_spec("matplotlib"):
+            import matplotlib as mpl
+
+            patch.setenv(
+                "MPLCONFIGDIR", mpl.get_cachedir()
+            )  # its list of fonts is the user's: it takes seconds to make
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,5 +1,6 @@
 """Which catalog is meant: profiles, servers, a session's own client, the last one."""
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -134,6 +135,20 @@ def test_the_catalog_of_the_last_command_is_the_default(catalog_dir, tmp_path, m
         assert catalog.name == str(catalog_dir)
     (tmp_path / "default_profile").write_text("mine")
     assert default_target() == "mine"
+
+
+def test_without_a_home_no_catalog_is_remembered(tmp_path, monkeypatch):
+    """As in a container whose user has no entry among those of the system."""
+    import tiled.profiles
+
+    monkeypatch.setattr(tiled.profiles, "paths", [tmp_path / "profiles"])
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
+    monkeypatch.chdir(tmp_path)
+    remember_catalog("catalog")
+    with pytest.raises(NotFoundError, match="no catalog was named"):
+        default_target()
 
 
 @pytest.mark.parametrize("name", ["", "  "])

@@ -106,10 +106,18 @@ def test_signatures_and_defaults_stay():
         ),
         (convert, "convert(): missing a required argument: 'uid'; expected convert(uid, "),
         (ReconQueue, "ReconQueue(): missing a required argument: 'catalog'; expected ReconQueue(catalog, "),
-        (lambda: LivePtychoFigure("png", 3), "LivePtychoFigure(): too many positional arguments; expected "),
+        (
+            lambda: LivePtychoFigure("png", 3),
+            "LivePtychoFigure(): too many positional arguments; expected LivePtychoFigure(backend=, *, directory=, ",
+        ),
         (
             lambda: list(ptycho_scan()),
             "ptycho_scan(): missing a required argument: 'fccd'; expected ptycho_scan(fccd, ",
+        ),
+        (
+            lambda: list(ptycho_scan("fccd", "y", "x", 1.6, 1.6, 0.08, 0.1)),
+            "ptycho_scan(): too many positional arguments; expected "
+            "ptycho_scan(fccd, y, x, *, width, height, step, exposure, centre=, ",
         ),
     ],
 )
@@ -118,3 +126,15 @@ def test_arguments_that_lack_or_are_too_many(call, says):
         call()
     assert str(caught.value).startswith(says)
     assert "self" not in str(caught.value)
+
+
+def test_arguments_of_all_kinds_are_checked_and_told():
+    @checks_arguments
+    def plan(fccd: str, /, y: str, *points: float, exposure: float, md: dict[str, str] | None = None):
+        yield fccd, y, points, exposure, md
+
+    assert inspect.isgeneratorfunction(plan)
+    assert next(plan("camera", "y", 1.0, exposure=2.0)) == ("camera", "y", (1.0,), 2.0, None)
+    with pytest.raises(SettingsError) as caught:
+        next(plan("camera", "y"))
+    assert str(caught.value).endswith("plan(fccd, /, y, *points, exposure, md=)")

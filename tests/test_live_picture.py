@@ -224,4 +224,7 @@ def test_durations_are_said_as_a_person_does(seconds, text):
 
 def test_without_a_scan_there_are_no_panels():
     picture = LivePicture()
-    assert not any(axes.get_visible() for axes in picture.axes.values())
+    assert not any(axes.get_visible() for axes in picture.figure.axes)
+    first = drawn(picture, make_view())
+    assert np.array_equal(drawn(picture, make_view(uid="another")), first)
+    assert all(axes.get_visible() for axes in picture.axes.values())

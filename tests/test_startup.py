@@ -98,3 +98,35 @@ def test_options_may_follow_a_catalog_and_two_dashes(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "Start a simulated session." in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+NO_SESSION = {
+    "--nonsense": "unrecognized arguments: --nonsense; -- --help tells of all",
+    "one --catalog two": "two catalogs, one and two; expected one; -- --help tells of all",
+    "--sample nowhere.png": "--sample is 'nowhere.png', which is no file; expected ",
+}
+NO_FIGURE = {"--camera plain --figure window": "matplotlib's backend is 'agg'; expected Qt's "}
+
+
+@pytest.mark.parametrize(
+    "refusals", [NO_SESSION, pytest.param(NO_FIGURE, marks=pytest.mark.slow)], ids=["no session", "no figure"]
+)
+def test_a_refusal_at_the_prompt_takes_one_line(tmp_path, refusals):
+    pytest.importorskip("IPython")
+    code = "; ".join(f"get_ipython().run_line_magic('run', '-m bluesky_ptycho.startup -- {each}')" for each in refusals)
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--simple-prompt", "--colors=NoColor", "-c", f"{code}; print(dir())"],
+        cwd=tmp_path,
+        env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(refusals), done.stderr
+    for line, message in zip(lines, refusals.values(), strict=True):
+        assert line.startswith(f"%run -m bluesky_ptycho.startup: {message}")
+    assert "Traceback" not in done.stdout
+    assert "'session'" not in done.stdout
+    assert not (tmp_path / "two").exists()

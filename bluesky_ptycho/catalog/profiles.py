@@ -99,7 +99,7 @@ def _remembered() -> str:
     """Return what :func:`remember_catalog` has kept; empty where there is nothing that can be read."""
     try:
         return _state_file().read_text().strip()
-    except (OSError, UnicodeError):
+    except (OSError, UnicodeError, RuntimeError):
         return ""
 
 
@@ -112,11 +112,11 @@ def remember_catalog(catalog: str | Path) -> None:
     nothing is kept.
     """
     text = _resolved(str(catalog))
-    file = _state_file()
     try:
+        file = _state_file()
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
-    except (OSError, UnicodeError):
+    except (OSError, UnicodeError, RuntimeError):
         return
 
 
@@ -148,7 +148,7 @@ class RememberCatalog:
 
 
 def state_directory() -> Path:
-    """Return the user's state directory of this package (``XDG_STATE_HOME``)."""
+    """Return the user's state directory of this package (``XDG_STATE_HOME``); a RuntimeError without a home."""
     import platformdirs
 
     return Path(platformdirs.user_state_dir("bluesky_ptycho"))

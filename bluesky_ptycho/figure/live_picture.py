@@ -95,7 +95,7 @@ class LivePicture:
         )  # fmt: skip
         for panel in axes.values():
             _enlarge_labels(panel)
-        self._panels = [axes for axes in figure.axes if axes.get_visible()]
+        self._panels = [each for each in figure.axes if each.get_visible()]
 
     def show(self, view: LiveView) -> None:
         """Bring the figure up to `view`; its canvas is not drawn yet. Another scan starts anew."""
@@ -115,8 +115,8 @@ class LivePicture:
             part.show(view)
 
     def _show_panels(self, visible: bool) -> None:
-        for axes in self._panels:
-            axes.set_visible(visible)
+        for each in self._panels:
+            each.set_visible(visible)
 
     def stage_maps(self) -> list[dict[str, float]]:
         """Return where the maps were drawn, in px of the picture from its upper left corner, and their limits in µm."""
