@@ -86,7 +86,7 @@ def is_taken_by_any(RE: Any, plan: ScanPlan) -> bool:
     return any(not attached.wanted.objection(plan) for _, attached in _of(RE))
 
 
-def give_way(RE: Any, catalog: str, wanted: Wanted) -> None:
+def give_way(RE: Any, catalog: str, wanted: Wanted, control: Any = None) -> None:
     """Let what is attached to `RE` with the same catalog and may take the same scans end, and say so.
 
     A scan that is under way there is still reconstructed to its end, which nobody waits for.
@@ -98,6 +98,8 @@ def give_way(RE: Any, catalog: str, wanted: Wanted) -> None:
         As :func:`place_of` names it.
     wanted : Wanted
         What is taken from now on.
+    control : ReconControl, optional
+        The knobs from now on.
     """
     for live, attached in _of(RE):
         if attached.catalog != catalog or not attached.wanted.meets(wanted):
@@ -108,7 +110,12 @@ def give_way(RE: Any, catalog: str, wanted: Wanted) -> None:
             RE.unsubscribe(live.token)
         threading.Thread(target=_close, args=(live,), name="closing what was attached", daemon=True).start()
         rest = ", once its scan is done" if under_way else ""
-        announce(f"attach: what was attached before is closed{rest}, else scans had two results; beside=True keeps it")
+        announce(
+            f"attach: what was attached before is closed{rest}, so that no scan has two results; beside=True keeps it"
+        )
+        if live.control not in (None, control):
+            name = live.control.name
+            announce(f"attach: the knobs of {name} turn nothing from now on; control={name} takes them over")
 
 
 def _close(live: LivePtycho) -> None:

@@ -7,10 +7,20 @@ prints it as one line and leaves with status 2.
 from __future__ import annotations
 
 import reprlib
+import sys
+from typing import Any
 
 
 class PtychoError(Exception):
     """A problem the user can mend; the message names field, value and expectation."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: one line, as where it was raised mends nothing; all with ``%xmode Verbose``."""
+        shell: Any = sys.modules["IPython"].get_ipython()
+        if shell is not None and shell.InteractiveTB.mode == "Verbose":
+            lines: list[str] = shell.InteractiveTB.structured_traceback(type(self), self, self.__traceback__)
+            return lines
+        return [f"{type(self).__name__}: {self}"]
 
 
 def in_a_line(error: BaseException) -> str:

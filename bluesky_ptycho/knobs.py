@@ -69,6 +69,10 @@ class Change:
 class Control(Protocol):
     """Where somebody turns knobs: :class:`~bluesky_ptycho.devices.ReconControl`."""
 
+    @property
+    def name(self) -> str:
+        """By which a user knows it."""
+
     def connect(self, settings: AnalysisSettings, listener: Listener) -> None:
         """Show `settings` on the knobs, and tell `listener` from now on what they are turned to."""
 

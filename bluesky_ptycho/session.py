@@ -144,7 +144,7 @@ def attach(
         undone.pop_all()
     address = place_of(catalog)
     if not beside:
-        give_way(RE, address, wanted)
+        give_way(RE, address, wanted, control)
     live.token = RE.subscribe(live)
     note_attached(live, RE, address, wanted)
     return live

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .attached import Wanted, attached_to, note_attached, place_of
 from .callbacks.results import summary_figures
 from .callbacks.updates import Update
+from .errors import PtychoError
 from .given import as_path
 from .keywords import checks_arguments, keywords_of, refuse_unknown
 from .metadata_file import MetadataFile
@@ -140,6 +142,11 @@ def _darks(update: Update) -> str:
     return f"{update.plan.n_darks} darks" if update.plan.n_darks else "no darks"
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a record says more than the error that the user is shown, by which a RunEngine ends too."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], PtychoError)
+
+
 def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> SimulatedSession:
     """Open a catalog, build a simulated beamline and wire live ptychography to a new RunEngine.
 
@@ -191,6 +198,7 @@ def start_session(catalog: str | Path = "ptycho_catalog", **beamline: Any) -> Si
         )
         during_task: Any = AwakeForCtrlC(DefaultDuringTask())
         run_engine = RunEngine(metadata, during_task=during_task)
+        run_engine.log.logger.addFilter(_is_news)
         run_engine.subscribe(opened.raw_writer())
         live.token = run_engine.subscribe(live)
         note_attached(live, run_engine, place_of(opened), Wanted())

@@ -196,7 +196,7 @@ def test_a_scan_that_another_one_takes_is_not_told_of(RE, measure, caplog):
 def test_to_attach_again_replaces_what_was_attached_before(RE, catalog, measure, capsys):
     first = attach(RE, catalog)
     with attach(RE, catalog) as second:
-        assert "what was attached before is closed, else scans had two results" in capsys.readouterr().out
+        assert "what was attached before is closed, so that no scan has two results" in capsys.readouterr().out
         uid = measure()
         assert second.wait(240).raw_uid == uid and first.result is None
         until(lambda: first.is_closed)

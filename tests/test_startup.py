@@ -130,3 +130,34 @@ def test_a_refusal_at_the_prompt_takes_one_line(tmp_path, refusals):
     assert "Traceback" not in done.stdout
     assert "'session'" not in done.stdout
     assert not (tmp_path / "two").exists()
+
+
+def test_what_a_scan_is_refused_for_takes_one_line_at_the_prompt(tmp_path):
+    """Neither a traceback of IPython nor one in the log of the RunEngine, which ends for it too."""
+    pytest.importorskip("IPython")
+    bad = "RE(ptycho_scan(fccd, stage.y, stage.x, width=0.2, height=0.2, step={step}, exposure={exposure}))"
+    lines = [
+        "%run -m bluesky_ptycho.startup -- --camera plain",
+        bad.format(step=0.1, exposure=-0.1),
+        bad.format(step=0.3, exposure=0.1),
+        "live = attach(RE, catalog)",
+        "live = attach(RE, catalog, control=recon)",
+        "%xmode Verbose",
+        "recon.modes.put(0)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--simple-prompt", "--no-confirm-exit", "--colors=NoColor"],
+        input="\n".join(lines) + "\n",
+        cwd=tmp_path,
+        env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    told, verbose = done.stdout.split("Exception reporting mode: Verbose")
+    assert "Traceback" not in told + done.stderr
+    assert re.search(r"^(In \[\d+\]: )?SettingsError: exposure .*-0.1", told, re.MULTILINE), told
+    assert "PreflightError: the scan has 1 point, which makes no image; expected more" in told
+    assert told.count("the knobs of recon turn nothing from now on; control=recon takes them over") == 1
+    assert "Traceback (most recent call last)" in verbose and "SettingsError: recon.modes is 0" in verbose

@@ -415,6 +415,11 @@ class LivePtycho:
         return figure
 
     @property
+    def control(self) -> Control | None:
+        """The knobs that its settings follow."""
+        return self._control
+
+    @property
     def is_closed(self) -> bool:
         """Whether it takes no more documents: it was closed."""
         return self._closed

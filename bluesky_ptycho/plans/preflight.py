@@ -89,7 +89,8 @@ class Preflight:
 
     def __str__(self) -> str:
         (height, width), (pixel_y, pixel_x) = self.field_m, self.object_pixel_m
-        geometry = f"{self.n_points} points ({self.trajectory}) over {width * 1e6:.4g} x {height * 1e6:.4g} µm (x, y)"
+        points = "1 point" if self.n_points == 1 else f"{self.n_points} points"
+        geometry = f"{points} ({self.trajectory}) over {width * 1e6:.4g} x {height * 1e6:.4g} µm (x, y)"
         if math.isfinite(self.step_m):
             geometry += f", step {self.step_m * 1e9:.3g} nm"
         if math.isfinite(self.overlap):
@@ -123,6 +124,10 @@ class Preflight:
         objections = self.refusals + (self.warnings if strictness == "strict" else ())
         if objections and strictness != "force":
             raise PreflightError("; ".join(objections))
+
+
+LISTED = "list"
+"""What the trajectory of positions that a user has listed is called."""
 
 
 def check_strictness(strictness: str) -> None:
@@ -172,11 +177,14 @@ def check(plan: ScanPlan, geometry: Geometry, resources: Resources) -> Preflight
 
 
 def _objections(report: Preflight, plan: ScanPlan, geometry: Geometry) -> tuple[list[str], list[str]]:
-    refusals, warnings = [], []
+    refusals: list[str] = []
+    warnings: list[str] = []
     resources = report.resources
     disk, memory = _amount(report.disk, resources.disk_free), _amount(report.memory, resources.memory_free)
     if report.n_points < 2:
-        warnings.append("the scan has 1 point, which makes no image; expected more: a smaller step, or a larger field")
+        # A point that is asked for by its place may be a look at a frame; one that a field shrank to is a slip.
+        where = warnings if plan.trajectory == LISTED else refusals
+        where.append("the scan has 1 point, which makes no image; expected more: a smaller step, or a larger field")
     if report.overlap < OVERLAP_REFUSED:
         refusals.append(_overlap(report, OVERLAP_REFUSED))
     elif report.overlap < OVERLAP_WARNED:

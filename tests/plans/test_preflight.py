@@ -131,7 +131,9 @@ def test_a_single_point_has_no_step():
     one = ScanPlan.from_positions(np.zeros((1, 2)), energy_ev=800.0, distance_m=0.121, n_darks=1, illumination=LIGHT)
     report = check(one, GEOMETRY, RESOURCES)
     assert math.isnan(report.step_m) and not report.refusals
-    assert "1 point, which makes no image" in str(report)
+    assert "1 point (list)" in str(report) and "warning: the scan has 1 point, which makes no image" in str(report)
+    with pytest.raises(PreflightError, match="1 point, which makes no image"):
+        check(replace(one, trajectory="spiral"), GEOMETRY, RESOURCES).enforce()
 
 
 def test_darks_of_an_earlier_run_are_named():
