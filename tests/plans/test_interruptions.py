@@ -103,14 +103,14 @@ def test_pause_at_the_borders_of_the_run(RE, recorder, seen, make, at_rest, comm
 
 
 def test_pause_in_the_middle_of_an_exposure(RE, beamline, recorder, seen, make, at_rest):
-    beamline.fccd.frame_rate = 10.0
+    beamline.fccd.frame_rate = 4.0
 
     def pause_soon(msg):
         if msg.command == "trigger" and msg.obj is beamline.fccd and len(seen) == 4:
             threading.Timer(0.05, RE.request_pause).start()
 
     RE.msg_hook = pause_soon
-    run_paused(RE, make(exposure=0.1))
+    run_paused(RE, make(exposure=0.2))
     RE.msg_hook = None
     n_before = len(recorder.all("event"))
     RE.resume()
