@@ -24,6 +24,14 @@ from bluesky_ptycho.waiting import AwakeForCtrlC, join_awake, wait_awake
 LONG_S = 30.0
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Also where the tests were begun in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def ctrl_c_in_another_thread():
     """Have the signal handed to a thread that lives on: one that ended would wake nobody, but may not have had it."""
