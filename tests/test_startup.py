@@ -108,21 +108,27 @@ NO_SESSION = {
 NO_FIGURE = {"--camera plain --figure window": "matplotlib's backend is 'agg'; expected Qt's "}
 
 
+def ipython(directory, *options, typed=""):
+    """Run an IPython of its own in a directory, and return what it printed where `typed` was typed."""
+    pytest.importorskip("IPython")
+    return subprocess.run(
+        [sys.executable, "-m", "IPython", "--simple-prompt", "--colors=NoColor", *options],
+        input=typed,
+        cwd=directory,
+        env=os.environ | {"IPYTHONDIR": str(directory / "ipython"), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     "refusals", [NO_SESSION, pytest.param(NO_FIGURE, marks=pytest.mark.slow)], ids=["no session", "no figure"]
 )
 def test_a_refusal_at_the_prompt_takes_one_line(tmp_path, refusals):
-    pytest.importorskip("IPython")
     code = "; ".join(f"get_ipython().run_line_magic('run', '-m bluesky_ptycho.startup -- {each}')" for each in refusals)
-    done = subprocess.run(
-        [sys.executable, "-m", "IPython", "--simple-prompt", "--colors=NoColor", "-c", f"{code}; print(dir())"],
-        cwd=tmp_path,
-        env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = ipython(tmp_path, "-c", f"{code}; print(dir())")
     lines = done.stderr.splitlines()
     assert len(lines) == len(refusals), done.stderr
     for line, message in zip(lines, refusals.values(), strict=True):
@@ -134,7 +140,6 @@ def test_a_refusal_at_the_prompt_takes_one_line(tmp_path, refusals):
 
 def test_what_a_scan_is_refused_for_takes_one_line_at_the_prompt(tmp_path):
     """Neither a traceback of IPython nor one in the log of the RunEngine, which ends for it too."""
-    pytest.importorskip("IPython")
     bad = "RE(ptycho_scan(fccd, stage.y, stage.x, width=0.2, height=0.2, step={step}, exposure={exposure}))"
     lines = [
         "%run -m bluesky_ptycho.startup -- --camera plain",
@@ -145,16 +150,7 @@ def test_what_a_scan_is_refused_for_takes_one_line_at_the_prompt(tmp_path):
         "%xmode Verbose",
         "recon.modes.put(0)",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "IPython", "--simple-prompt", "--no-confirm-exit", "--colors=NoColor"],
-        input="\n".join(lines) + "\n",
-        cwd=tmp_path,
-        env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = ipython(tmp_path, "--no-confirm-exit", typed="\n".join(lines) + "\n")
     told, verbose = done.stdout.split("Exception reporting mode: Verbose")
     assert "Traceback" not in told + done.stderr
     assert re.search(r"^(In \[\d+\]: )?SettingsError: exposure .*-0.1", told, re.MULTILINE), told
