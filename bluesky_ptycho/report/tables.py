@@ -63,10 +63,10 @@ def summary(scan: ReportedScan) -> Html:
         if math.isfinite(fluence):
             rows.append(("light on the sample", f"{fluence:.2e} detected photons/µm²"))
     if plan:
-        exposures = ", ".join(f"{1e3 * t:.4g} ms" for t in plan.get("exposures_s", ()))
+        exposures = [f"{1e3 * t:.4g} ms" for t in plan.get("exposures_s", ())]
         rows += [
             ("detector distance", f"{1e3 * plan['distance_m']:.5g} mm"),
-            ("exposures at each point", exposures),
+            ("exposure at each point" if len(exposures) == 1 else "exposures at each point", ", ".join(exposures)),
             ("trajectory", f"{plan.get('trajectory', '')}, {plan.get('n_points', 0)} points"),
         ]
     if scan.stop:
