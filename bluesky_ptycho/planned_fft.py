@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def has_fftw() -> bool:
+    """Whether pyFFTW can be imported; one that lacks its library, or was built for another NumPy, counts as none."""
+    try:
+        import pyfftw  # noqa: F401
+    except Exception:
+        return False
+    return True
+
+
 class PlannedFFT:
     """In-place FFTs of one buffer, forward and back, unnormalised.
 
-    Uses pyFFTW where it is installed (an extra), else scipy.fft. One object serves one thread.
+    Uses pyFFTW where it can be imported (an extra), else scipy.fft. One object serves one thread.
 
     Parameters
     ----------
@@ -30,7 +38,7 @@ class PlannedFFT:
         self.buffer: NDArray[np.complex64]
         self.forward: Callable[[], Any]
         self.inverse: Callable[[], Any]
-        if importlib.util.find_spec("pyfftw") is None:
+        if not has_fftw():
             import scipy.fft
 
             self.buffer = np.zeros(shape, np.complex64)

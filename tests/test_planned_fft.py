@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,9 +60,14 @@ def test_planned_transform_equals_numpys(new_machine):
     check_transforms()
 
 
-def test_so_does_scipys(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyfftw" else find(name))
+@pytest.mark.parametrize("why", ["absent", "broken"])
+def test_so_does_scipys(monkeypatch, tmp_path, why):
+    if why == "absent":
+        monkeypatch.setitem(sys.modules, "pyfftw", None)
+    else:
+        monkeypatch.delitem(sys.modules, "pyfftw", raising=False)
+        (tmp_path / "pyfftw.py").write_text("raise ImportError('libfftw3f.so.3: cannot open shared object file')")
+        monkeypatch.syspath_prepend(tmp_path)
     check_transforms()
 
 

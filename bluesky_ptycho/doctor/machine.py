@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import registry
 from ..backend import cpu_count, cupy_usable
 from ..io.hdf5 import physical_memory
+from ..planned_fft import has_fftw
 from ..plans.skeleton import memory_free
 from ..versions import software_versions
 from .findings import Finding, bad, good, note
@@ -92,7 +93,7 @@ def check_disk(places: dict[str, Path]) -> Iterator[Finding]:
 
 def check_libraries() -> Iterator[Finding]:
     """Tell which library makes the transforms, and whether there are a GPU and windows."""
-    if importlib.util.find_spec("pyfftw") is not None:
+    if has_fftw():
         yield good("FFT", f"FFTW (pyFFTW {importlib.metadata.version('pyFFTW')})")
     else:
         yield note("FFT", "SciPy's", "python -m pip install 'bluesky-ptycho[fftw]' is faster on many machines (GPL)")

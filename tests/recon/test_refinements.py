@@ -170,6 +170,25 @@ def test_weights_silence_bad_pixels():
     assert data.error(loud) > 2 * data.error(solver)
 
 
+def test_weights_of_merged_exposures_count_each_pixel_by_its_noise():
+    """Where long exposures saturate, pixels come from ones a hundred times shorter, whose noise is ten times larger."""
+    shorter, full = 100, 50
+    data, rng = Flawed(), np.random.default_rng(0)
+    batch, base = data.batch, data.base
+    windows = np.stack([base.object[r : r + SIZE, c : c + SIZE] for r, c in base.corners])
+    waves = np.fft.fftshift(np.fft.fft2(base.probe * np.sqrt(0.3) * windows, norm="ortho"), axes=(1, 2))
+    long, short = rng.poisson(np.abs(waves) ** 2), shorter * rng.poisson(np.abs(waves) ** 2 / shorter)
+    merged = np.sqrt(np.where(long > full, short, long)).astype(np.float32)
+    weight = np.where(long > full, 1 / shorter, 1).astype(np.float32)
+    errors = []
+    for each in (None, weight):
+        with base.solver() as solver:
+            solver.add(Batch(batch.seq_nums, batch.positions_m, merged, batch.mask, each))
+            solver.step(80)
+            errors.append(data.error(solver))
+    assert errors[1] < 0.7 * errors[0]
+
+
 @pytest.mark.parametrize(
     "refinement",
     [{"refine_positions": True}, {"fit_intensity": True}, {"fit_background": True}, {"probe_variations": 2}],

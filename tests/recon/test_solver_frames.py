@@ -95,6 +95,26 @@ def test_removed_frame_leaves_no_trace_and_replaced_one_counts_once(noisy):
         assert other.residual == pytest.approx(reference.residual, rel=0.05)
 
 
+@pytest.mark.parametrize("algorithm", ["mpie:20,lsqml", *ALGORITHMS])
+def test_frames_that_were_solved_with_leave_no_trace_when_they_go(noisy, algorithm):
+    """Photons without structure, fewer than a frame has, spoil the image while they are there."""
+    batch = noisy.batch()
+    amplitude = np.sqrt(np.random.default_rng(0).poisson(30, (3, SIZE, SIZE))).astype(np.float32)
+    wrong = Batch(np.array([900, 901, 902]), noisy.positions_m[[10, 24, 30]], amplitude, batch.mask)
+    with noisy.solver(algorithm=algorithm) as without, noisy.solver(algorithm=algorithm) as removed:
+        for solver in (without, removed):
+            solver.add(batch)
+        removed.add(wrong)
+        for solver in (without, removed):
+            solver.step(20)
+        assert noisy.error(removed) > 2 * noisy.error(without)
+        removed.remove(wrong.seq_nums)
+        for solver in (without, removed):
+            solver.step(40)
+        assert noisy.error(removed) < 1.3 * noisy.error(without)
+        assert removed.snapshot(exact_residual=True).residual < 1.15 * without.snapshot(exact_residual=True).residual
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_no_frame_one_frame_and_dark_frames_stay_finite(clean, algorithm):
     solver = clean.solver(algorithm=algorithm)
