@@ -71,7 +71,7 @@ EXAMPLES = {
     "reprocess": "reprocess -1 -2 --set solver.modes=3 --set preprocess.binning=2",
     "mask": "mask -1 --circle 480,480,20 --above 5000 --output mask.npy",
     "runs": "runs --since yesterday --sample gold",
-    "show": "show -1 --compare -2 --output both.png",
+    "show": "show 1a2b3c4d --compare 5e6f7a8b --output both.png",
     "logbook": "logbook --since 3d --title 'Beam time 7'",
     "report": "report -1 --output gold.html",
     "restore": "restore --catalog my_catalog",

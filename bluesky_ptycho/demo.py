@@ -33,8 +33,8 @@ FINISH_TIMEOUT_S = 600.0
 
 SLOWEST_HZ, FASTEST_HZ = 0.01, 200.0
 FINEST_UM = 1e-4
-COARSEST_UM = 0.34
-"""The beam's width: of points farther apart no two share light."""
+COARSEST_UM = 0.25
+"""Of the points of every trajectory neighbours overlap enough for the scan's own check, which judges all scans."""
 FAINTEST, BRIGHTEST = 1.0, 1e9
 """Photons a frame: with more than that most pixels of the camera are full."""
 
@@ -73,10 +73,10 @@ class DemoOptions:
             raise SettingsError(
                 f"{spelled('photons')} is {self.photons:g}; expected {FAINTEST:g} to {BRIGHTEST:g} a frame"
             )
-        if not FINEST_UM <= self.step <= COARSEST_UM:  # how much overlap is enough, the scan's own check tells
+        if not FINEST_UM <= self.step <= COARSEST_UM:
             raise SettingsError(
                 f"{spelled('step')} is {self.step:g} µm; expected {FINEST_UM:g} (an atom's size) to {COARSEST_UM:g} "
-                "(the beam's width)"
+                "(points farther apart overlap too little)"
             )
 
 

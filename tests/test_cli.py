@@ -70,8 +70,8 @@ def error_line(capsys, *arguments: str) -> str:
             ["demo", "--shape", "100000", "100000"],
             "--shape is 100000 100000; expected NY and NX of 2 or more each, and",
         ),
-        (["demo", "--step", "1e-15"], "--step is 1e-15 µm; expected 0.0001 (an atom's size) to 0.34"),
-        (["demo", "--step", "1e9"], "--step is 1e+09 µm; expected 0.0001 (an atom's size) to 0.34 (the beam's width)"),
+        (["demo", "--step", "1e-15"], "--step is 1e-15 µm; expected 0.0001 (an atom's size) to 0.25"),
+        (["demo", "--step", "0.26"], "to 0.25 (points farther apart overlap too little)"),
         (["demo", "--photons", "1e30"], "--photons is 1e+30; expected 1 to 1e+09 a frame"),
         (["demo", "--photons", "0.5"], "--photons is 0.5; expected 1 to 1e+09 a frame"),
         (["reconstruct", "-1"], "-1 does not exist; expected a file (bluesky-ptycho replay takes runs)"),
@@ -119,7 +119,7 @@ def error_line(capsys, *arguments: str) -> str:
             "--stage 'raw' cannot become 'tiff': frames are too many for a picture; expected --to cxi or nxs",
         ),
         (["demo", "--sample", "absent.png"], "'absent.png', which is no file; expected goldballs, siemens or an image"),
-        (["demo", "--step", "0.3"], "--shape 20 20 --step 0.3 (µm): overlap is"),
+        (["demo", "--shape", "1000", "1000"], "--shape 1000 1000 --step 0.08 (µm): disk space is short"),
         (
             ["reconstruct", "absent.cxi", "--algorithm", "magic"],
             "--algorithm: algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie",
@@ -190,11 +190,11 @@ def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalo
 
 
 def test_a_demo_that_cannot_be_leaves_nothing_and_is_no_default(workplace, capsys):
-    for wrong in (["--sample", "absent.png"], ["--step", "0.3"]):
+    for wrong in (["--sample", "absent.png"], ["--shape", "1000", "1000"]):
         error_line(capsys, "demo", *wrong, "--output", "made/here")
         assert not (workplace / "made").exists() and not (workplace / "state").exists()
     (workplace / "made").mkdir()
-    error_line(capsys, "demo", "--step", "0.3", "--output", "made/here")
+    error_line(capsys, "demo", "--shape", "1000", "1000", "--output", "made/here")
     assert (workplace / "made").exists() and not (workplace / "made" / "here").exists()
 
 

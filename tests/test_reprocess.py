@@ -14,7 +14,7 @@ import pytest
 from event_model import DocumentNames, schema_validators
 
 from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
-from bluesky_ptycho.catalog import open_catalog, search
+from bluesky_ptycho.catalog import format_runs, list_runs, open_catalog, search
 from bluesky_ptycho.cli import main
 from bluesky_ptycho.commands.reprocess import live_changes
 from bluesky_ptycho.errors import NotFoundError, PtychoError, SettingsError
@@ -24,7 +24,7 @@ from bluesky_ptycho.reprocess import ReconQueue, State
 from bluesky_ptycho.reprocess import queue as queue_module
 from bluesky_ptycho.reprocess import requests as requests_module
 from bluesky_ptycho.reprocess.requests import differences, make_request
-from bluesky_ptycho.reprocess.work import Done
+from bluesky_ptycho.reprocess.work import Done, reconstruct_again
 from bluesky_ptycho.scan_plan import Illumination
 from tests.callbacks.compose import ComposedRun, small_plan
 from tests.stored import scan_documents, store_scan
@@ -86,6 +86,18 @@ def test_a_run_is_done_again_as_before_but_for_what_is_changed(stored):
     for name, doc in again.documents():
         schema_validators[DocumentNames[name]].validate(dict(doc))
     assert "scan 1 gold" in repr(job) and "solver.modes 1 → 2, passes 2 → 3" in repr(job)
+    (line,) = [line for line in format_runs(list_runs(stored)).splitlines() if job.result_uid[:8] in line]
+    assert line.endswith("  solver.modes 1 → 2, passes 2 → 3")
+
+
+def test_it_is_told_how_far_all_passes_are_those_over_the_half_data_sets_too(stored):
+    told = []
+    request = make_request(1, stored, {"solver.frc_passes": 200, "progress_interval_s": 0.05}, QUICK)
+    done = reconstruct_again(stored, request, lambda passes, text: told.append((passes, text)), lambda: False)
+    assert done.status == "success", done.reason
+    passes = [passes for passes, _ in told]
+    assert passes == sorted(passes) and request.n_passes == 203
+    assert 3 < passes[-1] <= 203 and told[-1][1].endswith(f", half data sets {passes[-1] - 3}/200")
 
 
 def test_a_result_keeps_the_access_of_its_run_and_proposals_are_not_mixed_unless_told(stored):

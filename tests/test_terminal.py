@@ -111,16 +111,18 @@ def test_the_bar_says_what_is_going_on():
     late, _ = scan_shown(
         update("progress", START, progress=Progress(planned=6, taken=3, lag=3, lag_s=2.0, phase="warming up")), final
     )
-    warming, live, finishing, done = scan_shown(
+    warming, live, finishing, halves, done = scan_shown(
         update("start", START, progress=Progress(planned=6, phase="warming up")),
         update("progress", START, progress=Progress(planned=6, taken=4, used=3, iteration=1, residual=0.5, lag_s=0.3)),
         update("progress", START, progress=Progress(planned=6, taken=6, used=6, rejected=1, phase="finishing")),
+        update("progress", START, progress=Progress(6, taken=6, used=6, iteration=9, half_passes=4, phase="finishing")),
         final,
     )
     assert warming.startswith("scan 12:   0%") and warming.endswith(", warming up]")
     assert late.startswith("scan 12:  50%") and late.endswith(", warming up]")
     assert live.endswith(", used 3, it 1, R 0.5000, lag 0.3 s]")
     assert finishing.endswith(", finishing, used 6, it 0, lag 0.0 s, rejected 1]")
+    assert halves.endswith(", finishing, used 6, it 9, halves 4, lag 0.0 s]")
     assert done.endswith("used 6, it 9, lag 0.0 s]")
 
 

@@ -146,6 +146,7 @@ class Analysis(threading.Thread):
             elapsed_s=time.monotonic() - self._intake.started_at,
             phase=self._phase(),
             settings_version=self.steering.version,
+            half_passes=self._solving.half_passes,
         )
 
     def _phase(self) -> Any:
@@ -263,9 +264,10 @@ class Analysis(threading.Thread):
         self._make_passes(solver)
         self.steering.close()
         if not self._cancelled.is_set():
-            solving.finish(solver)
+            solving.finish(solver, self._maybe_tell)
         while solving.wants_halves(solver) and not self._cancelled.is_set():
             solving.step_halves(solver)
+            self._maybe_tell()
         frc = self.steering.settings.frc and not self._cancelled.is_set()
         return self._snapshot(solver, frc=frc, exact_residual=True)
 
@@ -325,11 +327,15 @@ class Analysis(threading.Thread):
 
     # -- messages -----------------------------------------------------------------------------
 
-    def _maybe_send(self, solver: IncrementalSolver) -> None:
+    def _maybe_tell(self) -> None:
         now = time.monotonic()
         if now - self._last_sent["progress"] >= self._settings.progress_interval_s:
             self._last_sent["progress"] = now
             self._send("progress")
+
+    def _maybe_send(self, solver: IncrementalSolver) -> None:
+        self._maybe_tell()
+        now = time.monotonic()
         due = now - self._last_sent["snapshot"] >= self._settings.snapshot_interval_s
         if due and solver.n_frames and len(self._lanes):
             self._last_sent["snapshot"] = now

@@ -46,6 +46,8 @@ def _described(progress: Progress, state: str) -> str:
         return state
     fields = [] if state in ("live", "success") else [state]
     fields += [f"used {progress.used}", f"it {progress.iteration}"]
+    if state == "finishing" and progress.half_passes:
+        fields.append(f"halves {progress.half_passes}")
     if math.isfinite(progress.residual):
         fields.append(f"R {progress.residual:.4f}")
     fields.append(f"lag {progress.lag_s:.1f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -40,6 +41,8 @@ class Solving:
     ----------
     residual : float
         Of the last pass; NaN before the first.
+    half_passes : int
+        How often a frame was visited in its half data set, on average.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Solving:
         self._since_halves = 0
         self._last_news = time.monotonic()
         self.residual = float("nan")
+        self.half_passes = 0
 
     # -- passes -------------------------------------------------------------------------------
 
@@ -81,7 +85,7 @@ class Solving:
 
     def begin_again(self) -> None:
         """Count from the first pass on, as the solver does."""
-        self._visits, self.residual = 0, float("nan")
+        self._visits, self.residual, self.half_passes = 0, float("nan"), 0
         if self._checkpoints is not None:
             self._checkpoints.discard()
 
@@ -98,13 +102,19 @@ class Solving:
 
     def step_halves(self, solver: IncrementalSolver) -> None:
         """Make a pass over the half data sets."""
-        solver.step_halves()
+        visits = solver.step_halves()
+        self.half_passes = round(visits) if math.isfinite(visits) else 0
         self._since_halves = 0
         self._after_pass(solver)
 
-    def finish(self, solver: IncrementalSolver) -> None:
-        """Make the passes of the tail."""
-        solver.finish(lambda: self._after_pass(solver))
+    def finish(self, solver: IncrementalSolver, tell: Callable[[], None]) -> None:
+        """Make the passes of the tail; call ``tell()`` after each."""
+
+        def after_pass() -> None:
+            self._after_pass(solver)
+            tell()
+
+        solver.finish(after_pass)
 
     def _after_pass(self, solver: IncrementalSolver) -> None:
         self._beat()

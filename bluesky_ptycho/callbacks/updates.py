@@ -27,7 +27,8 @@ class Progress:
     first pass. `dark_drift` tells how far the camera's levels are from its darks, in σ of these, NaN where that
     is not known. `skipped` counts the snapshots that a busy sink was not shown, because newer ones replaced them.
     `phase` is "warming up" until the solver can take frames, "live" while the scan runs, then "finishing"; "paused"
-    while somebody holds the passes back. `settings_version` counts the changes of settings so far.
+    while somebody holds the passes back. `settings_version` counts the changes of settings so far. `half_passes` are
+    those over the two half data sets of the Fourier ring correlation, which are not among the `iteration`.
     """
 
     planned: int
@@ -44,6 +45,7 @@ class Progress:
     elapsed_s: float = 0.0
     phase: Literal["warming up", "live", "paused", "finishing"] = "live"
     settings_version: int = 0
+    half_passes: int = 0
 
 
 @dataclass(frozen=True)

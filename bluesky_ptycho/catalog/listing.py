@@ -14,6 +14,8 @@ from typing import Any
 from ..scan_plan import START_KEY
 from ..summary import resolution_text
 from ..terminal import printable
+from .changed import START_KEY as CHANGED_KEY
+from .changed import changes_text
 from .newest import frames_used, holds_image
 from .search import Search, results_of
 from .tree import plain
@@ -42,6 +44,8 @@ class RunRow:
         NaN for a scan or where unknown.
     has_image : bool
         Of a reconstruction.
+    changes : str
+        Of a reconstruction, in which settings it differs from the first of its scan.
     reconstructions : tuple of RunRow
         Of a scan, newest first.
     """
@@ -56,6 +60,7 @@ class RunRow:
     limit_m: float = math.nan
     residual: float = math.nan
     has_image: bool = False
+    changes: str = ""
     reconstructions: tuple[RunRow, ...] = ()
 
 
@@ -111,20 +116,23 @@ def _result_row(run: Any) -> RunRow:
         limit_m=_number(figures.get("frc_limit_m")),
         residual=_number(figures.get("residual")),
         has_image=holds_image(run),
+        changes=changes_text(start.get(CHANGED_KEY) or {}),
     )
 
 
 def format_runs(rows: Iterable[RunRow]) -> str:
     """Return `rows` as a table for the terminal."""
-    lines = [("scan", "started", "sample", "frames", "resolution", "status", "uid")]
+    lines = [("scan", "started", "sample", "frames", "resolution", "status", "uid", "")]
     for row in rows:
         scan = "-" if row.scan_id is None else str(row.scan_id)
         when = datetime.fromtimestamp(row.time).strftime("%Y-%m-%d %H:%M")
-        lines.append((scan, when, printable(row.sample, 30), _frames(row), _sharp(row), row.status, row.uid[:8]))
+        lines.append((scan, when, printable(row.sample, 30), _frames(row), _sharp(row), row.status, row.uid[:8], ""))
         for result in row.reconstructions:
             when = datetime.fromtimestamp(result.time).strftime("%Y-%m-%d %H:%M")
             sharp = _sharp(result) or "-"
-            lines.append(("", when, "  reconstruction", _frames(result), sharp, result.status, result.uid[:8]))
+            changes = printable(result.changes, 80)
+            name = "  reconstruction"
+            lines.append(("", when, name, _frames(result), sharp, result.status, result.uid[:8], changes))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 

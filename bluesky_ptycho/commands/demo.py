@@ -40,8 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         type=positive,
         default=0.08,
         metavar="UM",
-        help="distance of scan points in µm, 0.0001 to about 0.27, where they overlap just enough (default: "
-        "%(default)g)",
+        help="distance of scan points in µm, 0.0001 to 0.25, where they overlap just enough (default: %(default)g)",
     )
     add(
         "--trajectory",

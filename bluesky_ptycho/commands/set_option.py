@@ -48,8 +48,8 @@ def read_set(
             name = same[0]
         if name not in known and owner.group and ("." in name or not alike(name, known)):
             raise SettingsError(  # there are too many of one group for a line
-                f"--set {name} is no setting that this command takes; expected one of {owner.group} "
-                f"('bluesky-ptycho settings {owner.group}' lists them)"
+                f"--set {name} is no setting that this command takes; expected one of those that "
+                f"'bluesky-ptycho settings {owner.group}' lists"
             )
         if name not in known:
             raise SettingsError(f"--set {name} is no setting; {meant(name, known, more)} ({LISTED})")

@@ -27,7 +27,11 @@ def add_parser(commands: argparse._SubParsersAction[LineParser]) -> None:
         "what", metavar="FILE|UID",
         help=f"CXI, NXcxi_ptycho or .ptyd file; or {RUN}",
     )  # fmt: skip
-    add("--compare", metavar="OTHER", help="file or uid of another reconstruction of the same stage field")
+    add(
+        "--compare",
+        metavar="OTHER",
+        help="file or uid of another reconstruction of the same stage field; 'bluesky-ptycho runs' tells uids",
+    )
     add("--frames", action="store_true", help="a run's raw frames, even if it has a reconstruction")
     add(
         "--points",

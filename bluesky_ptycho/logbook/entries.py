@@ -23,6 +23,8 @@ logger = logging.getLogger("bluesky_ptycho")
 class Entry:
     """A scan and the newest of its reconstructions that has an image, or the newest.
 
+    A report is that of the newest reconstruction that has one, which may be an older one.
+
     Parameters
     ----------
     scan : RunRow
@@ -58,10 +60,13 @@ def entries(catalog: Any, search: Search | None = None, limit: int | None = None
         yield Entry(row) if result is None else _with_result(row, result, catalog)
 
 
+def _newest_report(row: RunRow, catalog: Any) -> str:
+    return next(filter(None, (noted_report(catalog[each.uid].metadata) for each in row.reconstructions)), "")
+
+
 def _with_result(row: RunRow, result: RunRow, catalog: Any) -> Entry:
     stored = catalog[result.uid]
-    metadata = stored.metadata
-    report = noted_report(metadata)
+    report = _newest_report(row, catalog)
     if not result.has_image:
         return Entry(row, result, report=report)
     try:

@@ -9,18 +9,13 @@ from typing import Any
 
 from ..callbacks import LiveSettings
 from ..callbacks.document_keys import read_plan
+from ..catalog.changed import changes_text
 from ..errors import NotFoundError, SettingsError
 from ..preprocess import check_images
 from ..preprocess.grid import make_grid
-from ..preprocess.mask import Mask, is_packed
+from ..preprocess.mask import Mask
 from ..replay import access_tags
 from ..terminal import printable
-
-START_KEY = "reprocess"
-"""Key of a result run's start document that tells of which first result it differs, and in what."""
-
-MOST_NAMED = 3
-"""Settings that a line of text names."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Request:
         How messages call the scan.
     settings : LiveSettings
     note : mapping
-        What the result's start document holds under :data:`START_KEY`.
+        What the result's start document holds under :data:`bluesky_ptycho.catalog.changed.START_KEY`.
     access : Access
     """
 
@@ -86,9 +81,7 @@ class Request:
 
     def describe(self) -> str:
         """Name the scan and the first few settings that differ from those of its first result."""
-        changed = [f"{c['name']} {_told(c['from'])} → {_told(c['to'])}" for c in self.note.get("settings_changed", ())]
-        more = [] if len(changed) <= MOST_NAMED else [f"{len(changed) - MOST_NAMED} more"]
-        how = ", ".join([*changed[:MOST_NAMED], *more])
+        how = changes_text(self.note)
         return f"{self.title} ({self.raw_uid[:8]}){f' with {how}' if how else ''}"
 
 
@@ -195,14 +188,6 @@ def _as_it_was(result: Any, change: dict[str, Any]) -> dict[str, Any]:
     except (KeyError, IndexError):  # it failed before it had a probe
         return change
     return {**change, "from": modes}
-
-
-def _told(value: Any) -> str:
-    """Return a setting's value as a line can tell it: a mask would fill the screen."""
-    if not is_packed(value):
-        return "unset" if value is None else str(value)
-    rows, columns = Mask.unpacked(value).good.shape
-    return f"a mask of {rows} x {columns}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

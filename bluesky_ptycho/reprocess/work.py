@@ -9,9 +9,10 @@ from typing import Any
 from ..callbacks import LivePtycho
 from ..callbacks.results import summary_figures
 from ..callbacks.updates import Update
+from ..catalog.changed import START_KEY
 from ..errors import PtychoError
 from ..replay import replay
-from .requests import START_KEY, Request
+from .requests import Request
 
 Tell = Callable[[int, str], None]
 """``tell(passes, text)``: how much of :attr:`Request.n_passes` is done."""
@@ -90,14 +91,18 @@ class _Teller:
     def __init__(self, request: Request, tell: Tell) -> None:
         solver = request.settings.solver
         self._most, self._tell = request.settings.passes + solver.tail_passes, tell
+        self._halves = solver.frc_passes if request.settings.frc else 0
 
     def __call__(self, update: Update) -> None:
         if update.kind in ("start", "final"):
             return
         progress = update.progress
         frames = f"{progress.used}/{progress.planned} frames"
-        done = min(progress.iteration, self._most)
-        self._tell(done, f"{frames}, R {progress.residual:.4f}" if done else f"{frames}, warming up")
+        passes, halves = min(progress.iteration, self._most), min(progress.half_passes, self._halves)
+        told = f"{frames}, R {progress.residual:.4f}" if passes else f"{frames}, warming up"
+        if progress.phase == "finishing" and halves:
+            told += f", half data sets {halves}/{self._halves}"
+        self._tell(passes + halves, told)
 
 
 class _LinkedResults:

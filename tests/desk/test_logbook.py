@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 from matplotlib.image import imread
 
-from bluesky_ptycho.catalog import make_search
+from bluesky_ptycho.catalog import RunRow, make_search
 from bluesky_ptycho.logbook import entries, write_logbook
+from bluesky_ptycho.logbook.entries import _newest_report
 from bluesky_ptycho.logbook.page import _link
 
 from .commands import run
@@ -62,6 +65,17 @@ def test_links_to_reports_lead_there_from_any_page_and_are_harmless(tmp_path):
     for address in ("javascript:alert(1)", "data:text/html,x", ""):
         assert _link(address, tmp_path) == ""
     assert '"' not in _link('https://x/"onclick="y', tmp_path).replace('<a href="', "").replace('">report</a>', "")
+
+
+def test_a_scan_keeps_its_report_when_it_is_reconstructed_again():
+    row = RunRow("scan", 1, "gold", 0.0, 6, "success")
+    results = tuple(dataclasses.replace(row, uid=uid) for uid in ("newest", "newer", "older"))
+    catalog = {
+        uid: SimpleNamespace(metadata=metadata)
+        for uid, metadata in {"newest": {}, "newer": {"report": "/b.html"}, "older": {"report": "/a.html"}}.items()
+    }
+    assert _newest_report(dataclasses.replace(row, reconstructions=results), catalog) == "/b.html"
+    assert _newest_report(dataclasses.replace(row, reconstructions=results[:1]), catalog) == ""
 
 
 def test_an_empty_logbook_and_one_that_is_searched(desk, catalog, tmp_path):
