@@ -28,8 +28,8 @@ BYTES_PER_PIXEL_OF_A_LANE = 8 + 4
 BYTES_PER_PIXEL_OF_A_DIRECTION = 8
 """Where the lanes' sums ask the object to go (complex64)."""
 
-BYTES_PER_PIXEL_OF_A_SNAPSHOT = 8 + 4 + 4
-"""Object (complex64), coverage and transmission map (float32)."""
+BYTES_PER_PIXEL_OF_A_SNAPSHOT = 8 + 4 + 4 + 4
+"""Object (complex64), coverage, transmission map and uncertainty (float32)."""
 
 
 BYTES_PER_FRAME_PIXEL_OF_WEIGHTS = 4

@@ -335,7 +335,7 @@ class IncrementalSolver:
         ----------
         frc : bool
             Bring the half data sets up to date for correlation and uncertainty; costs up to ``frc_passes`` passes, less
-            those of :meth:`step_halves`. Else the correlation is that of the halves as they are, if they have met all.
+            those of :meth:`step_halves`. Else both are of the halves as they are, if they have met all frames.
         exact_residual : bool
             Make the residual of this very state over all frames; costs half a pass.
         """
@@ -344,13 +344,14 @@ class IncrementalSolver:
         slots = state.frames.slots(lit=True)
         exact = error_of(state, self._engine, slots) if exact_residual and self._probe.guessed else float("nan")
         halves = self._halves() if frc else self._half_sets
+        judged = halves is not None and halves.visits >= len(slots)
         return make_snapshot(
             state,
             self.geometry,
             self.settings,
             residuals=np.array(self._residuals),
             residual=exact,
-            frc=halves.correlate(state) if halves and halves.visits >= len(slots) else None,
-            uncertainty=halves.uncertainty(state) if halves and frc else None,
+            frc=halves.correlate(state) if halves and judged else None,
+            uncertainty=halves.uncertainty(state) if halves and judged else None,
             converged=self.converged,
         )

@@ -80,7 +80,7 @@ def test_more_of_anything_takes_more():
     base = reconstruction_bytes(100, (500, 600), (64, 64), threads=2)
     assert reconstruction_bytes(101, (500, 600), (64, 64), threads=2) == base + 2 * 64 * 64
     assert reconstruction_bytes(100, (500, 600), (64, 64), threads=3) >= base + 12 * 500 * 600
-    assert reconstruction_bytes(100, (501, 600), (64, 64), threads=2) == base + 600 * (96 + 24 + 8 + 4 + 16)
+    assert reconstruction_bytes(100, (501, 600), (64, 64), threads=2) == base + 600 * (96 + 24 + 8 + 4 + 20)
     assert reconstruction_bytes(100, (500, 600), (64, 64)) == reconstruction_bytes(
         100, (500, 600), (64, 64), threads=cpu_count()
     )

@@ -156,16 +156,19 @@ def test_equal_seeds_give_equal_bits(noisy):
     assert np.array_equal(*images)
 
 
-def test_a_snapshot_has_the_correlation_of_the_halves_as_they_are(clean):
+def test_a_snapshot_has_correlation_and_uncertainty_of_the_halves_as_they_are(clean):
     with clean.solver() as solver:
         solver.add(clean.batch(range(0, 49, 3)))
         solver.step(2)
         assert solver.snapshot().frc is None
         solver.step_halves()
         first = solver.snapshot()
-        assert np.isfinite(first.frc["correlation"]).all() and first.uncertainty is None
+        assert np.isfinite(first.frc["correlation"]).all()
+        box = first.canvas.scanned_box(first.positions_m)
+        assert (first.uncertainty[box] > 0).all() and np.isnan(first.uncertainty).any()
         solver.add(clean.batch([n for n in range(49) if n % 3]))
-        assert solver.snapshot().frc is None  # most frames have not been met
+        unmet = solver.snapshot()
+        assert unmet.frc is None and unmet.uncertainty is None  # most frames have not been met
         solver.step_halves(2)
         later = solver.snapshot().frc
         assert later["correlation"][2:5].min() > 0.9
