@@ -161,9 +161,8 @@ def test_a_window_that_nobody_serves_says_so_and_files_are_written(tmp_path):
 @pytest.mark.filterwarnings("ignore:Passing unrecognized arguments to super:DeprecationWarning")  # of its own toolbar
 def test_ipympl_sends_pictures_before_the_browser_has_been_answered(monkeypatch):
     """As it is not while the kernel works: where the cell that scans is run together with the one that shows."""
-    pytest.importorskip("ipympl")
-    sent = []
-    before = plt.get_backend()
+    before, sent = plt.get_backend(), []
+    pytest.importorskip("ipympl")  # which takes the place of the backend already
     plt.switch_backend("module://ipympl.backend_nbagg")
     try:
         monkeypatch.setattr("ipympl.backend_nbagg.Canvas.send", lambda self, content, buffers=(): sent.extend(buffers))
