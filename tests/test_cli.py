@@ -5,6 +5,7 @@ import shutil
 import socket
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -119,7 +120,6 @@ def error_line(capsys, *arguments: str) -> str:
             "--stage 'raw' cannot become 'tiff': frames are too many for a picture; expected --to cxi or nxs",
         ),
         (["demo", "--sample", "absent.png"], "'absent.png', which is no file; expected goldballs, siemens or an image"),
-        (["demo", "--shape", "1000", "1000"], "--shape 1000 1000 --step 0.08 (µm): disk space is short"),
         (
             ["reconstruct", "absent.cxi", "--algorithm", "magic"],
             "--algorithm: algorithm 'magic' is not known; known: admm, dm, epie, lsqml, ml, mpie, raar, rpie",
@@ -189,12 +189,15 @@ def test_replay_names_the_run_that_is_not_there(workplace, capsys, ptycho_catalo
     assert not (workplace / "ptycho_replay").exists()
 
 
-def test_a_demo_that_cannot_be_leaves_nothing_and_is_no_default(workplace, capsys):
-    for wrong in (["--sample", "absent.png"], ["--shape", "1000", "1000"]):
+def test_a_demo_that_cannot_be_leaves_nothing_and_is_no_default(workplace, capsys, monkeypatch):
+    monkeypatch.setattr("bluesky_ptycho.plans.skeleton.shutil.disk_usage", lambda path: SimpleNamespace(free=10**6))
+    told = error_line(capsys, "demo", "--shape", "4", "5", "--output", "made/here")
+    assert "--shape 4 5 --step 0.08 (µm): disk space is short: " in told
+    for wrong in (["--sample", "absent.png"], ["--shape", "4", "5"]):
         error_line(capsys, "demo", *wrong, "--output", "made/here")
         assert not (workplace / "made").exists() and not (workplace / "state").exists()
     (workplace / "made").mkdir()
-    error_line(capsys, "demo", "--shape", "1000", "1000", "--output", "made/here")
+    error_line(capsys, "demo", "--shape", "4", "5", "--output", "made/here")
     assert (workplace / "made").exists() and not (workplace / "made" / "here").exists()
 
 
