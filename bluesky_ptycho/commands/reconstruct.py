@@ -70,7 +70,8 @@ def _add_method(parser: LineParser) -> None:
     method.add_argument(
         "--schedule",
         metavar="NAME:N,NAME:N",
-        help=f'algorithms one after the other with their passes, as "mpie:30,lsqml:50" (default: {SCHEDULE})',
+        help=f'algorithms one after the other with their passes, as "mpie:30,lsqml:50", and frames of a batch where '
+        f'wanted, as "rpie:30,lsqml@100:50" (default: {SCHEDULE})',
     )
     add = parser.add_argument
     add(
@@ -115,9 +116,9 @@ def run(options: argparse.Namespace) -> int:
     require_file(options.file)
     given = {name: getattr(options, name) for name in ("modes", "refine_positions", "noise")}
     given["algorithm"] = options.schedule if options.algorithm is None else options.algorithm
-    if options.algorithm is not None and {",", ":"} & set(options.algorithm):
+    if options.algorithm is not None and {",", ":", "@"} & set(options.algorithm):
         raise SettingsError(
-            f"--algorithm is {options.algorithm!r}; expected one name (--schedule takes names and passes)"
+            f"--algorithm is {options.algorithm!r}; expected one name (--schedule takes names, batches and passes)"
         )
     if given["algorithm"] is not None:
         _check_algorithms("--schedule" if options.algorithm is None else "--algorithm", given["algorithm"])

@@ -48,7 +48,7 @@ class DeviceEngine(ArrayEngine):
         self._chunk: tuple[Slots, Any] = (np.zeros(0, np.int64), None)
         self._added = False
         self._noted: dict[str, list[tuple[Slots, Any]]] = {}
-        self._nothing = backend.xp.zeros(1, dtype=backend.xp.float32)
+        self._no_weights, self._no_background = (backend.xp.zeros(1, dtype=t) for t in ("uint16", "float32"))
 
     def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> Any:
         """Visit all frames in chunks that fit `chunk_bytes` and the memory; return the total on the device.
@@ -157,11 +157,11 @@ class DeviceEngine(ArrayEngine):
 
     def _detection(self, state: ReconState, strength: float = 1.0) -> tuple[Any, tuple[Any, ...]]:
         """Return the kernels' model, and brightness, weights and background as they take them."""
-        detection, weights = state.detection, state.frames.weights
-        extras = (weights, detection.background)
-        told = (detection.poisson, *(a is not None for a in extras))
+        detection, weights, background = state.detection, state.frames.weights, state.detection.background
+        told = (detection.poisson, weights is not None, background is not None)
         model = record(MODEL, *told, strength, *detection.scales(self._pixels(state)))
-        return model, (self._frames.brightness, *(self._nothing if a is None else a for a in extras))
+        weights = self._no_weights if weights is None else weights
+        return model, (self._frames.brightness, weights, self._no_background if background is None else background)
 
     def measure(self, state: ReconState, slots: Slots, waves: Any, strength: float = 1.0) -> Any:
         """Transform and move towards the data."""

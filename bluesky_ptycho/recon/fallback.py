@@ -70,7 +70,7 @@ class FallbackSolver:
         frames = copy.copy(old._state.frames)
         to_host = frames.backend.to_host
         frames.backend, frames.counts = new.backend, to_host(frames.counts)
-        frames.weights = None if frames.weights is None else to_host(frames.weights)
+        frames.stored_weights = None if frames.stored_weights is None else to_host(frames.stored_weights)
         new._state.frames = frames
         new.change(old.settings)
         message = "the device ran out of memory: the reconstruction goes on, on the CPU"

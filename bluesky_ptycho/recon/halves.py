@@ -60,28 +60,29 @@ class Halves:
 
     def step(self, whole: ReconState) -> None:
         """Make one pass over each half by their own schedule; detection and the probe's variation are the whole's."""
-        name = self.schedule.at(0, self._passes, complete=True, tail=False)
-        algorithm = algorithms[name]
+        stage = self.schedule.at(0, self._passes, complete=True, tail=False)
+        algorithm = algorithms[stage.name]
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
         free = self._passes >= self.settings.probe_start
+        whole.frames.weighing = self.settings.weighs(self._passes)
         for state, mine in zip(self.states, (slots[even], slots[~even]), strict=True):
             if state.canvas != whole.canvas:
                 move_to(state, whole.canvas)
             state.detection, state.variation = whole.detection, whole.variation
             if len(mine):
                 guard = Guard.of(state, whole=False)
-                if name != self._at_work:
+                if stage.name != self._at_work:
                     guard.clear_others(state)
                 guard.before_pass(state)
-                options = PassOptions(self.settings, free, guard.caution)
+                options = PassOptions.of(stage, self.settings, free, guard.caution)
                 error = algorithm(state, self.engine, self._rng.permutation(mine), options)
                 guard.after_pass(state, error / float(whole.frames.photons[mine].sum()), mine)
                 self.constraints.impose(state)
                 if free:
                     orthogonalise(state)
                     stay_on_axis(state, self._first_probe, self._passes + 1)
-        self._at_work = name
+        self._at_work = stage.name
         self._passes += 1
         self.visits += len(slots)
         self._passes_since_new = 1 + (self._passes_since_new if self._met == len(slots) else 0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .host_engine import HostEngine
 
 NOTHING = np.zeros((0, 0), np.float32)
+NO_WEIGHTS = np.zeros((0, 0), np.uint16)
 NO_EXCESS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -91,7 +92,7 @@ class HostLane:
 
     def _extras(self, state: ReconState, slot: int) -> tuple[Any, Any, float]:
         frames, background = state.frames, state.detection.background
-        weights = NOTHING if frames.weights is None else frames.weights[slot]
+        weights = NO_WEIGHTS if frames.weights is None else frames.weights[slot]
         return weights, NOTHING if background is None else background, 1.0 / float(frames.gain[slot]) ** 2
 
     def project(self, state: ReconState, slots: Slots, waves: Any, strength: float = 1.0) -> NDArray[np.complex64]:

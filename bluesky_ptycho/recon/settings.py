@@ -33,7 +33,9 @@ class SolverSettings(Settings):
     group: ClassVar[str | None] = "solver"
 
     algorithm: str = setting(
-        "mpie:20,lsqml", "Name in the registry of algorithms, or a schedule of them: NAME:PASSES,NAME:PASSES,…."
+        "mpie:20,lsqml",
+        "Name in the registry of algorithms, or a schedule of them: NAME:PASSES,NAME@FRAMES:PASSES,… with frames of a "
+        "batch where wanted.",
     )
     modes: int | None = setting(
         None, "Incoherent probe modes; None takes those of the given probe, else 1.", low=1, high=256
@@ -41,6 +43,9 @@ class SolverSettings(Settings):
     batch_size: int = setting(16, "Fewest frames per object and probe update.", low=1, high=10**6, unit="frame")
     batches_per_pass: int | None = setting(
         None, "Most updates per pass: more frames make larger batches; None is the algorithm's own.", low=1, high=10**6
+    )
+    compact_batches: bool = setting(
+        False, "Make batches of neighbours, other ones in each pass, instead of frames from all over the scan."
     )
     step: float | None = setting(None, "Relaxation of the updates; None is the algorithm's own.", low=0.0, high=2.0)
     momentum: float | None = setting(
@@ -58,6 +63,9 @@ class SolverSettings(Settings):
         None, "Relaxation of raar, dm and admm; None is the algorithm's own.", low=0.0, high=1.0
     )
     noise: str = setting("gaussian", "Noise model: of amplitudes, or of photons.", choices=NOISES)
+    pixel_weights: bool = setting(
+        True, "Count each pixel by the weight that its frame brings, as those of merged exposures do."
+    )
     refine_positions: bool = setting(False, "Refine the positions with the object.")
     position_model: str = setting(
         "free",
@@ -68,7 +76,9 @@ class SolverSettings(Settings):
     fit_intensity: bool = setting(False, "Fit how bright the beam was in each frame.")
     fit_background: bool = setting(False, "Fit photons that all frames hold in common beyond the waves.")
     probe_variations: int = setting(0, "Modes by which the probe differs from frame to frame (OPR).", low=0, high=32)
-    refine_start: int = setting(10, "Passes before any of these refinements begins.", low=0, high=10**6, unit="pass")
+    refine_start: int = setting(
+        10, "Passes before any of these refinements begins, and pixels are weighed.", low=0, high=10**6, unit="pass"
+    )
     motion_m: tuple[float, ...] | None = setting(
         None, "Way (y, x) of the beam during an exposure, from which the probe modes start (at least two).", unit="m"
     )
@@ -116,9 +126,13 @@ class SolverSettings(Settings):
                 f"solver.slice_distance_m is {self.slice_distance_m} with one slice; expected None, or slices "
                 "of 2 or more"
             )
-        reflecting = [name for name in REFLECTING if name in re.split(r"[,:\s]+", self.algorithm)]
+        reflecting = [name for name in REFLECTING if name in re.split(r"[,:@\s]+", self.algorithm)]
         if self.fit_background and reflecting:
             raise SettingsError(
                 f"solver.fit_background is True with algorithm {self.algorithm!r}; expected an algorithm other "
                 f"than {reflecting[0]}, whose reflected waves are no model of the patterns"
             )
+
+    def weighs(self, passes: int) -> bool:
+        """Return whether pixels are weighed after so many `passes`."""
+        return self.pixel_weights and passes >= self.refine_start

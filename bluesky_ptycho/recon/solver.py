@@ -17,7 +17,7 @@ from ..scan_plan import ScanPlan
 from . import algorithms as _registered  # noqa: F401  (fills the registry)
 from .changing import adapt, refuse_fixed, require_room, start_again
 from .constraints import Constraints
-from .engine import Algorithm, make_engine
+from .engine import make_engine
 from .fresh_regions import FreshRegions
 from .guard import Guard
 from .halves import FEWEST, Halves
@@ -31,7 +31,7 @@ from .probe_start import ProbeStart
 from .propagation import angular_spectrum
 from .refinements import refinements
 from .saved import Saved, canvas_of, put_arrays, rng_of, rng_to_array, to_arrays
-from .schedule import Schedule
+from .schedule import Schedule, Stage
 from .settings import SolverSettings
 from .snapshots import make_snapshot
 from .starting import rehearse, start_state
@@ -210,15 +210,14 @@ class IncrementalSolver:
         """Whether all planned frames are there, or were: to take bad ones away does not start the scan anew."""
         return self._ended or self._passes_complete > 0 or self.n_frames >= self.plan.n_points
 
-    def _algorithm(self, *, tail: bool = False) -> Algorithm:
+    def _stage(self, *, tail: bool = False) -> Stage:
         earlier, since = self._schedule_began
         before, since = self.iteration - self._passes_complete - earlier, self._passes_complete - since
-        name = self._schedule.at(before, since, complete=self._complete, tail=tail)
-        if name != self._at_work:  # what the stage before kept, waves of all frames for one, is of no use any more
+        stage = self._schedule.at(before, since, complete=self._complete, tail=tail)
+        if stage.name != self._at_work:  # what the one before kept, waves of all frames for one, is of no use any more
             Guard.of(self._state).clear_others(self._state)
-        self._at_work = name
-        function: Algorithm = algorithms[name]
-        return function
+        self._at_work = stage.name
+        return stage
 
     def _pass(self, *, tail: bool = False) -> None:
         state = self._state
@@ -229,12 +228,14 @@ class IncrementalSolver:
         guard = Guard.of(state)
         taken_back = guard.taken_back
         guard.before_pass(state)
+        self._weigh()
         introduce(state, self._engine, self._rng.permutation(self._fresh.fill(state, slots)), self.settings)
         refining = free and self.iteration >= self.settings.refine_start
         for refinement in self._refinements:
             refinement.begin(state, slots, active=refining)
-        algorithm, options = self._algorithm(tail=tail), PassOptions(self.settings, free, guard.caution, tail)
-        error = algorithm(state, self._engine, self._rng.permutation(slots), options)
+        stage = self._stage(tail=tail)
+        options = PassOptions.of(stage, self.settings, free, guard.caution, tail=tail)
+        error = algorithms[stage.name](state, self._engine, self._rng.permutation(slots), options)
         residual = error / float(state.frames.photons[slots].sum())
         # A pass that went wrong has nothing to say.
         went_wrong = guard.after_pass(state, residual, slots)
@@ -249,6 +250,10 @@ class IncrementalSolver:
             self._residuals.append(residual)
         if free:
             stay_on_axis(state, self._probe.first, self.iteration)
+
+    def _weigh(self) -> None:
+        """Let weights count once the image is there: pixels of little weight, the brightest mostly, bring it soon."""
+        self._state.frames.weighing = self.settings.weighs(self.iteration)
 
     def step_halves(self, n: int = 1) -> float:
         """Make `n` passes over each of two independent half data sets, for the Fourier ring correlation.
@@ -342,6 +347,7 @@ class IncrementalSolver:
         state = self._state
         self.taken_back += Guard.of(state).mend(state)
         slots = state.frames.slots(lit=True)
+        self._weigh()
         exact = error_of(state, self._engine, slots) if exact_residual and self._probe.guessed else float("nan")
         halves = self._halves() if frc else self._half_sets
         judged = halves is not None and halves.visits >= len(slots)

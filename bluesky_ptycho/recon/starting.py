@@ -28,7 +28,8 @@ def start_state(
     Where it would take more than `budget` bytes, the frames lie on the disk.
     """
     canvas = Canvas.for_extent(plan.extent_m, geometry)
-    on_disk = keep_frames_on_disk(budget, plan.n_points, canvas.shape, geometry.shape, settings, backend=backend)
+    sizes = (plan.n_points, canvas.shape, geometry.shape, settings)
+    on_disk = keep_frames_on_disk(budget, *sizes, backend=backend, weights=plan.merges_exposures)
     far_field = geometry.propagation == "far"
     frames = FrameStore(plan.n_points, geometry.shape, backend, settings.subpixel, far_field, on_disk)
     dark = np.zeros((settings.modes or 1, *geometry.shape), np.complex64)
@@ -49,7 +50,8 @@ def rehearse(plan: ScanPlan, state: ReconState, engine: Engine, schedule: Schedu
     middle = np.mean(np.reshape(plan.extent_m, (2, 2)), axis=1)
     positions = middle + np.array([[0.0, 0.0], [0.4, 0.3]]) * np.asarray(canvas.pixel_m)
     light = np.ones((2, *window), np.float32)
-    frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool)), canvas)
+    frames.weighing = plan.merges_exposures and settings.pixel_weights
+    frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool), light if frames.weighing else None), canvas)
     rehearsal.detection = state.detection
     for stage in schedule.stages:
         algorithms[stage.name](rehearsal, engine, frames.slots(), PassOptions(settings))

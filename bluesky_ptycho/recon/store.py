@@ -25,6 +25,7 @@ from .subpixel import N_TAPS, shift_taps, split_corners
 
 INVALID = 65535
 MOST_COUNTS = 65534
+WHOLE_WEIGHT = 65535
 """Sixteen bits hold an amplitude to a hundredth of the photons' own noise of one half, up to a million
 photons in the brightest pixel, and are half the memory of a float."""
 
@@ -89,8 +90,10 @@ class FrameStore:
         Amplitude of one count: the brightest pixel's over MOST_COUNTS.
     gain : (capacity,) float32
         Factor that the amplitudes are divided by: how bright the beam was in this frame.
-    weights : (capacity, ny, nx) float32 on the device, or None
-        Weight of each pixel, 0 to 1; None while no frame brought any.
+    stored_weights : (capacity, ny, nx) uint16 where `counts` are, or None
+        Weight of each pixel, in units of 1 / WHOLE_WEIGHT; None while no frame brought any.
+    weighing : bool
+        Whether they count.
     positions_m : (capacity, 2) float64
     corners : (capacity, 2) int64
         First pixel of the window on the canvas.
@@ -137,7 +140,8 @@ class FrameStore:
         self._free = deque(range(capacity))
         self.arrived = 0
         self.counts = self._room_for(capacity)
-        self.weights: Any = None
+        self.stored_weights: Any = None
+        self.weighing = False
         self.unit = np.ones(capacity, np.float32)
         self.gain = np.ones(capacity, np.float32)
         self.positions_m = np.zeros((capacity, 2))
@@ -153,9 +157,17 @@ class FrameStore:
         self.shift_speed = np.zeros((capacity, 2))
         self.arrivals = np.zeros(capacity, np.int64)
 
-    def _room_for(self, n: int) -> Any:
+    def _room_for(self, n: int, value: int = 0) -> Any:
         shape = (n, *self.window)
-        return zeros_on_disk(shape) if self.on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
+        room = zeros_on_disk(shape) if self.on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
+        if value:
+            room[...] = value
+        return room
+
+    @property
+    def weights(self) -> Any:
+        """Weights of the pixels that count now; None where all pixels count alike."""
+        return self.stored_weights if self.weighing else None
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -195,15 +207,18 @@ class FrameStore:
         """Take the frames of `batch`, which lie on `canvas`; those known already are replaced. Return their slots."""
         window, positions = self.window, batch.positions_m
         mask = np.broadcast_to(batch.mask, batch.amplitude.shape)
-        if batch.weight is not None and self.weights is None:
-            self.weights = self.backend.xp.ones(self.counts.shape, dtype=self.backend.xp.float32)
+        if batch.weight is not None:
+            mask = mask & (np.asarray(batch.weight) > 0)
+            if self.stored_weights is None:
+                self.stored_weights = self._room_for(len(self.photons), WHOLE_WEIGHT)
         slots = np.zeros(batch.n, np.int64)
         for i, seq in enumerate(np.asarray(batch.seq_nums).tolist()):
             slot = slots[i] = self._take_slot(int(seq))
             self.counts[slot, ...] = self.backend.to_device(self._coded(slot, batch.amplitude[i], mask[i]))
-            if self.weights is not None:
-                weight = np.ones(window) if batch.weight is None else np.broadcast_to(batch.weight, mask.shape)[i]
-                self.weights[slot, ...] = self.backend.to_device(self._ordered(weight.astype(np.float32)))
+            if self.stored_weights is not None:
+                given = 1.0 if batch.weight is None else np.broadcast_to(batch.weight, mask.shape)[i]
+                weight = np.clip(np.rint(np.broadcast_to(given, window) * WHOLE_WEIGHT), 1, WHOLE_WEIGHT)
+                self.stored_weights[slot, ...] = self.backend.to_device(self._ordered(weight.astype(np.uint16)))
             self.positions_m[slot], self.numbers[slot], self.gain[slot] = positions[i], seq, 1.0
             self.shift_px[slot] = self.shift_speed[slot] = 0.0
             self.arrived += 1
@@ -233,11 +248,10 @@ class FrameStore:
     def _grow(self) -> None:
         old = len(self.photons)
         new = old + max(16, old // 2)
-        xp = self.backend.xp
-        for name in ("counts", "weights"):
+        for name in ("counts", "stored_weights"):
             array = getattr(self, name)
             if array is not None:
-                grown = self._room_for(new) if name == "counts" else xp.ones((new, *self.window), dtype=array.dtype)
+                grown = self._room_for(new)
                 grown[:old, ...] = array
                 setattr(self, name, grown)
         for name in BOOKKEEPING:
@@ -283,7 +297,9 @@ class FrameStore:
         return xp.where(counts == INVALID, xp.asarray(-1.0, dtype=xp.float32), xp.astype(counts, xp.float32) * unit)
 
     def weights_of(self, slots: NDArray[np.int64]) -> Any:
-        """Return the weights ``(n, ny, nx) float32`` of `slots`, None where there are none."""
+        """Return the weights ``(n, ny, nx) float32`` of `slots`, None where they do not count."""
         if self.weights is None:
             return None
-        return self.backend.xp.take(self.weights, self.backend.to_device(slots), axis=0)
+        xp = self.backend.xp
+        stored = xp.take(self.weights, self.backend.to_device(slots), axis=0)
+        return xp.astype(stored, xp.float32) * np.float32(1 / WHOLE_WEIGHT)

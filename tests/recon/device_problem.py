@@ -33,6 +33,7 @@ def make_state(backend, corners=MIXED, modes=3, *, weights=False, window=WINDOW,
     n = len(corners)
     grid = Canvas(canvas, (0.0, 0.0), (1.0, 1.0), window)
     frames = FrameStore(n, window, backend, subpixel=True)
+    frames.weighing = weights
     amplitude = rng.random((n, *window)).astype(np.float32) * 4
     amplitude[:, 1], amplitude[-1] = 0, 0
     mask = rng.random((n, *window)) > 0.1

@@ -29,7 +29,7 @@ def halfway(problem, passes=8, which=slice(0, 30), **settings):
 def names_of(solver, passes):
     found = []
     for _ in range(passes):
-        found.append(solver._algorithm().__name__)
+        found.append(solver._stage().name)
         solver.step()
     return found
 

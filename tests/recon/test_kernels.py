@@ -95,6 +95,7 @@ def test_project_modulus(rng, modes, row, pattern):
 
 
 EMPTY = np.zeros((0, 0), np.float32)
+NO_WEIGHTS = np.zeros((0, 0), np.uint16)
 
 
 @pytest.mark.parametrize("poisson", [False, True])
@@ -102,7 +103,8 @@ EMPTY = np.zeros((0, 0), np.float32)
 def test_project_model(rng, modes, row, pattern, poisson, extras):
     far = complex_noise(rng, modes, NY, NX)
     far[:, 6, 6], far[:, 7, 7] = 0, 0
-    weights, background = (rng.random((2, NY, NX)).astype(np.float32)) if extras else (EMPTY, EMPTY)
+    stored = rng.integers(1, 65536, (NY, NX)).astype(np.uint16) if extras else NO_WEIGHTS
+    weights, background = stored / np.float32(65535), rng.random((NY, NX)).astype(np.float32) if extras else EMPTY
     excess = np.zeros((2, NY, NX) if extras else (0, 0, 0), np.float32)
     gain, found, amplitude = 1.3, np.zeros(2), amplitude_of(*pattern)
     options = {"weights": weights[None], "background": background[None] / gain**2} if extras else {}
@@ -111,7 +113,7 @@ def test_project_model(rng, modes, row, pattern, poisson, extras):
     )
     model = np.sum(np.abs(far) ** 2, axis=0) * SCALES["scale"] ** 2 + (background / gain**2 if extras else 0)
     total = detection_kernels.project_model(
-        far, *pattern, weights, background, gain**-2, poisson, 0.6, *SCALES.values(), row, excess, found
+        far, *pattern, stored, background, gain**-2, poisson, 0.6, *SCALES.values(), row, excess, found
     )
     assert total == pytest.approx(float(error), rel=1e-5)
     assert found == pytest.approx([overlap[0], power[0]], rel=1e-5)
@@ -158,7 +160,7 @@ def test_curvature_is_the_likelihoods_near_its_minimum(rng, modes, poisson):
         np, far[None], change[None], amplitude_of(counts, unit), background=background[None], **options
     )
     assert float(expected) == pytest.approx(numeric, rel=0.02)
-    found = detection_kernels.curvature(far, change, counts, unit, EMPTY, background, 1.0, poisson, scale)
+    found = detection_kernels.curvature(far, change, counts, unit, NO_WEIGHTS, background, 1.0, poisson, scale)
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 

@@ -73,7 +73,7 @@ def test_weights_are_counted():
         store = solver._state.frames
         plain = reconstruction_bytes(batch.n, solver.canvas.shape, GEOMETRY.shape)
         weighted = reconstruction_bytes(batch.n, solver.canvas.shape, GEOMETRY.shape, weights=True)
-    assert weighted - plain == store.weights.nbytes
+    assert weighted - plain == store.stored_weights.nbytes
 
 
 def test_more_of_anything_takes_more():

@@ -170,23 +170,61 @@ def test_weights_silence_bad_pixels():
     assert data.error(loud) > 2 * data.error(solver)
 
 
-def test_weights_of_merged_exposures_count_each_pixel_by_its_noise():
-    """Where long exposures saturate, pixels come from ones a hundred times shorter, whose noise is ten times larger."""
-    shorter, full = 100, 50
-    data, rng = Flawed(), np.random.default_rng(0)
-    batch, base = data.batch, data.base
+def merged_exposures(data, shorter, full):
+    """Return the frames of `data` merged: above `full` photons of an exposure `shorter` times as short, whose noise is
+    the square root of that larger; and the same with weights."""
+    rng, batch, base = np.random.default_rng(0), data.batch, data.base
     windows = np.stack([base.object[r : r + SIZE, c : c + SIZE] for r, c in base.corners])
     waves = np.fft.fftshift(np.fft.fft2(base.probe * np.sqrt(0.3) * windows, norm="ortho"), axes=(1, 2))
     long, short = rng.poisson(np.abs(waves) ** 2), shorter * rng.poisson(np.abs(waves) ** 2 / shorter)
     merged = np.sqrt(np.where(long > full, short, long)).astype(np.float32)
     weight = np.where(long > full, 1 / shorter, 1).astype(np.float32)
-    errors = []
-    for each in (None, weight):
-        with base.solver() as solver:
-            solver.add(Batch(batch.seq_nums, batch.positions_m, merged, batch.mask, each))
-            solver.step(80)
-            errors.append(data.error(solver))
-    assert errors[1] < 0.7 * errors[0]
+    return [Batch(batch.seq_nums, batch.positions_m, merged, batch.mask, each) for each in (None, weight)]
+
+
+@pytest.mark.parametrize(("shorter", "full", "gain"), [(100, 50, 0.7), (10, 200, 0.95)])
+def test_weights_of_merged_exposures_count_each_pixel_by_its_noise(shorter, full, gain):
+    data, errors = Flawed(), []
+    for batch in merged_exposures(data, shorter, full):
+        with data.base.solver() as solver:
+            solver.add(batch)
+            errors.append([])
+            for _ in range(2):
+                solver.step(30)
+                errors[-1].append(data.error(solver))
+    assert all(weighted < gain * plain for plain, weighted in zip(*errors, strict=True))
+
+
+def test_weights_count_when_refinements_begin_unless_they_are_off():
+    data, early, late = Flawed(), [], []
+    plain, weighted = merged_exposures(data, 100, 50)
+    for batch, weighs in ((plain, True), (weighted, True), (weighted, False)):
+        with data.base.solver(refine_start=4, pixel_weights=weighs) as solver:
+            solver.add(batch)
+            for found in (early, late):
+                solver.step(4)
+                solver.step_halves(4)
+                snapshot = solver.snapshot()
+                found.append(np.stack([snapshot.object, snapshot.uncertainty]))
+
+    def alike(a, b):
+        return np.allclose(a[0], b[0], atol=1e-4), np.allclose(a[1], b[1], atol=1e-4, equal_nan=True)
+
+    assert alike(early[0], early[1]) == alike(early[0], early[2]) == alike(late[0], late[2]) == (True, True)
+    assert alike(late[0], late[1]) == (False, False)
+
+
+def test_a_weight_of_zero_is_a_mask():
+    problem = Flawed()
+    batch, good = problem.batch, np.ones((SIZE, SIZE), bool)
+    good[10:13, 5:20] = False
+    objects = []
+    for mask, weight in ((good, None), (batch.mask, good.astype(np.float32))):
+        with problem.base.solver(refine_start=0) as solver:
+            solver.add(Batch(batch.seq_nums, batch.positions_m, batch.amplitude, mask, weight))
+            solver.step(5)
+            objects.append(solver.snapshot().object)
+    assert np.allclose(*objects, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_names_of_a_plug_in_that_is_gone_are_read_but_not_made():
 
 
 def names(schedule, passes, *, before=0):
-    return [schedule.at(before, since, complete=True, tail=False) for since in range(passes)]
+    return [schedule.at(before, since, complete=True, tail=False).name for since in range(passes)]
 
 
 def test_stages_follow_each_other():
@@ -55,10 +55,10 @@ def test_stages_follow_each_other():
 
 def test_first_stage_lasts_while_frames_arrive():
     schedule = Schedule.parse("mpie:3,lsqml:2")
-    assert schedule.at(7, 0, complete=False, tail=False) == "mpie"
+    assert schedule.at(7, 0, complete=False, tail=False).name == "mpie"
     assert names(schedule, 3, before=2) == ["mpie", "lsqml", "lsqml"]
     assert names(schedule, 2, before=9) == ["lsqml", "lsqml"]
-    assert schedule.at(0, 0, complete=False, tail=True) == "lsqml"
+    assert schedule.at(0, 0, complete=False, tail=True).name == "lsqml"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...registry import algorithms
 from ..engine import Directions, Engine, Lane, Slots
-from ..passes import PassOptions, batches
+from ..passes import PassOptions
 from ..state import ReconState
 from .pie import pie_visit, safe_step
 
@@ -34,9 +34,7 @@ def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: 
     """Make one pass; large batches make it a tail that averages noise, small ones a start."""
     chosen, total = options.settings, 0.0
     momentum = options.choose("momentum", MOMENTUM)
-    cut = batches(
-        slots, options.choose("batches_per_pass", BATCHES_OF_TAIL if options.tail else BATCHES), chosen.batch_size
-    )
+    cut = options.batches(state.frames, slots, BATCHES_OF_TAIL if options.tail else BATCHES)
     visit, share = pie_visit(state), options.choose("step", STEP)
     for batch in cut:
         total += engine.run(state, batch, visit)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...registry import algorithms
 from ..engine import Engine, Lane, Slots, Visit
-from ..passes import PassOptions, batches
+from ..passes import PassOptions
 from ..state import ReconState
 
 SAFETY = 0.7
@@ -56,7 +56,7 @@ def pie_pass(
 ) -> float:
     """Make one pass; object and probe step after each batch by the weighted mean of its frames' wishes."""
     chosen, total = options.settings, 0.0
-    cut = batches(slots, options.choose("batches_per_pass", most), chosen.batch_size)
+    cut = options.batches(state.frames, slots, most)
     size = options.caution * safe_step(options.choose("step", step), momentum, len(cut))
     alphas = (chosen.object_regularisation, chosen.probe_regularisation)
     visit = pie_visit(state)
