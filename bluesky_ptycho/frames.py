@@ -57,6 +57,9 @@ class CleanFrames:
         False where no fitting dark model was there.
     flux : ndarray (n,) float64
         Photons above the even background; beside those of the other frames of a scan they tell which are dim.
+    weight : ndarray (n, ny, nx) float32 or None
+        Where exposures of different times were merged: variance of as many photons in the longest one over that of the
+        pixel, 0 to 1.
     """
 
     photons: NDArray[np.float32]
@@ -64,6 +67,7 @@ class CleanFrames:
     rejected: Mapping[int, str]
     dark_corrected: bool
     flux: NDArray[np.float64]
+    weight: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

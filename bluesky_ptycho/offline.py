@@ -149,7 +149,8 @@ def _make_solver(data: CxiData, settings: SolverSettings, backend: str) -> Incre
         mask = known & (data.mask if data.mask.ndim == 2 else data.mask[rows])
         seq_nums = np.arange(first, first + len(photons), dtype=np.int64)
         amplitude = np.sqrt(np.maximum(np.where(known, photons, 0), 0))
-        solver.add(Batch(seq_nums, data.positions_m[rows], amplitude, mask))
+        weight = None if data.weight is None else data.weight[rows]
+        solver.add(Batch(seq_nums, data.positions_m[rows], amplitude, mask, weight))
     return solver
 
 

@@ -198,7 +198,8 @@ def _append(
     positions = np.array([points[i].position_m for i in rows], dtype=np.float64).reshape(-1, 2)
     positions = correct_positions(positions, pipeline.settings.position_matrix)
     seq_nums = np.array([points[i].seq_num for i in rows], dtype=np.int64)
-    writer.append(clean.photons[rows], clean.mask[rows], positions, seq_nums)
+    weight = None if clean.weight is None else clean.weight[rows]
+    writer.append(clean.photons[rows], clean.mask[rows], positions, seq_nums, weight)
 
 
 def _write_illumination(scan: RawScan, pipeline: Pipeline, writer: CleanCxiWriter) -> None:

@@ -109,7 +109,7 @@ def error_line(capsys, *arguments: str) -> str:
         (["runs", "--energy", "-700"], "--energy is '-700'; expected a positive energy in eV"),
         (
             ["reconstruct", "absent.cxi", "--algorithm", "rpie:3"],
-            "--algorithm is 'rpie:3'; expected one name (--schedule takes names and passes)",
+            "--algorithm is 'rpie:3'; expected one name (--schedule takes names, batches and passes)",
         ),
         (
             ["reconstruct", "absent.cxi", "--schedule", "mpie:5,ml", "--iterations", "5"],

@@ -288,7 +288,8 @@ class FrameSupply:
         for point, position, total in zip(points, positions, totals, strict=True):
             self._totals[point.seq_num] = (position, float(total))
         seq_nums = np.array([p.seq_num for p in points], dtype=np.int64)
-        return Batch(seq_nums, positions, np.sqrt(np.maximum(photons, 0)), mask)
+        weight = None if clean.weight is None else clean.weight[rows]
+        return Batch(seq_nums, positions, np.sqrt(np.maximum(photons, 0)), mask, weight)
 
 
 def _frames_to_centre(settings: PreprocessSettings) -> int:

@@ -15,7 +15,7 @@ from ..geometry import Geometry
 from ..scan_plan import Illumination
 from ..whole_file import GrowingHdf5, require_room
 from . import hdf5
-from .cxi import CXI_VERSION, FRAME_MASK, TRANSLATION, text
+from .cxi import CXI_VERSION, FRAME_MASK, FRAME_WEIGHT, TRANSLATION, text
 from .cxi_geometry import DETECTOR, SOURCE, write_geometry
 from .zone_plate import write_zone_plate
 
@@ -40,7 +40,8 @@ class CleanCxiWriter(GrowingHdf5):
     """A CXI file of clean frames; it appears whole when the ``with`` block ends, or not at all.
 
     Beside CXI's own mask of pixels that are bad in at least half of the frames there is one for each frame
-    (:data:`~bluesky_ptycho.io.cxi.FRAME_MASK`), if they differ: lost packets and saturation are each frame's own.
+    (:data:`~bluesky_ptycho.io.cxi.FRAME_MASK`), if they differ: lost packets and saturation are each frame's own. Where
+    exposures of different times were merged there are weights, too (:data:`~bluesky_ptycho.io.cxi.FRAME_WEIGHT`).
 
     Parameters
     ----------
@@ -86,22 +87,35 @@ class CleanCxiWriter(GrowingHdf5):
         )
         self._frames.attrs["axes"] = "translation:y:x"
         self._frames.attrs["units"] = "photon"
-        self._masks = file.create_dataset(
-            FRAME_MASK,
-            (0, ny, nx),
-            "u1",
-            maxshape=(None, ny, nx),
-            chunks=(1, ny, nx),
-            compression="gzip",
-            compression_opts=1,
-        )
-        self._masks.attrs["description"] = "0: the pixel is valid in this frame"
+        self._masks = self._compressed(FRAME_MASK, "u1", "0: the pixel is valid in this frame")
         self._translation = file.create_dataset(TRANSLATION, (0, 3), "<f8", maxshape=(None, 3), chunks=(1024, 3))
         self._translation.attrs["units"] = "m"
         self._seq_nums = file.create_dataset(f"{PROCESS}/seq_nums", (0,), "<i8", maxshape=(None,), chunks=(1024,))
         file["entry_1/data_1/data"] = h5py.SoftLink(f"/{DETECTOR}/data")
         for place in ("entry_1/data_1", DETECTOR):
             file[f"{place}/translation"] = h5py.SoftLink(f"/{TRANSLATION}")
+        self._weights: h5py.Dataset | None = None
+
+    def _compressed(self, name: str, dtype: str, description: str) -> h5py.Dataset:
+        """Make an array of pixels of no frames yet, most of which are alike."""
+        ny, nx = self._geometry.shape
+        made = self._file.create_dataset(
+            name,
+            (0, ny, nx),
+            dtype,
+            maxshape=(None, ny, nx),
+            chunks=(1, ny, nx),
+            compression="gzip",
+            compression_opts=1,
+        )
+        made.attrs["description"] = description
+        return made
+
+    @property
+    def _arrays(self) -> list[h5py.Dataset]:
+        """What has a row for each frame."""
+        own = [self._frames, self._masks, self._translation, self._seq_nums]
+        return own if self._weights is None else [*own, self._weights]
 
     def append(
         self,
@@ -109,6 +123,7 @@ class CleanCxiWriter(GrowingHdf5):
         mask: NDArray[np.bool_],
         positions_m: NDArray[np.float64],
         seq_nums: NDArray[np.int64],
+        weight: NDArray[np.float32] | None = None,
     ) -> None:
         """Add frames; one of a scan point that has one already takes its place.
 
@@ -120,23 +135,33 @@ class CleanCxiWriter(GrowingHdf5):
             ``(y, x)`` of the beam axis in m.
         seq_nums : ndarray (n,)
             Numbers of the scan points.
+        weight : ndarray (n, ny, nx), optional
+            As :class:`~bluesky_ptycho.frames.CleanFrames` has it; given with all frames or none.
 
         Raises
         ------
         OSError
             If they do not fit on the disk.
         """
-        require_room(self._path, photons.nbytes + mask.nbytes)
+        require_room(self._path, photons.nbytes + mask.nbytes + (0 if weight is None else weight.nbytes))
+        if weight is not None and self._weights is None:
+            told = "of the variance that photons of the longest exposure have, over the pixel's own"
+            self._weights = self._compressed(FRAME_WEIGHT, "<f4", f"weight of the pixel in this frame: share {told}")
         numbers = seq_nums.tolist()
         if again := [i for i, number in enumerate(numbers) if number in self._rows]:
             for i in again:
                 self._replace(self._rows[numbers[i]], photons[i], mask[i], positions_m[i])
+                if weight is not None and self._weights is not None:
+                    self._weights[self._rows[numbers[i]]] = weight[i]
             fresh = [i for i in range(len(numbers)) if i not in again]
             photons, mask, positions_m, seq_nums = photons[fresh], mask[fresh], positions_m[fresh], seq_nums[fresh]
+            weight = None if weight is None else weight[fresh]
         first, last = self.n_frames, self.n_frames + len(photons)
         self._rows |= {number: first + i for i, number in enumerate(seq_nums.tolist())}
-        for array in (self._frames, self._masks, self._translation, self._seq_nums):
+        for array in self._arrays:
             array.resize(last, axis=0)
+        if weight is not None and self._weights is not None:
+            self._weights[first:last] = weight
         self._frames[first:last] = photons
         self._masks[first:last] = ~mask
         y, x = np.asarray(positions_m, dtype=np.float64).T
@@ -169,12 +194,12 @@ class CleanCxiWriter(GrowingHdf5):
         for first in range(0, len(kept), MOVED_AT_ONCE):
             rows = kept[first : first + MOVED_AT_ONCE]
             to = slice(first, first + len(rows))
-            for array in (self._frames, self._masks, self._translation, self._seq_nums):
+            for array in self._arrays:
                 array[to] = array[rows]
             valid = self._masks[to] == 0
             self._valid += valid.sum(axis=0)
             self._total += self._frames[to].sum(axis=0, dtype=np.float64, where=valid)
-        for array in (self._frames, self._masks, self._translation, self._seq_nums):
+        for array in self._arrays:
             array.resize(len(kept), axis=0)
         self._rows = {number: row for row, number in enumerate(self._seq_nums[()].tolist())}
 

@@ -31,6 +31,8 @@ _PROCESS = f"{_IMAGE}/process_1"
 TRANSLATION = "entry_1/sample_1/geometry_1/translation"
 FRAME_MASK = f"{DETECTOR}/frame_mask"
 """Mask of each frame, ``(n, ny, nx)``, 0 for good: ours, where CXI has one mask for all frames."""
+FRAME_WEIGHT = f"{DETECTOR}/frame_weight"
+"""Weight of each pixel of each frame, ``(n, ny, nx)``, 0 to 1: ours, there where different exposures were merged."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class CxiData:
     geometry : Geometry
     probe_guess : ndarray (modes, ny, nx) complex64 or None
     title : str
+    weight : ndarray (n, ny, nx) float32 or None
+        As :class:`~bluesky_ptycho.frames.Batch` takes it.
     """
 
     photons: NDArray[np.float32]
@@ -56,6 +60,7 @@ class CxiData:
     geometry: Geometry
     probe_guess: NDArray[np.complex64] | None = None
     title: str = ""
+    weight: NDArray[np.float32] | None = None
 
 
 def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sample_m: float | None = None) -> CxiData:
@@ -98,6 +103,7 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
             geometry=read_geometry(file, (shape[0], shape[1]), propagation, focus_to_sample_m),
             probe_guess=_read_probe(file, (shape[0], shape[1])),
             title=Path(path).stem,
+            weight=_read_weight(file, (n, shape[0], shape[1])),
         )
 
 
@@ -211,6 +217,16 @@ def _read_mask(file: h5py.File, shape: tuple[int, int, int]) -> NDArray[np.bool_
     if not mask.any():
         raise MetadataError(f"{file.filename}: {found.name} marks every pixel as bad; expected 0 for good ones")
     return np.asarray(mask)
+
+
+def _read_weight(file: h5py.File, shape: tuple[int, int, int]) -> NDArray[np.float32] | None:
+    found = hdf5.find_dataset(file, FRAME_WEIGHT)
+    if found is None:
+        return None
+    weight = hdf5.array(found, "f", shape, np.float32)
+    if not (weight.min(initial=1.0) >= 0 and weight.max(initial=0.0) <= 1):
+        raise MetadataError(f"{file.filename}: {found.name} holds values that are not within 0 to 1")
+    return weight
 
 
 def read_positions(file: h5py.File, n: int) -> NDArray[np.float64]:

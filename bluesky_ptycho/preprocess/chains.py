@@ -65,7 +65,7 @@ class StepChain:
     def __call__(self, frames: NDArray[Any], darks: PreparedDarks) -> Cleaned:
         """Clean frames ``(n, K, H, W)``."""
         context = Context(self._recipe, darks)
-        result = Cleaned.empty(len(frames), self._recipe.grid.output_shape)
+        result = Cleaned.empty(len(frames), self._recipe)
 
         def clean(i: int) -> None:
             stack = Stack.of(frames[i : i + 1])
@@ -74,6 +74,8 @@ class StepChain:
             assert stack.n_damaged is not None and stack.n_saturated is not None  # merge_exposures counts them
             result.photons[i], result.mask[i] = stack.values[0], ~(stack.damaged | stack.saturated)[0]
             result.n_damaged[i], result.n_saturated[i] = stack.n_damaged[0], stack.n_saturated[0]
+            if stack.weight is not None:
+                result.weight[i] = stack.weight[0]
 
         for _ in self._executor.map(clean, range(len(frames))):
             pass

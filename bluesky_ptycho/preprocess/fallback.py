@@ -69,10 +69,12 @@ class FallbackPipeline:
 
 def _joined(first: CleanFrames, second: CleanFrames) -> CleanFrames:
     later = {len(first.photons) + row: reason for row, reason in second.rejected.items()}
+    weights = None if first.weight is None or second.weight is None else [first.weight, second.weight]
     return CleanFrames(
         photons=np.concatenate([first.photons, second.photons]),
         mask=np.concatenate([first.mask, second.mask]),
         rejected={**first.rejected, **later},
         dark_corrected=first.dark_corrected and second.dark_corrected,
         flux=np.concatenate([first.flux, second.flux]),
+        weight=None if weights is None else np.concatenate(weights),
     )

@@ -61,7 +61,7 @@ class FusedChain:
 
     def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:
         """Clean frames ``(n, K, H, W)`` in the layout's own order."""
-        result = Cleaned.empty(len(frames), self._recipe.grid.output_shape)
+        result = Cleaned.empty(len(frames), self._recipe)
         known = self._known_damage(darks)
         share_frames(
             self._executor, self._n_threads, len(frames), lambda i: self._clean(frames[i], darks, known, result, i)
@@ -98,8 +98,10 @@ class FusedChain:
             state,
             background,
             scratch,
+            np.float32(recipe.worst_noise),
             result.photons[i],
             result.mask[i],
+            result.weight[i],
             lost,
         )
         result.n_damaged[i], result.n_saturated[i] = lost

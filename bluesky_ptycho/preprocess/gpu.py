@@ -41,7 +41,7 @@ RUN = np.dtype(
     [(name, np.int32) for name in (
         "words", "rows", "columns", "channels", "exposures", "times", "gain_bits", "window", "down", "across",
         "binning", "first_row", "first_column", "has_factor",
-    )] + [(name, np.float32) for name in ("photons_per_adu", "floor")]
+    )] + [(name, np.float32) for name in ("worst", "photons_per_adu", "floor")]
 )  # fmt: skip
 """The kernels' ``struct Run``, field by field."""
 SINGLES = np.dtype(
@@ -86,18 +86,20 @@ class GpuChain:
 
     def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:
         """Clean frames ``(n, K, H, W)`` in the layout's own order."""
-        result = Cleaned.empty(len(frames), self._recipe.grid.output_shape)
+        result = Cleaned.empty(len(frames), self._recipe)
         on_device = self._darks_on_device(darks)
         n = max(1, BATCH_BYTES // (2 * int(np.prod(frames.shape[1:]))))
         for first in range(0, len(frames), n):
             part = slice(first, first + n)
-            photons, mask, counts = (self._backend.to_host(a) for a in self._clean(frames[part], on_device))
+            photons, mask, weight, counts = (self._backend.to_host(a) for a in self._clean(frames[part], on_device))
             result.photons[part], result.mask[part] = photons, mask
+            if self._recipe.merges_exposures:
+                result.weight[part] = weight
             result.n_damaged[part], result.n_saturated[part] = counts.T
         return result
 
-    def _clean(self, frames: NDArray[np.uint16], darks: _DeviceDarks) -> tuple[Any, Any, Any]:
-        """Return photons, mask and counts ``(n, 2)`` on the device."""
+    def _clean(self, frames: NDArray[np.uint16], darks: _DeviceDarks) -> tuple[Any, ...]:
+        """Return photons, mask, weights and counts ``(n, 2)`` on the device."""
         xp, run = self._backend.xp, self._run
         n, n_frames = len(frames), len(frames) * frames.shape[1]
         low, high = limits_of(self._recipe, darks.prepared)
@@ -107,18 +109,21 @@ class GpuChain:
         image = xp.empty((n, *self._recipe.grid.image_shape), dtype=xp.float32)
         shape = (n, *self._recipe.grid.output_shape)
         photons, mask = xp.empty(shape, dtype=xp.float32), xp.empty(shape, dtype=xp.bool_)
+        weighed = self._recipe.merges_exposures
+        noise = xp.empty(image.shape if weighed else (1,), dtype=xp.float32)
+        weight = xp.empty(shape if weighed else (1,), dtype=xp.float32)
         counts = xp.zeros((n, 2), dtype=xp.int32)
         per_frame = (samples[1] * samples[2], n_frames)
         self._launch("read_overscan", per_frame, raw, self._overscan_words, darks.overscan, lesser)
         self._launch("find_background", per_frame, low, high, lesser, darks.bias, background)
         self._launch(
             "make_image", (image[0].size, n), raw, self._image_words, darks.image, background, self._order,
-            self._time_factors, image, counts,
+            self._time_factors, image, noise, counts,
         )  # fmt: skip
         if self._recipe.counts_single_photons:
             self._count_singles(image, darks)
-        self._launch("sum_boxes", (shape[1] * shape[2], n), image, self._factor, photons, mask)
-        return photons, mask, counts
+        self._launch("sum_boxes", (shape[1] * shape[2], n), image, noise, self._factor, photons, mask, weight)
+        return photons, mask, weight, counts
 
     def _count_singles(self, image: Any, darks: _DeviceDarks) -> None:
         """Give each pixel of ``(n, rows, columns)`` its own threshold, in place."""
@@ -191,6 +196,7 @@ def _run_of(recipe: Recipe) -> NDArray[Any]:
         "first_row": grid.first[0],
         "first_column": grid.first[1],
         "has_factor": recipe.pixel_factors is not None,
+        "worst": recipe.worst_noise,
         "photons_per_adu": recipe.photons_per_adu * recipe.n_summed,
         "floor": recipe.floor,
     }

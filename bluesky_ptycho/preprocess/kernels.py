@@ -20,6 +20,8 @@ from .layouts import ADC_MASK, DAMAGED_BIT, N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
 
 SATURATED, DAMAGED, BAD = 1, 2, 4
 """Bits of a pixel's state; BAD is damage known from the darks."""
+ANY = 255
+"""No state is worse."""
 
 _GROUPS = N_CHANNELS // 2
 _FIRST, _LAST = OVERSCAN_SLOTS
@@ -167,66 +169,77 @@ def add_clean_row(line: Any, zero: Any, background: Any, scale: Any, floor: Any,
 
 
 @_jit
-def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> Any:
-    """Merge one pixel's exposures; return ADU and the state of the result (0: valid).
+def sum_exposures(values: Any, states: Any, group: Any, worst: int) -> Any:
+    """Return the sum and number of those exposures of `group` (-1 behind them) whose state is `worst` at most."""
+    total, count = np.float32(0), np.float32(0)
+    for k in group:
+        if k >= 0 and states[k] <= worst:
+            total += values[k]
+            count += np.float32(1)
+    return total, count
 
-    `groups` (n_groups + 1, K) holds in row i the exposures of equal time, -1 behind them.
+
+@_jit
+def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> Any:
+    """Merge one pixel's exposures; return ADU, the state of the result (0: valid), and its noise.
+
+    `groups` (n_groups + 1, K) holds in row i the exposures of equal time, -1 behind them. The noise is the variance
+    over that of as many photons in all repeats of the longest time.
     """
-    bright = False
+    bright, one = False, np.float32(1)
     for step in range(len(factors)):  # the longest time that is valid; a shorter one only where a longer is saturated
         if step > 0 and not bright:
             break
-        total, count = np.float32(0), np.float32(0)
-        for k in groups[step]:
-            if k >= 0 and states[k] == 0:
-                total += values[k]
-                count += np.float32(1)
+        total, count = sum_exposures(values, states, groups[step], 0)
         if count > 0:
-            return (total / count) * factors[step], 0
+            repeats = sum_exposures(values, states, groups[0], ANY)[1]
+            return (total / count) * factors[step], 0, factors[step] * repeats / count
         for k in groups[step]:
             bright |= k >= 0 and states[k] == SATURATED
     if not bright:
         known_bad = True
         for k in groups[0]:
             known_bad &= k < 0 or states[k] >= BAD
-        return np.float32(0), BAD if known_bad else DAMAGED
+        return np.float32(0), BAD if known_bad else DAMAGED, one
     value = np.float32(0)
     for step in range(len(factors)):  # the shortest time that is not damaged
-        total, count = np.float32(0), np.float32(0)
-        for k in groups[step]:
-            if k >= 0 and states[k] <= SATURATED:
-                total += values[k]
-                count += np.float32(1)
+        total, count = sum_exposures(values, states, groups[step], SATURATED)
         if count > 0:
             value = (total / count) * factors[step]
-    return value, SATURATED
+    return value, SATURATED, one
 
 
 @_jit
 def merge_image(
-    values: Any, states: Any, columns: Any, groups: Any, factors: Any, scale: Any, image: Any, lost: Any
+    values: Any, states: Any, columns: Any, groups: Any, factors: Any, scale: Any, image: Any, lost: Any, noise: Any
 ) -> None:  # fmt: skip
-    """Merge the exposures ``(K, rows, W)`` of a scan point to photons and what is lost, ``(rows, columns)``."""
+    """Merge the exposures ``(K, rows, W)`` of a scan point to photons, what is lost, and noise ``(rows, columns)``."""
     for y in range(len(image)):
         for i in range(len(columns)):
-            value, merged = merge_pixel(values[:, y, columns[i]], states[:, y, columns[i]], groups, factors)
+            value, merged, worse = merge_pixel(values[:, y, columns[i]], states[:, y, columns[i]], groups, factors)
             image[y, i] = value * scale
             lost[y, i] = merged
+            noise[y, i] = worse
 
 
 @_jit
 def add_flagged_row(
     values: Any, states: Any, groups: Any, factors: Any, scale: Any, floor: Any, factor: Any, box_columns: Any,
-    sums: Any, invalid: Any, lost: Any,
+    sums: Any, excess: Any, invalid: Any, lost: Any,
 ) -> None:  # fmt: skip
-    """Add the photons of a row pixel by pixel to `sums`; mark and count what no exposure has."""
+    """Add the photons of a row pixel by pixel to `sums`; mark and count what no exposure has.
+
+    `excess` is as :func:`~bluesky_ptycho.preprocess.stack.weight_of` takes it.
+    """
     for column in box_columns:
         if column < 0:
             continue
-        value, merged = merge_pixel(values[:, column], states[:, column], groups, factors)
+        value, merged, worse = merge_pixel(values[:, column], states[:, column], groups, factors)
         value *= scale
         if value >= floor:
-            sums[column] += value * factor[column] if len(factor) else value
+            photons = value * factor[column] if len(factor) else value
+            sums[column] += photons
+            excess[column] += max(photons, np.float32(0)) * (worse - np.float32(1))
         if merged:
             invalid[column] = True
             lost[0] += merged == DAMAGED
@@ -235,27 +248,33 @@ def add_flagged_row(
 
 @_jit
 def finish_boxes(
-    sums: Any, invalid: Any, box_columns: Any, binning: int, known_valid: Any, column_out: int, photons: Any, mask: Any
-) -> None:
+    sums: Any, excess: Any, invalid: Any, box_columns: Any, binning: int, known_valid: Any, column_out: int,
+    worst: Any, photons: Any, mask: Any, weight: Any,
+) -> None:  # fmt: skip
     """Close a row of boxes: sum its columns, and write it where orientation puts it, down a column."""
-    across = len(known_valid)
+    across, zero, one = len(known_valid), np.float32(0), np.float32(1)
     for bx in range(across):
-        total, bad = np.float32(0), not known_valid[bx]
+        total, more, bad = zero, zero, not known_valid[bx]
         for i in range(binning):
             column = box_columns[bx * binning + i]
             if column >= 0:
                 total += sums[column]
+                more += excess[column]
                 bad |= invalid[column]
         mask[across - 1 - bx, column_out] = not bad
-        photons[across - 1 - bx, column_out] = np.float32(0) if bad else total
+        photons[across - 1 - bx, column_out] = zero if bad else total
+        if len(weight):
+            light = max(total, zero)
+            share = one if bad or more <= 0 else light / (light + more)
+            weight[across - 1 - bx, column_out] = max(share, one / worst)
 
 
 @_jit
 def clean_frame(
     raw: Any, darks: Any, gain_bits: Any, rows: Any, columns: Any, window: int, limits: Any, bias: Any, groups: Any,
     factors: Any, scale: Any, floor: Any, factor: Any, start: Any, boxes: Any, box_columns: Any, binning: int,
-    known_state: Any, known_rows: Any, known_valid: Any, state: Any, background: Any, scratch: Any, photons: Any,
-    mask: Any, lost: Any,
+    known_state: Any, known_rows: Any, known_valid: Any, state: Any, background: Any, scratch: Any, worst: Any,
+    photons: Any, mask: Any, weight: Any, lost: Any,
 ) -> None:  # fmt: skip
     """Clean the K exposures of one scan point.
 
@@ -283,8 +302,10 @@ def clean_frame(
         State (K, rows, W), flagged rows (rows,) and valid boxes as the darks give them.
     state, background, scratch
         Buffers: (K, rows, W) uint8, (K, rows, groups) float32, and find_background's.
-    photons, mask : (ny, nx) float32, bool
-        Results, oriented.
+    worst : float
+        Largest noise of a raw pixel, as :func:`merge_pixel` gives it.
+    photons, mask, weight : (ny, nx) float32, bool, float32
+        Results, oriented; no weights are written to what has no pixels.
     lost : (2,) int64
         Raw pixels in the window that were damaged, saturated.
     """
@@ -307,13 +328,14 @@ def clean_frame(
                     background[k],
                 )  # fmt: skip
     values = np.empty((n_exposures, width), dtype=np.float32)
-    wide, sums = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
+    wide, sums, excess = np.empty(width, np.float32), np.empty(width, np.float32), np.zeros(width, np.float32)
     invalid = np.empty(width, dtype=np.bool_)
     no_factor = np.empty(0, dtype=np.float32)
     lost[:] = 0
     longest = groups[0, 0]
     for box in range(boxes[0]):
         sums[:] = 0
+        excess[:] = 0
         invalid[:] = False
         for y in range(max(start + box * binning, 0), min(start + (box + 1) * binning, n_rows)):
             row_factor = factor[y] if len(factor) else no_factor
@@ -327,9 +349,12 @@ def clean_frame(
                     adu = np.float32(raw[k, rows[y], x] & ADC_MASK) - darks[k, rows[y], x]
                     values[k, x] = adu - background[k, y, x // N_SLOTS]
             add_flagged_row(
-                values, state[:, y], groups, factors, scale, floor, row_factor, box_columns, sums, invalid, lost
+                values, state[:, y], groups, factors, scale, floor, row_factor, box_columns, sums, excess, invalid, lost
             )
-        finish_boxes(sums, invalid, box_columns, binning, known_valid[box], boxes[0] - 1 - box, photons, mask)
+        finish_boxes(
+            sums, excess, invalid, box_columns, binning, known_valid[box], boxes[0] - 1 - box, worst, photons, mask,
+            weight,
+        )  # fmt: skip
 
 
 def make_scratch(window: int, n_rows: int) -> tuple[Any, ...]:

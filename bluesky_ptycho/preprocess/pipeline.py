@@ -106,7 +106,8 @@ class Pipeline:
         result = self._run(frames, prepared)
         light = measure_light(result.photons, result.mask, prepared.grain)
         rejected = self._checks(result.n_damaged, result.n_saturated, light)
-        return CleanFrames(result.photons, result.mask, rejected, prepared.corrected, light.flux)
+        weight = result.weight if self._recipe.merges_exposures else None
+        return CleanFrames(result.photons, result.mask, rejected, prepared.corrected, light.flux, weight)
 
     def explain(self, frame: NDArray[Any], darks: Sequence[DarkModel] | None = None) -> Explanation:
         """Tell what each step makes of one scan point; printed, the answer is a table.

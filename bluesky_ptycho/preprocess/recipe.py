@@ -76,6 +76,16 @@ class Recipe:
         return tuple(longest / self.exposures_s[group[0]] for group in self.exposure_groups)
 
     @property
+    def merges_exposures(self) -> bool:
+        """Whether exposures of different times make a pattern."""
+        return len(self.exposure_groups) > 1
+
+    @property
+    def worst_noise(self) -> float:
+        """Variance of one shortest exposure over that of all repeats of the longest, for as many photons."""
+        return self.group_factors[-1] * len(self.exposure_groups[0])
+
+    @property
     def counts_single_photons(self) -> bool:
         """Whether each pixel has its own threshold."""
         return self.layout.fccd and self.settings.photon_threshold is None and self.settings.clip_negative

@@ -31,7 +31,7 @@ from .single_photons import (
     WIDE,
     SinglePhotons,
 )
-from .stack import Cleaned
+from .stack import Cleaned, weight_of
 from .work import exposure_table, share_frames
 
 GROUPS = N_CHANNELS // 2
@@ -68,7 +68,7 @@ class StagedChain:
 
     def __call__(self, frames: NDArray[np.uint16], darks: PreparedDarks) -> Cleaned:
         """Clean frames ``(n, K, H, W)`` in the layout's own order."""
-        result = Cleaned.empty(len(frames), self._recipe.grid.output_shape)
+        result = Cleaned.empty(len(frames), self._recipe)
         known = self._known(darks)
         share_frames(
             self._executor, self._n_threads, len(frames), lambda i: self._clean(frames[i], darks, known, result, i)
@@ -99,6 +99,18 @@ class StagedChain:
         photons[~how.inside] = 0
         image_kernels.mark_lost(buffers.lost, *how.needed_by, how.window, photons, mask, counts)
         result.n_damaged[i], result.n_saturated[i] = counts
+        if recipe.merges_exposures:
+            result.weight[i] = self._weights(buffers, photons, mask)
+
+    def _weights(self, buffers: _Buffers, photons: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the solver pixels' weights; the raw pixels' photons and noise are overwritten."""
+        image, noise, excess = buffers.image, buffers.noise, np.empty_like(photons)
+        np.maximum(image, np.float32(0), out=image)
+        noise -= np.float32(1)
+        image *= noise
+        image[buffers.lost != 0] = 0
+        image_kernels.resample(image, *self._resampling.bands, buffers.rows_done, False, excess)
+        return weight_of(photons, excess, mask, self._recipe.worst_noise)
 
     def _to_image(self, raw: NDArray[np.uint16], darks: PreparedDarks, buffers: _Buffers) -> None:
         """Write photons and what is lost, exposures merged."""
@@ -111,7 +123,10 @@ class StagedChain:
         elif len(raw) == 1:
             channel_kernels.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
         else:
-            merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
+            merge_image(
+                buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost,
+                buffers.noise,
+            )  # fmt: skip
 
     def _count_singles(self, photons: SinglePhotons, buffers: _Buffers) -> None:
         """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does."""
@@ -218,6 +233,7 @@ class _Buffers:
     means: NDArray[np.float32]
     image: NDArray[np.float32]
     lost: NDArray[np.uint8]
+    noise: NDArray[np.float32]
     age: NDArray[np.int64]
     row: NDArray[np.float32]
     cells: NDArray[np.float32]
@@ -238,6 +254,7 @@ class _Buffers:
             means=np.empty((rows, GROUPS), dtype=np.float32),
             image=np.empty((rows, columns), dtype=np.float32),
             lost=np.empty((rows, columns), dtype=np.uint8),
+            noise=np.empty((rows, columns) if n > 1 else (0, 0), dtype=np.float32),
             age=np.empty(columns, dtype=np.int64),
             row=np.empty((2, columns), dtype=np.float32),
             cells=np.empty((8, rows // CELL, columns // CELL), dtype=np.float32),

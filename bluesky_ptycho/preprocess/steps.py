@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..registry import preprocessing_steps
 from .layouts import ADC_MASK, DAMAGED_BIT, GAIN_BITS
-from .stack import Context, Stack
+from .stack import Context, Stack, weight_of
 
 
 @preprocessing_steps.register("descramble")
@@ -87,26 +87,27 @@ def merge_exposures(stack: Stack, context: Context) -> Stack:
     """
     recipe = context.recipe
     shape = (stack.values.shape[0], *stack.values.shape[2:])
-    values = np.zeros(shape, dtype=np.float32)
+    values, noise = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=np.float32)
     valid, bright, fallen_back = (np.zeros(shape, dtype=bool) for _ in range(3))
     ordered = list(zip(recipe.exposure_groups, recipe.group_factors, strict=True))
 
-    def average(good: NDArray[np.bool_], group: tuple[int, ...], factor: float) -> tuple[Any, NDArray[np.bool_]]:
+    def average(good: NDArray[np.bool_], group: tuple[int, ...], factor: float) -> tuple[Any, NDArray[Any]]:
         chosen = good[:, group]
         count = chosen.sum(axis=1, dtype=np.float32)
         total = np.where(chosen, stack.values[:, group], np.float32(0)).sum(axis=1)
-        return total / np.maximum(count, np.float32(1)) * np.float32(factor), count > 0
+        return total / np.maximum(count, np.float32(1)) * np.float32(factor), count
 
     for group, factor in ordered[::-1]:
         mean, found = average(~stack.damaged, group, factor)
-        fresh = found & ~fallen_back
+        fresh = (found > 0) & ~fallen_back
         values[fresh] = mean[fresh]
-        fallen_back |= found
+        fallen_back |= fresh
     for step, (group, factor) in enumerate(ordered):
         mean, found = average(~(stack.damaged | stack.saturated), group, factor)
         served = bright if step else np.ones(shape, dtype=bool)
-        fresh = found & ~valid & served
+        fresh = (found > 0) & ~valid & served
         values[fresh] = mean[fresh]
+        noise[fresh] = np.float32(factor * len(ordered[0][0])) / found[fresh]
         valid |= fresh
         bright = bright | ((stack.saturated & ~stack.damaged)[:, group].any(axis=1) & served)
     damaged = ~valid & ~bright
@@ -119,6 +120,7 @@ def merge_exposures(stack: Stack, context: Context) -> Stack:
         saturated,
         n_damaged=np.count_nonzero(recipe.grid.window(damaged & measured), axis=(1, 2)),
         n_saturated=np.count_nonzero(recipe.grid.window(saturated), axis=(1, 2)),
+        noise=noise if recipe.merges_exposures else None,
     )
 
 
@@ -185,10 +187,17 @@ def resample(stack: Stack, context: Context) -> Stack:
     lost = stack.damaged | stack.saturated
     valid = grid.all_valid(~lost)
     saturated = ~valid & grid.all_valid(~stack.damaged)
-    values = grid.resample(np.where(lost, np.float32(0), stack.values))
+    image = np.where(lost, np.float32(0), stack.values)
+    values = grid.resample(image)
     # A Fourier crop rings below 0, which no number of photons does.
     values = np.where(valid, np.maximum(values, 0) if grid.kernel == "fourier" else values, np.float32(0))
-    return dataclasses.replace(stack, values=values, damaged=~(valid | saturated), saturated=saturated)
+    weight = None
+    if stack.noise is not None:
+        excess = grid.resample(np.maximum(image, 0) * (stack.noise - np.float32(1)))
+        weight = weight_of(values, excess, valid, context.recipe.worst_noise)
+    return dataclasses.replace(
+        stack, values=values, damaged=~(valid | saturated), saturated=saturated, noise=None, weight=weight
+    )
 
 
 @preprocessing_steps.register("orient")

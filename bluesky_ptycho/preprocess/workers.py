@@ -191,7 +191,7 @@ class WorkerChain:
     def __call__(self, frames: NDArray[Any], darks: PreparedDarks) -> Cleaned:
         """Clean frames ``(n, K, H, W)``."""
         if not len(frames):
-            return Cleaned.empty(0, self._recipe.grid.output_shape)
+            return Cleaned.empty(0, self._recipe)
         size = max(1, CHUNK_BYTES // frames[0].nbytes)
         with self._lock:
             if self._setup is None or self._setup.darks is not darks:

@@ -72,7 +72,9 @@ def same(cleaned, expected, settings):
     # thresholds of pixels' own: logarithms differ in it, so that a pixel on its threshold may fall on either side.
     near = np.isclose(cleaned.photons, expected.photons, rtol=2e-6, atol=1e-4)
     assert np.count_nonzero(~near) <= (settings.photon_threshold is None)
-    assert cleaned.photons.dtype == np.float32
+    assert cleaned.photons.dtype == cleaned.weight.dtype == np.float32
+    assert cleaned.weight.shape == expected.weight.shape
+    assert np.count_nonzero(~np.isclose(cleaned.weight, expected.weight, rtol=1e-4)) <= np.count_nonzero(~near)
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
@@ -170,6 +172,7 @@ def test_several_exposures_with_repeats(backend, image, camera, dark, exposures,
     same(cleaned, expected, settings)
     assert expected.n_damaged[0] > 0
     assert expected.mask.mean() > 0.99
+    assert (expected.weight < 1).any()
 
 
 @both

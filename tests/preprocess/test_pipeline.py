@@ -18,6 +18,9 @@ RNG = np.random.default_rng(5)
 def same(one, other):
     np.testing.assert_array_equal(one.mask, other.mask)
     np.testing.assert_allclose(one.photons, other.photons, rtol=1e-5, atol=1e-3)
+    assert (one.weight is None) == (other.weight is None)
+    if one.weight is not None:
+        np.testing.assert_allclose(one.weight, other.weight, rtol=1e-4)
     assert one.rejected == other.rejected
     assert one.dark_corrected == other.dark_corrected
 
@@ -74,6 +77,7 @@ def test_fused_kernel_equals_the_steps_for_several_exposures(camera, dark, image
         # The short exposure does not stand in for what is lost: image rows 294 to 296 of the first, in two rows of
         # boxes, and 20 bad pixels in five. With the third, as long as the first, only row 296 is lost in both.
         assert np.count_nonzero(~clean.mask) == (2 * 240 + 5 if len(wanted) == 2 else 240)
+        assert 0 < np.count_nonzero(clean.weight < 1) < 0.5 * clean.weight.size
 
 
 def test_wire_frames_give_what_assembled_frames_give(frames, dark):
@@ -253,4 +257,4 @@ def test_kernels_compile_where_numba_finds_no_place_for_its_cache(monkeypatch):
     merge = kernels._jit(kernels.merge_pixel.py_func)
     values, states = np.array([5.0, 3.0], dtype=np.float32), np.zeros(2, dtype=np.uint8)
     groups, factors = np.array([[1, -1], [0, -1], [-1, -1]]), np.array([1.0, 10.0], dtype=np.float32)
-    assert merge(values, states, groups, factors) == (3.0, 0)
+    assert merge(values, states, groups, factors) == (3.0, 0, 1.0)

@@ -29,6 +29,9 @@ def assert_equal_results(plan, settings, frames, darks, atol=5e-3):
     one, other = fast(frames, darks), steps(frames, darks)
     np.testing.assert_array_equal(one.mask, other.mask)
     np.testing.assert_allclose(one.photons, other.photons, rtol=1e-4, atol=atol)
+    assert (one.weight is None) == (other.weight is None)
+    if one.weight is not None:
+        np.testing.assert_allclose(one.weight, other.weight, rtol=1e-3)
     assert one.rejected == other.rejected
     return one
 

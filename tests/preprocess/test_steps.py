@@ -166,6 +166,7 @@ def test_merge_takes_the_longest_valid_exposure_and_scales():
     stack = stack_of(values[None, :, None], damaged[None, :, None], saturated[None, :, None])
     merged = merge_exposures(stack, make_context("plain", (0.01, 0.1, 0.1), (1, 5)))
     np.testing.assert_allclose(merged.values[0, 0], [15, 30, 20, 30, 0])
+    np.testing.assert_allclose(merged.noise[0, 0], [1, 2, 20, 1, 1])  # longest time and repeats, over those there are
     assert merged.saturated[0, 0].tolist() == [False, False, False, True, False]
     assert merged.damaged[0, 0].tolist() == [False, False, False, False, True]
     assert (merged.n_damaged.tolist(), merged.n_saturated.tolist()) == ([1], [1])

@@ -30,6 +30,7 @@ struct Run {
     int binning;           /* raw pixels per side of one */
     int first_row, first_column; /* of the window in the image; may lie outside */
     int has_factor;        /* whether there is a factor for each pixel of the image */
+    float worst;           /* largest noise of a raw pixel, see merge_pixel */
     float photons_per_adu;
     float floor;           /* photons; less than that in a raw pixel becomes 0 */
 };
@@ -149,20 +150,24 @@ __device__ int read_pixel(const Run &run, const Point &point, int exposure, int 
 
 /* State of a pixel over all exposures; where it is GOOD, the ADU of the longest valid time, repeats averaged, in
    units of the longest time. Shorter times are looked at only where longer ones have nothing. The best state of
-   all is that of the result; the value of a pixel that is not GOOD never gets further than this.
+   all is that of the result; the value of a pixel that is not GOOD never gets further than this. noise: the variance
+   over that of as many photons in all repeats of the longest time.
    order: (time, exposures), longest time first, -1 behind the exposures of a time; factors: longest over each time. */
 __device__ int merge_pixel(
-    const Run &run, const Point &point, const int *order, const float *factors, int y, int x, float *adu)
+    const Run &run, const Point &point, const int *order, const float *factors, int y, int x, float *adu, float *noise)
 {
     int best = BAD;
+    float repeats = 0.0f;
     bool bright = false; /* a shorter time serves only where a longer one is saturated */
     for (int t = 0; t < run.times && (t == 0 || bright); t++) {
         float total = 0.0f, count = 0.0f;
         for (int i = 0; i < run.exposures && order[t * run.exposures + i] >= 0; i++) {
             float value = 0.0f;
             int state = read_pixel(run, point, order[t * run.exposures + i], y, x, &value);
-            if (t == 0)
+            if (t == 0) {
                 best = min(best, state);
+                repeats += 1.0f;
+            }
             bright = bright || state == SATURATED;
             if (state == GOOD) {
                 total += value;
@@ -171,6 +176,7 @@ __device__ int merge_pixel(
         }
         if (count > 0.0f) {
             *adu = total / count * factors[t];
+            *noise = factors[t] * repeats / count;
             return GOOD;
         }
     }
@@ -178,11 +184,12 @@ __device__ int merge_pixel(
 }
 
 /* Photons of each raw pixel of the image, (point, row, column): 0 below the floor, LOST where no exposure is valid.
+   noise: as merge_pixel gives it, of the same shape; only where there are different times.
    counts: (point, 2), pixels of the window that are lost since they were damaged (not those known from the
    darks), and saturated; 0 before. where: (row, column). */
 extern "C" __global__ void make_image(
     Run run, const unsigned short *raw, const int *where, const float *dark, const float *background,
-    const int *order, const float *time_factors, float *image, int *counts)
+    const int *order, const float *time_factors, float *image, float *noise, int *counts)
 {
     int n_pixels = run.rows * run.columns, i = this_thread(), n = blockIdx.y;
     if (i >= n_pixels)
@@ -191,8 +198,10 @@ extern "C" __global__ void make_image(
     Point point = {
         raw + (size_t)n * run.exposures * run.words, where, dark,
         background + (size_t)n * run.exposures * run.rows * run.channels};
-    float adu = 0.0f;
-    int state = merge_pixel(run, point, order, time_factors, y, x, &adu);
+    float adu = 0.0f, worse = 1.0f;
+    int state = merge_pixel(run, point, order, time_factors, y, x, &adu, &worse);
+    if (run.times > 1)
+        noise[(size_t)n * n_pixels + i] = worse;
     float value = adu * run.photons_per_adu;
     image[(size_t)n * n_pixels + i] = state != GOOD ? LOST : value >= run.floor ? value : 0.0f;
     int row = y - run.first_row, column = x - run.first_column;
@@ -282,15 +291,18 @@ extern "C" __global__ void count_singles(
 
 /* One solver pixel of one scan point: photons of its box, valid if all raw pixels are, where the solver's
    orientation puts it (transposed, both axes flipped).
-   factor: (row, column); photons, mask: (point, across, down). */
-extern "C" __global__ void sum_boxes(Run run, const float *image, const float *factor, float *photons, bool *mask)
+   factor: (row, column); photons, mask: (point, across, down); weight: the same, stack.py says what it is. noise and
+   weight only where there are different times. */
+extern "C" __global__ void sum_boxes(
+    Run run, const float *image, const float *noise, const float *factor, float *photons, bool *mask, float *weight)
 {
     int i = this_thread(), n = blockIdx.y;
     if (i >= run.down * run.across)
         return;
     int box_row = i / run.across, box_column = i % run.across;
     image += (size_t)n * run.rows * run.columns;
-    float total = 0.0f;
+    noise += run.times > 1 ? (size_t)n * run.rows * run.columns : 0;
+    float total = 0.0f, excess = 0.0f;
     bool valid = true;
     for (int v = 0; v < run.binning; v++)
         for (int u = 0; u < run.binning; u++) {
@@ -300,9 +312,16 @@ extern "C" __global__ void sum_boxes(Run run, const float *image, const float *f
                 continue;
             }
             float value = image[y * run.columns + x];
-            total += run.has_factor ? value * factor[y * run.columns + x] : value;
+            value *= run.has_factor ? factor[y * run.columns + x] : 1.0f;
+            total += value;
+            if (run.times > 1)
+                excess += max(value, 0.0f) * (noise[y * run.columns + x] - 1.0f);
         }
     size_t to = ((size_t)n * run.across + (run.across - 1 - box_column)) * run.down + (run.down - 1 - box_row);
     photons[to] = valid ? total : 0.0f;
     mask[to] = valid;
+    if (run.times > 1) {
+        float light = max(total, 0.0f);
+        weight[to] = max(valid && excess > 0.0f ? light / (light + excess) : 1.0f, 1.0f / run.worst);
+    }
 }
