@@ -86,7 +86,8 @@ class Batch:
         True where the pixel is valid.
     weight : ndarray (n, ny, nx) or (ny, nx) float32, optional
         Share of a pixel's misfit that counts, 0 to 1: below 1 where it was measured worse than photon noise lets
-        expect (a short exposure that stands in for a saturated long one). 0 is as if masked.
+        expect (a short exposure that stands in for a saturated long one). 0 is as if masked; the rest counts with
+        ``SolverSettings(pixel_weights=True)``.
     """
 
     seq_nums: NDArray[np.int64]

@@ -8,6 +8,8 @@ import pytest
 
 from bluesky_ptycho import convert
 from bluesky_ptycho.cli import main
+from bluesky_ptycho.io import read_cxi, read_result_cxi
+from bluesky_ptycho.io.cxi import FRAME_WEIGHT
 from bluesky_ptycho.raw_scan import RawFileOptions, raw_file
 from bluesky_ptycho.scan_plan import Illumination
 from tests.desk.commands import error_of
@@ -45,3 +47,27 @@ def test_what_the_file_tells_of_them_need_not_be_told_again(raw):
         np.testing.assert_allclose(list(vars(scan.plan.illumination).values()), list(vars(LIGHT).values()))
     with raw_file(raw, RawFileOptions(adu_per_ev=0.01, layout="fccd-full")) as scan:
         assert (scan.plan.detector.adu_per_ev, scan.plan.detector.layout) == (0.01, "fccd-full")
+
+
+def test_weights_of_merged_exposures_reach_the_solver_where_they_are_asked_for(raw):
+    """Many of the long exposure's pixels are said to be saturated; the short one, a tenth as long, gives them."""
+    with h5py.File(raw, "r+") as file:
+        longer = file[PATTERNS][1::2]
+        full = float(np.median(longer[longer > 0]))
+        file[PATTERNS][0::2] = np.minimum(longer, int(0.9 * full))
+    assert main(["preprocess", "rawf.cxi", "--set", f"saturation={full:g}", "--quiet"]) == 0
+    weight = read_cxi("clean.cxi").weight
+    assert weight.min() == pytest.approx(0.1, rel=0.01)
+    assert 0.1 < (weight < 0.5).mean() < 0.9
+    objects = {}
+    for name, options in {"off": [], "on": ["--set", "pixel_weights=true"]}.items():
+        more = ["--set", "refine_start=0", *options, "--iterations", "5", "--output", name]
+        assert main(["reconstruct", "clean.cxi", *more]) == 0
+        objects[name] = read_result_cxi(f"{name}/result.cxi").object
+    assert not np.allclose(objects["on"], objects["off"], atol=1e-3)
+    with h5py.File("clean.cxi", "r+") as file:
+        del file[FRAME_WEIGHT]
+    assert (
+        main(["reconstruct", "clean.cxi", "--set", "refine_start=0", "--iterations", "5", "--output", "without"]) == 0
+    )
+    np.testing.assert_allclose(read_result_cxi("without/result.cxi").object, objects["off"], atol=1e-3)

@@ -167,7 +167,7 @@ def check(plan: ScanPlan, geometry: Geometry, resources: Resources) -> Preflight
         object_pixel_m=geometry.object_pixel_m,
         seconds=events * resources.seconds_per_point,
         disk=events * plan.frames_per_point * resources.bytes_per_frame,
-        memory=reconstruction_bytes(plan.n_points, canvas.shape, geometry.shape, weights=plan.merges_exposures),
+        memory=reconstruction_bytes(plan.n_points, canvas.shape, geometry.shape),
         resources=resources,
         trajectory=plan.trajectory,
         dark_uid=plan.dark_uid,

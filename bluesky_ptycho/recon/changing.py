@@ -16,7 +16,7 @@ from .refinements import Refinement
 from .settings import SolverSettings
 from .state import ReconState
 
-FIXED = ("subpixel", "slices", "slice_distance_m", "motion_m", "seed")
+FIXED = ("subpixel", "pixel_weights", "slices", "slice_distance_m", "motion_m", "seed")
 """Settings that frames and images were laid out by."""
 
 
@@ -33,9 +33,8 @@ def refuse_fixed(settings: SolverSettings, wanted: SolverSettings) -> None:
 def require_room(budget: int | None, state: ReconState, settings: SolverSettings) -> None:
     """Raise a SettingsError if a reconstruction with `settings` would take more than `budget` bytes."""
     frames = state.frames
-    weights = frames.stored_weights is not None
     sizes = (len(frames.numbers), state.canvas.shape, frames.window, settings)
-    if keep_frames_on_disk(budget, *sizes, backend=state.backend, weights=weights) and not frames.on_disk:
+    if keep_frames_on_disk(budget, *sizes, backend=state.backend) and not frames.on_disk:
         raise SettingsError(f"memory_budget is {(budget or 0) / 1e6:.0f} MB; expected settings that take less memory")
 
 

@@ -33,7 +33,7 @@ BYTES_PER_PIXEL_OF_A_SNAPSHOT = 8 + 4 + 4 + 4
 
 
 BYTES_PER_FRAME_PIXEL_OF_WEIGHTS = 2
-"""Weight of each pixel (uint16), where frames bring any."""
+"""Weight of each pixel (uint16), where they are asked for and frames bring any."""
 
 BYTES_PER_PIXEL_OF_CONJUGACY = 2 * 8
 """Gradient and direction of the last pass (complex64), which maximum likelihood keeps."""
@@ -94,7 +94,6 @@ def reconstruction_bytes(
     window: tuple[int, int],
     settings: SolverSettings | None = None,
     *,
-    weights: bool = False,
     threads: int | None = None,
 ) -> int:
     """Return the bytes that the solver allocates, with both half data sets, and one snapshot of it.
@@ -106,8 +105,6 @@ def reconstruction_bytes(
         Shapes ``(rows, cols)`` of the object and ``(ny, nx)`` of a frame.
     settings : SolverSettings, optional
         Algorithms, modes, slices and refinements; the defaults without it.
-    weights : bool
-        Whether frames bring a weight for each pixel.
     threads : int, optional
         Cores that share the work; those of this process by default.
     """
@@ -125,6 +122,6 @@ def reconstruction_bytes(
     probes = modes * (STATES * kept + 3 * 8 + lanes * 5 * 8)
     # Of each variation there are two copies and one of each state in the past; a lane sums its gradient and weight.
     probes += settings.probe_variations * (5 * 8 + lanes * (8 + 4))
-    frame = BYTES_PER_FRAME_PIXEL + (BYTES_PER_FRAME_PIXEL_OF_WEIGHTS if weights else 0)
+    frame = BYTES_PER_FRAME_PIXEL + (BYTES_PER_FRAME_PIXEL_OF_WEIGHTS if settings.pixel_weights else 0)
     frame += STATES * modes * BYTES_PER_PIXEL_OF_A_WAVE if names & set(REFLECTING) else 0
     return rows * cols * each + ny * nx * (n_frames * frame + probes)

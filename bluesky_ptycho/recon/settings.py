@@ -64,7 +64,7 @@ class SolverSettings(Settings):
     )
     noise: str = setting("gaussian", "Noise model: of amplitudes, or of photons.", choices=NOISES)
     pixel_weights: bool = setting(
-        True, "Count each pixel by the weight that its frame brings, as those of merged exposures do."
+        False, "Count each pixel by the weight that its frame brings, as those of merged exposures do."
     )
     refine_positions: bool = setting(False, "Refine the positions with the object.")
     position_model: str = setting(

@@ -28,10 +28,11 @@ def start_state(
     Where it would take more than `budget` bytes, the frames lie on the disk.
     """
     canvas = Canvas.for_extent(plan.extent_m, geometry)
-    sizes = (plan.n_points, canvas.shape, geometry.shape, settings)
-    on_disk = keep_frames_on_disk(budget, *sizes, backend=backend, weights=plan.merges_exposures)
+    on_disk = keep_frames_on_disk(budget, plan.n_points, canvas.shape, geometry.shape, settings, backend=backend)
     far_field = geometry.propagation == "far"
-    frames = FrameStore(plan.n_points, geometry.shape, backend, settings.subpixel, far_field, on_disk)
+    frames = FrameStore(
+        plan.n_points, geometry.shape, backend, settings.subpixel, far_field, on_disk, settings.pixel_weights
+    )
     dark = np.zeros((settings.modes or 1, *geometry.shape), np.complex64)
     state = ReconState.start(backend, canvas, dark, frames, settings.slices)
     state.detection.poisson = settings.noise == "poisson"
@@ -44,14 +45,15 @@ def start_state(
 def rehearse(plan: ScanPlan, state: ReconState, engine: Engine, schedule: Schedule, settings: SolverSettings) -> None:
     """Compile the kernels and plan the transforms for frames of the shape that `state` takes; it is not changed."""
     window, canvas = state.frames.window, state.canvas
-    frames = FrameStore(2, window, state.backend, subpixel=True, far_field=state.frames.far_field)
+    weighs = settings.pixel_weights
+    frames = FrameStore(2, window, state.backend, subpixel=True, far_field=state.frames.far_field, keeps_weights=weighs)
+    frames.weighing = weighs
     probe = np.ones(state.probe.shape, np.complex64)
     rehearsal = ReconState.start(state.backend, canvas, probe, frames, settings.slices)
     middle = np.mean(np.reshape(plan.extent_m, (2, 2)), axis=1)
     positions = middle + np.array([[0.0, 0.0], [0.4, 0.3]]) * np.asarray(canvas.pixel_m)
     light = np.ones((2, *window), np.float32)
-    frames.weighing = plan.merges_exposures and settings.pixel_weights
-    frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool), light if frames.weighing else None), canvas)
+    frames.put(Batch(np.arange(2), positions, light, np.ones(window, bool), light), canvas)
     rehearsal.detection = state.detection
     for stage in schedule.stages:
         algorithms[stage.name](rehearsal, engine, frames.slots(), PassOptions(settings))

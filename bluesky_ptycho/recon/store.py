@@ -75,6 +75,8 @@ class FrameStore:
     on_disk : bool
         Whether `counts` lie in a temporary file that the system maps, and drops from memory where that is wanted
         elsewhere; of the CPU's backend only.
+    keeps_weights : bool
+        Whether weights of pixels are kept; else only those of 0 count, as masked.
 
     Raises
     ------
@@ -132,8 +134,9 @@ class FrameStore:
         subpixel: bool,
         far_field: bool = True,
         on_disk: bool = False,
+        keeps_weights: bool = False,
     ) -> None:
-        self.on_disk = on_disk
+        self.on_disk, self.keeps_weights = on_disk, keeps_weights
         self.backend, self.window, self.subpixel, self.far_field = backend, window, subpixel, far_field
         self._slot_of: dict[int, int] = {}
         self.version = 0
@@ -209,7 +212,7 @@ class FrameStore:
         mask = np.broadcast_to(batch.mask, batch.amplitude.shape)
         if batch.weight is not None:
             mask = mask & (np.asarray(batch.weight) > 0)
-            if self.stored_weights is None:
+            if self.keeps_weights and self.stored_weights is None:
                 self.stored_weights = self._room_for(len(self.photons), WHOLE_WEIGHT)
         slots = np.zeros(batch.n, np.int64)
         for i, seq in enumerate(np.asarray(batch.seq_nums).tolist()):

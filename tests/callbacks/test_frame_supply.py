@@ -187,3 +187,29 @@ def test_a_point_taken_again_while_it_is_held_for_the_centre_counts_once(tmp_pat
     (batch,) = batches
     assert batch.seq_nums.tolist() == [1, 2, 3]
     np.testing.assert_allclose((batch.amplitude**2).sum(axis=(1, 2)), 500, rtol=1e-5)
+
+
+def test_merged_exposures_bring_weights_to_the_solver(tmp_path):
+    plan = small_plan(POSITIONS_M, exposures_s=(0.1, 0.01))
+    run = ComposedRun(plan)
+    run.path = tmp_path / "primary.h5"
+    frames = np.full((4, 16, 16), 20, np.uint16)
+    frames[[0, 2], 3, 5] = 1000  # saturated in the long exposures of both points
+    frames[[1, 3], 3, 5] = 300
+    with h5py.File(run.path, "w", libver="latest") as file:
+        file.create_dataset(DATASET, data=frames, chunks=(1, 16, 16))
+    intake = Intake(run.start, plan)
+    supply = FrameSupply(
+        intake, LiveSettings().with_changes(**{"preprocess.saturation": 1000.0}), DarkStore(), pytest.fail
+    )
+    supply.set_up()
+    for name, doc in run.open_stream("primary"):
+        intake(name, doc)
+    for event in range(2):
+        for name, doc in (run.event(event + 1, 2 * event, POSITIONS_M[event] * 1e6), run.stored(event, event + 1)):
+            intake(name, doc)
+    batch = supply.take().batch
+    supply.close()
+    bright = batch.amplitude**2 > 2000
+    assert np.argwhere(bright).tolist() == [[0, 3, 5], [1, 3, 5]]
+    np.testing.assert_allclose(batch.weight, np.where(bright, 0.1, 1.0), rtol=1e-5)

@@ -6,8 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
+from bluesky_ptycho.errors import MetadataError
 from bluesky_ptycho.geometry import Geometry
 from bluesky_ptycho.io import CleanCxiWriter, read_cxi
+from bluesky_ptycho.io.cxi import FRAME_WEIGHT
 
 GEOMETRY = Geometry(800.0, 0.121, (120e-6, 100e-6), (6, 8))
 DETECTOR = "entry_1/instrument_1/detector_1"
@@ -113,3 +115,27 @@ def test_what_fails_leaves_nothing_and_harms_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["clean.cxi"]
     with pytest.raises(FileNotFoundError):
         CleanCxiWriter(tmp_path / "absent" / "clean.cxi", GEOMETRY)
+
+
+def test_weights_lie_beside_the_frames_that_have_them(tmp_path):
+    photons, positions = frames(10)
+    weight = RNG.random(photons.shape).astype(np.float32)
+    path, numbers, valid = tmp_path / "clean.cxi", np.arange(10) + 1, np.ones(photons.shape, dtype=bool)
+    with CleanCxiWriter(path, GEOMETRY) as writer:
+        for rows in (slice(0, 4), slice(4, 10), slice(2, 5)):  # points 3 to 5 come again
+            again = 0.5 * weight[rows] if rows.stop == 4 else weight[rows]
+            writer.append(photons[rows], valid[rows], positions[rows], numbers[rows], again)
+        writer.drop([1, 7])
+    expected = np.where(np.isin(numbers, (1, 2))[:, None, None], 0.5 * weight, weight)
+    np.testing.assert_array_equal(read_cxi(path).weight, np.delete(expected, [0, 6], axis=0))
+    with h5py.File(path, "r+") as file:
+        assert file[FRAME_WEIGHT].compression == "gzip"
+        file[FRAME_WEIGHT][3, 2, 2] = 1.5
+    with pytest.raises(MetadataError, match="frame_weight holds values that are not within 0 to 1"):
+        read_cxi(path)
+
+
+def test_frames_without_weights_have_none(tmp_path):
+    photons, positions = frames(3)
+    write(tmp_path / "clean.cxi", photons, np.ones(photons.shape, dtype=bool), positions)
+    assert read_cxi(tmp_path / "clean.cxi").weight is None

@@ -32,7 +32,7 @@ def make_state(backend, corners=MIXED, modes=3, *, weights=False, window=WINDOW,
     rng = np.random.default_rng(11)
     n = len(corners)
     grid = Canvas(canvas, (0.0, 0.0), (1.0, 1.0), window)
-    frames = FrameStore(n, window, backend, subpixel=True)
+    frames = FrameStore(n, window, backend, subpixel=True, keeps_weights=weights)
     frames.weighing = weights
     amplitude = rng.random((n, *window)).astype(np.float32) * 4
     amplitude[:, 1], amplitude[-1] = 0, 0

@@ -68,11 +68,13 @@ def found_and_estimated(changes):
 def test_weights_are_counted():
     problem = make_problem()
     batch = problem.batch()
-    with problem.solver() as solver:
+    with problem.solver(pixel_weights=True) as solver:
         solver.add(dataclasses.replace(batch, weight=np.ones(GEOMETRY.shape, np.float32)))
         store = solver._state.frames
         plain = reconstruction_bytes(batch.n, solver.canvas.shape, GEOMETRY.shape)
-        weighted = reconstruction_bytes(batch.n, solver.canvas.shape, GEOMETRY.shape, weights=True)
+        weighted = reconstruction_bytes(
+            batch.n, solver.canvas.shape, GEOMETRY.shape, SolverSettings(pixel_weights=True)
+        )
     assert weighted - plain == store.stored_weights.nbytes
 
 

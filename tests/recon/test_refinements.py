@@ -186,7 +186,7 @@ def merged_exposures(data, shorter, full):
 def test_weights_of_merged_exposures_count_each_pixel_by_its_noise(shorter, full, gain):
     data, errors = Flawed(), []
     for batch in merged_exposures(data, shorter, full):
-        with data.base.solver() as solver:
+        with data.base.solver(pixel_weights=True) as solver:
             solver.add(batch)
             errors.append([])
             for _ in range(2):
@@ -220,7 +220,7 @@ def test_a_weight_of_zero_is_a_mask():
     good[10:13, 5:20] = False
     objects = []
     for mask, weight in ((good, None), (batch.mask, good.astype(np.float32))):
-        with problem.base.solver(refine_start=0) as solver:
+        with problem.base.solver() as solver:
             solver.add(Batch(batch.seq_nums, batch.positions_m, batch.amplitude, mask, weight))
             solver.step(5)
             objects.append(solver.snapshot().object)
