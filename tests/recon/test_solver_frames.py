@@ -29,6 +29,54 @@ def test_order_chunks_and_duplicates_of_frames_do_not_matter(noisy, algorithm):
     assert np.linalg.norm(a.object - b.object) / np.linalg.norm(a.object) < 0.05
 
 
+def test_order_chunks_and_duplicates_do_not_matter_while_passes_are_made():
+    """Equal errors: what is left is each way's own noise, of 1 to 3 %."""
+    problem, errors = make_problem(photons=2e5, n_side=9), []
+    n = len(problem.corners)
+    for seed, chunk, again in ((None, 7, 0), (0, 1, 0), (1, 7, 0), (2, 30, 0), (3, n, 0), (4, 7, 5)):
+        order = np.arange(n) if seed is None else np.random.default_rng(seed).permutation(n)
+        with problem.solver() as solver:
+            for first in range(0, n, chunk):
+                solver.add(problem.batch(order[max(0, first - again) : first + chunk]))
+                solver.step(1)
+            solver.step(40)
+            solver.finish()
+            errors.append(problem.error(solver))
+    assert max(errors) < 1.05 * min(errors)
+
+
+@pytest.mark.parametrize("algorithm", ["mpie:20,lsqml", "mpie", "rpie", "epie", "lsqml"])
+def test_no_step_is_larger_as_frames_came_in_a_burst(algorithm):
+    """Steps of what was known of the object before, as three quarters of the frames come at once and by and by."""
+    problem = make_problem(photons=2e5, n_side=14)
+    n, first = len(problem.corners), len(problem.corners) // 4
+    largest = []
+    for chunk in (n - first, 13):
+        with problem.solver(algorithm=algorithm) as solver:
+            solver.add(problem.batch(slice(0, first)))
+            solver.step(15)
+            steps = watch_steps(solver, solver.canvas.scanned_box(problem.positions_m[: first - 14]))
+            for i in range(first, n, chunk):
+                solver.add(problem.batch(slice(i, i + chunk)))
+                solver.step(1)
+            solver.step(3)
+        largest.append(max(steps))
+    assert largest[0] < 1.2 * largest[1]
+
+
+def watch_steps(solver, box):
+    """Return a list that grows by how far each step takes the object within `box`, relative to itself."""
+    steps, advance = [], solver._engine.advance
+
+    def watched(state, *given):
+        before = np.array(state.object[box])
+        advance(state, *given)
+        steps.append(np.linalg.norm(state.object[box] - before) / np.linalg.norm(before))
+
+    solver._engine.advance = watched
+    return steps
+
+
 def test_frames_that_come_one_by_one_end_at_the_batch_result(noisy):
     batch, stream = noisy.solver(), noisy.solver()
     batch.add(noisy.batch())
