@@ -6,7 +6,6 @@ and scipy.fft with its own threads or one frame a thread. All work on complex64,
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import scipy.fft
 
-from bluesky_ptycho.planned_fft import PlannedFFT
+from bluesky_ptycho.planned_fft import PlannedFFT, has_fftw
 
 Pair = Callable[[], Any]
 """Transforms the frame of one thread forward and back."""
@@ -39,7 +38,7 @@ class FFTFloor:
         self._pool = ThreadPoolExecutor(threads)
         shape = (window, window)
         pairs = {"scipy.fft, one frame a thread": [_scipy_pair(shape) for _ in range(threads)]}
-        if importlib.util.find_spec("pyfftw") is not None:
+        if has_fftw():
             pairs["pyFFTW, FFTW_PATIENT"] = [_patient_pair(shape) for _ in range(threads)]
             _forget_plans()
             pairs["pyFFTW, as the package plans"] = [_package_pair(shape) for _ in range(threads)]

@@ -14,6 +14,8 @@ from .schedule import check_schedule
 
 REFLECTING = ("raar", "dm", "admm")
 """Algorithms that project reflections of the waves, and keep a wave of every frame and mode."""
+LONGEST_WAY_M = 1e-3
+"""Of the beam in one exposure: what is longer was not meant in metres."""
 
 
 @documented
@@ -108,10 +110,12 @@ class SolverSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_schedule(self.algorithm)
-        if self.motion_m is not None and (len(self.motion_m) != 2 or self.modes == 1):
+        way = self.motion_m
+        short = way is None or all(abs(part) <= LONGEST_WAY_M for part in way)
+        if way is not None and (len(way) != 2 or self.modes == 1 or not short):
             raise SettingsError(
-                f"solver.motion_m is {self.motion_m} with modes {self.modes}; expected a way (y, x) and two "
-                "modes or more"
+                f"solver.motion_m is {way} with modes {self.modes}; expected a way (y, x) in m, of "
+                f"{LONGEST_WAY_M:g} m at most, and two modes or more"
             )
         for name in ("probe_support", "object_max_amplitude", "step"):
             if getattr(self, name) == 0:

@@ -253,7 +253,8 @@ def test_what_varies_is_known_of_frames_beyond_the_plan_and_not_of_replaced_ones
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"motion_m": (1e-6,)}, {"motion_m": (0, 1e-6, 0)}, {"motion_m": (0, 1e-6), "modes": 1}]
+    "wrong",
+    [{"motion_m": (1e-6,)}, {"motion_m": (0, 1e-6, 0)}, {"motion_m": (0, 1e-6), "modes": 1}, {"motion_m": (0.0, 2.0)}],
 )
 def test_motion_that_could_not_be_followed_is_refused(wrong):
     with pytest.raises(SettingsError, match="motion_m"):
