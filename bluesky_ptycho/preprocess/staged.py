@@ -16,7 +16,7 @@ from .assembling import assembled, room_to_assemble
 from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_of, tone_rounds, tone_tables
 from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
-from .overscan import bias_of, limits_of
+from .overscan import bias_of, dark_overscan, limits_of
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
 from .single_photons import (
@@ -82,7 +82,7 @@ class StagedChain:
         raw = assembled(frame, recipe, buffers.room)
         buffers.state[:] = known.state
         for k in range(len(raw)):
-            self._clean_exposure(raw[k], darks, known.tones[k], buffers, k)
+            self._clean_exposure(raw[k], darks, known, buffers, k)
         self._to_image(raw, darks, buffers)
         if recipe.counts_single_photons:
             self._count_singles(darks.photons, buffers)
@@ -131,7 +131,7 @@ class StagedChain:
         image_kernels.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
 
     def _clean_exposure(
-        self, raw: NDArray[np.uint16], darks: PreparedDarks, tones: list[Tone], buffers: _Buffers, k: int
+        self, raw: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, buffers: _Buffers, k: int
     ) -> None:
         settings, state, values, dark = self._recipe.settings, buffers.state[k], buffers.values[k], darks.mean[k]
         gain_bits = np.uint16(GAIN_BITS[settings.gain])
@@ -143,7 +143,7 @@ class StagedChain:
             channel_kernels.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
         else:
             find_background(
-                raw, dark, gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
+                raw, known.overscan[k], gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
                 bias_of(darks)[k], buffers.scratch, state, buffers.flagged_rows, buffers.level,
             )  # fmt: skip
         if self._direct:
@@ -157,7 +157,7 @@ class StagedChain:
         if not self._background:
             return
         n_rows = len(values) // 2
-        for half, group, reach, cosine, sine in tones:
+        for half, group, reach, cosine, sine in known.tones[k]:
             rows = slice(half * n_rows, (half + 1) * n_rows)
             share = np.float32(MIN_SHARE)
             channel_kernels.remove_tone(values[rows], state[rows], reach, share, cosine, sine, group * N_SLOTS)
@@ -182,9 +182,10 @@ Tone = tuple[int, int, np.float32, NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class _KnownDark:
-    """Bad pixels ``(K, rows, W) uint8``, and for each exposure the tones in the order of their removal."""
+    """Bad pixels ``(K, rows, W) uint8``, overscan, and for each exposure the tones in the order of their removal."""
 
     state: NDArray[np.uint8]
+    overscan: NDArray[np.float32]
     tones: list[list[Tone]]
 
     @classmethod
@@ -192,7 +193,8 @@ class _KnownDark:
         rows = recipe.layout.image_rows()
         state = np.where(np.isnan(darks.mean[:, rows]), np.uint8(BAD), np.uint8(0))
         tones = darks.tones or ((),) * len(recipe.exposures_s)
-        return cls(state, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
+        overscan = dark_overscan(darks, recipe)
+        return cls(state, overscan, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
 
 
 def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> list[Tone]:
