@@ -39,6 +39,7 @@ from bluesky_ptycho.preprocess import (
     image_kernels,
     kernels,
     make_pipeline,
+    pattern_kernels,
     staged,
 )
 from bluesky_ptycho.preprocess.layouts import GAIN_BITS, image_columns
@@ -223,7 +224,7 @@ def timed_kernels() -> Iterator[dict[str, float]]:
 
         return call
 
-    for module in (channel_kernels, image_kernels, staged):
+    for module in (channel_kernels, image_kernels, pattern_kernels, staged):
         for name, function in list(vars(module).items()):
             if hasattr(function, "py_func") or name == "drift_of":
                 replaced.append((module, name, function))

@@ -176,19 +176,3 @@ def make_image(values: Any, state: Any, columns: Any, scale: Any, image: Any, lo
             x = columns[i]
             lost[y, i] = flags[x]
             image[y, i] = line[x] * scale if flags[x] < DAMAGED else np.float32(0)
-
-
-@_jit
-def image_of_raw(
-    raw: Any, dark: Any, rows: Any, level: Any, state: Any, scale: Any, image: Any, lost: Any
-) -> None:  # fmt: skip
-    """Write photons and what is lost of a single exposure straight from its raw frame and its background `level`."""
-    for y in range(len(rows)):
-        line, zero, flags, base = raw[rows[y]], dark[rows[y]], state[y], level[y]
-        target, kept = image[y], lost[y]
-        for g in range(_GROUPS):
-            for slot in range(_FIRST + 1, _LAST):
-                x, i = g * N_SLOTS + slot, g * (_LAST - _FIRST - 1) + slot - _FIRST - 1
-                value = ((np.float32(line[x] & ADC_MASK) - zero[x]) - base[g]) * scale
-                target[i] = value if flags[x] < DAMAGED else np.float32(0)
-                kept[i] = flags[x]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import channel_kernels, image_kernels
+from . import channel_kernels, image_kernels, pattern_kernels
 from .assembling import assembled, room_to_assemble
 from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_of, tone_rounds, tone_tables
 from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
@@ -19,22 +19,14 @@ from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
 from .overscan import bias_of, dark_overscan, limits_of
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
-from .single_photons import (
-    BORROWED,
-    CELL,
-    DARKEST,
-    FIRST_THRESHOLD,
-    HIGHEST,
-    LOWEST,
-    NEAR,
-    SINGLE,
-    WIDE,
-    SinglePhotons,
-)
+from .single_photons import BORROWED, CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, SINGLE, WIDE, SinglePhotons
 from .stack import Cleaned
 from .work import exposure_table, share_frames
 
 GROUPS = N_CHANNELS // 2
+_LIMITS = np.array([LOWEST, HIGHEST], dtype=np.float32)
+_Source = tuple[Any, ...]
+"""What :func:`image_kernels.count_frame` makes an image of."""
 
 
 class StagedChain:
@@ -81,54 +73,61 @@ class StagedChain:
         recipe, buffers = self._recipe, self._thread_buffers()
         raw = assembled(frame, recipe, buffers.room)
         buffers.state[:] = known.state
+        # Only the way straight from the raw words keeps count of rows where something is lost.
+        buffers.flagged_rows[:] = known.flagged_rows if self._direct else 1
         for k in range(len(raw)):
             self._clean_exposure(raw[k], darks, known, buffers, k)
-        self._to_image(raw, darks, buffers)
+        scale = np.float32(recipe.photons_per_adu * recipe.n_summed)
+        self._to_image(raw, buffers, scale)
+        source = (
+            raw[0] if self._direct else raw[0, :0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale
+        )  # fmt: skip
         if recipe.counts_single_photons:
-            self._count_singles(darks.photons, buffers)
+            self._count_singles(source, darks.photons, buffers)
         else:
-            settings = recipe.settings
-            image_kernels.apply_threshold(
-                buffers.image, buffers.lost, np.float32(recipe.floor), settings.threshold_reach or 0,
-                settings.clip_negative, self._factor, buffers.age,
-            )  # fmt: skip
+            self._apply_threshold(source, buffers)
         photons, mask, counts = result.photons[i], result.mask[i], np.empty(2, dtype=np.int64)
         how = self._resampling
         mask[:] = how.inside
-        image_kernels.resample(buffers.image, *how.bands, buffers.rows_done, recipe.grid.kernel == "fourier", photons)
+        pattern_kernels.take_columns(buffers.rows_done, *how.columns, recipe.grid.kernel == "fourier", photons)
         photons[~how.inside] = 0
-        image_kernels.mark_lost(buffers.lost, *how.needed_by, how.window, photons, mask, counts)
+        pattern_kernels.mark_lost(
+            buffers.lost, buffers.flagged_rows, *how.needed_by, how.window, photons, mask, counts
+        )  # fmt: skip
         result.n_damaged[i], result.n_saturated[i] = counts
 
-    def _to_image(self, raw: NDArray[np.uint16], darks: PreparedDarks, buffers: _Buffers) -> None:
-        """Write photons and what is lost, exposures merged."""
+    def _to_image(self, raw: NDArray[np.uint16], buffers: _Buffers, scale: np.float32) -> None:
+        """Write photons and what is lost, exposures merged, where the raw words aren't taken directly."""
         image, lost = buffers.image, buffers.lost
-        scale = np.float32(self._recipe.photons_per_adu * self._recipe.n_summed)
         if self._direct:
-            channel_kernels.image_of_raw(
-                raw[0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale, image, lost
-            )  # fmt: skip
-        elif len(raw) == 1:
+            return
+        if len(raw) == 1:
             channel_kernels.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
         else:
             merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
 
-    def _count_singles(self, photons: SinglePhotons, buffers: _Buffers) -> None:
-        """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does."""
-        image, lost, cells = buffers.image, buffers.lost, buffers.cells
-        light, valid, near, pixels, wide, wide_pixels, thresholds, worth = cells
-        image_kernels.count_cells(
-            image, lost, CELL, FIRST_THRESHOLD, SINGLE, photons.first_worth, buffers.row[0], light, valid
-        )
-        for reach, light_around, pixels_around in ((NEAR, near, pixels), (WIDE, wide, wide_pixels)):
-            image_kernels.sum_around(light, reach, buffers.cell_columns, light_around)
-            image_kernels.sum_around(valid, reach, buffers.cell_columns, pixels_around)
-        limits = np.array([LOWEST, HIGHEST], dtype=np.float32)
-        image_kernels.choose_thresholds(
-            near, pixels, wide, wide_pixels, photons.first_false, np.float32(photons.noise**2), BORROWED,
-            np.float32(DARKEST), limits, photons.worths, thresholds, worth,
+    def _count_singles(self, source: _Source, photons: SinglePhotons, buffers: _Buffers) -> None:
+        """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does, and resample along the rows."""
+        first = np.array([FIRST_THRESHOLD, SINGLE, photons.first_worth], dtype=np.float32)
+        constants = np.array([photons.first_false, photons.noise**2, BORROWED, DARKEST], dtype=np.float32)
+        image_kernels.count_frame(
+            source, buffers.image, buffers.lost, buffers.flagged_rows, first, constants, _LIMITS, photons.worths,
+            self._factor, *self._resampling.rows, buffers.cells, buffers.rows_done,
         )  # fmt: skip
-        image_kernels.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
+
+    def _apply_threshold(self, source: _Source, buffers: _Buffers) -> None:
+        """Give all pixels the same threshold, and resample along the rows."""
+        settings, image, lost, flagged_rows = self._recipe.settings, buffers.image, buffers.lost, buffers.flagged_rows
+        if self._direct:
+            raw, dark, rows, level, state, scale = source
+            image_kernels.image_of_raw(
+                raw, dark, rows, level, state, flagged_rows, scale, buffers.adu, image, lost
+            )  # fmt: skip
+        pattern_kernels.apply_threshold(
+            image, lost, flagged_rows, np.float32(self._recipe.floor), settings.threshold_reach or 0,
+            settings.clip_negative, self._factor, buffers.age,
+        )  # fmt: skip
+        image_kernels.give_rows(image, *self._resampling.rows, buffers.rows_done)
 
     def _clean_exposure(
         self, raw: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, buffers: _Buffers, k: int
@@ -164,7 +163,7 @@ class StagedChain:
 
     def _thread_buffers(self) -> _Buffers:
         if not hasattr(self._buffers, "value"):
-            self._buffers.value = _Buffers.of(self._recipe)
+            self._buffers.value = _Buffers.of(self._recipe, self._direct)
         value: _Buffers = self._buffers.value
         return value
 
@@ -182,9 +181,13 @@ Tone = tuple[int, int, np.float32, NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class _KnownDark:
-    """Bad pixels ``(K, rows, W) uint8``, overscan, and for each exposure the tones in the order of their removal."""
+    """Bad pixels ``(K, rows, W) uint8``, rows that have some in an image, the overscan, and the tones of each exposure.
+
+    The tones are in the order of their removal.
+    """
 
     state: NDArray[np.uint8]
+    flagged_rows: NDArray[np.uint8]
     overscan: NDArray[np.float32]
     tones: list[list[Tone]]
 
@@ -194,7 +197,8 @@ class _KnownDark:
         state = np.where(np.isnan(darks.mean[:, rows]), np.uint8(BAD), np.uint8(0))
         tones = darks.tones or ((),) * len(recipe.exposures_s)
         overscan = dark_overscan(darks, recipe)
-        return cls(state, overscan, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
+        flagged = state[:, :, image_columns()].any(axis=(0, 2)).astype(np.uint8)
+        return cls(state, flagged, overscan, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
 
 
 def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> list[Tone]:
@@ -221,29 +225,28 @@ class _Buffers:
     image: NDArray[np.float32]
     lost: NDArray[np.uint8]
     age: NDArray[np.int64]
-    row: NDArray[np.float32]
-    cells: NDArray[np.float32]
-    cell_columns: NDArray[np.float64]
+    adu: NDArray[np.float32]
+    cells: tuple[Any, ...]
     rows_done: NDArray[np.float32]
     room: NDArray[np.uint16]
     scratch: tuple[Any, ...]
 
     @classmethod
-    def of(cls, recipe: Recipe) -> _Buffers:
+    def of(cls, recipe: Recipe, direct: bool) -> _Buffers:
         n, width = len(recipe.exposures_s), recipe.frame_shape[1]
         rows, columns = recipe.grid.image_shape
+        kept = (WIDE + 1) * CELL if direct and recipe.counts_single_photons else rows
         return cls(
             values=np.empty((n, rows, width), dtype=np.float32),
             state=np.empty((n, rows, width), dtype=np.uint8),
             flagged_rows=np.empty(rows, dtype=np.uint8),
             level=np.empty((rows, GROUPS), dtype=np.float32),
             means=np.empty((rows, GROUPS), dtype=np.float32),
-            image=np.empty((rows, columns), dtype=np.float32),
+            image=np.empty((kept, columns), dtype=np.float32),
             lost=np.empty((rows, columns), dtype=np.uint8),
             age=np.empty(columns, dtype=np.int64),
-            row=np.empty((2, columns), dtype=np.float32),
-            cells=np.empty((8, rows // CELL, columns // CELL), dtype=np.float32),
-            cell_columns=np.empty(columns // CELL),
+            adu=np.empty(width, dtype=np.float32),
+            cells=image_kernels.count_scratch((rows, columns), width),
             rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
             room=room_to_assemble(recipe),
             scratch=make_scratch(recipe.settings.overscan_rows, rows // 2),
@@ -254,7 +257,8 @@ class _Buffers:
 class _Resampling:
     """The grid as the kernels take it."""
 
-    bands: tuple[NDArray[Any], ...]
+    rows: tuple[NDArray[Any], NDArray[Any]]
+    columns: tuple[NDArray[Any], NDArray[Any]]
     needed_by: tuple[NDArray[np.intp], ...]
     inside: NDArray[np.bool_]
     window: NDArray[np.int64]
@@ -268,7 +272,8 @@ class _Resampling:
         window = [v for first, size in zip(grid.first, grid.size, strict=True) for v in (first, first + size)]
         inside = grid.to_solver(rows.inside[:, None] & columns.inside)
         return cls(
-            (first_to, give, first_from, take),
+            (first_to, give),
+            (first_from, take),
             (*_needed_by(rows), *_needed_by(columns)),
             np.ascontiguousarray(inside),
             np.array(window),

@@ -1,0 +1,110 @@
+"""Kernels of the staged chain from the image to solver pixels: one step each, numba, no interpreter lock.
+
+They equal the steps of the same name in the NumPy modules, which the tests compare them with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..compiled import kernel
+
+DAMAGED, BAD = 2, 4
+"""States of a pixel as in :mod:`bluesky_ptycho.preprocess.kernels`."""
+
+_jit = kernel(error_model="numpy")
+
+
+@_jit
+def apply_threshold(
+    image: Any, lost: Any, flagged_rows: Any, floor: Any, reach: int, clip: bool, factor: Any, age: Any
+) -> None:  # fmt: skip
+    """Zero what is below `floor` and not within `reach` of what is not; scale the rest by `factor` (or none).
+
+    `age` (columns,) is scratch: rows since a pixel above the floor stood within reach to the left.
+    """
+    n_columns = image.shape[1]
+    least = np.float32(0) if clip else -np.float32(np.inf)
+    age[:] = reach + 1
+    for y in range(len(image)):
+        line = image[y]
+        if reach > 1:
+            since = reach + 1
+            for x in range(n_columns):
+                since = 0 if line[x] >= floor else since + 1
+                age[x] = 0 if since < reach else age[x] + 1
+            for x in range(n_columns):
+                line[x] = max(line[x], least) if age[x] < reach else np.float32(0)
+        else:
+            for x in range(n_columns):
+                line[x] = max(line[x], least) if line[x] >= floor else np.float32(0)
+        if flagged_rows[y]:
+            for x in range(n_columns):
+                line[x] = line[x] if lost[y, x] == 0 else np.float32(0)
+        if len(factor):
+            for x in range(n_columns):
+                line[x] *= factor[y, x]
+
+
+@_jit
+def take_columns(rows_done: Any, first_from: Any, take: Any, clip: bool, photons: Any) -> None:
+    """Resample along the columns, and write the result transposed and flipped, as the solver wants it.
+
+    Parameters
+    ----------
+    rows_done : (boxes, columns) float32
+        Resampled along the rows.
+    first_from, take : (n,), (n, width)
+        Where each solver column's photons come from.
+    """
+    down, across = len(rows_done), len(first_from)
+    for i in range(down):
+        line = rows_done[i]
+        for k in range(across):
+            total, first = np.float32(0), first_from[k]
+            for j in range(take.shape[1]):
+                total += take[k, j] * line[first + j]
+            photons[across - 1 - k, down - 1 - i] = max(total, np.float32(0)) if clip else total
+
+
+@_jit
+def mark_lost(
+    lost: Any, flagged_rows: Any, rows_from: Any, rows_to: Any, columns_from: Any, columns_to: Any, window: Any,
+    photons: Any, mask: Any, counts: Any,
+) -> None:  # fmt: skip
+    """Invalidate the solver pixels that need a lost raw pixel, and count these by kind within the window.
+
+    Parameters
+    ----------
+    lost : (rows, columns) uint8
+        State of each raw pixel; BAD ones are not counted.
+    flagged_rows : (rows,) uint8
+        Only there `lost` is looked at.
+    rows_from, rows_to, columns_from, columns_to
+        First and behind-last solver row or column that needs each raw row or column.
+    window : (4,)
+        First row, behind-last row, first column, behind-last column.
+    counts : (2,) int64
+        Damaged and saturated pixels.
+    """
+    across, down = mask.shape
+    counts[:] = 0
+    for y in range(len(lost)):
+        if not flagged_rows[y]:
+            continue
+        line, hits = lost[y], np.uint8(0)
+        for x in range(len(line)):
+            hits |= line[x]
+        if not hits:
+            continue
+        for x in range(len(line)):
+            if not line[x]:
+                continue
+            if line[x] < BAD and window[0] <= y < window[1] and window[2] <= x < window[3]:
+                counts[0 if line[x] >= DAMAGED else 1] += 1
+            for i in range(rows_from[y], rows_to[y]):
+                for k in range(columns_from[x], columns_to[x]):
+                    mask[across - 1 - k, down - 1 - i] = False
+                    photons[across - 1 - k, down - 1 - i] = np.float32(0)
