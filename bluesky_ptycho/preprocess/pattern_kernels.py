@@ -31,10 +31,11 @@ def apply_threshold(
     for y in range(len(image)):
         line = image[y]
         if reach > 1:
-            since = reach + 1
             for x in range(n_columns):
-                since = 0 if line[x] >= floor else since + 1
-                age[x] = 0 if since < reach else age[x] + 1
+                age[x] += np.int16(1)
+            for shift in range(min(reach, n_columns)):
+                for x in range(n_columns - shift):
+                    age[shift + x] = np.int16(0) if line[x] >= floor else age[shift + x]
             for x in range(n_columns):
                 line[x] = max(line[x], least) if age[x] < reach else np.float32(0)
         else:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import channel_kernels, image_kernels, pattern_kernels
 from .assembling import assembled, room_to_assemble
-from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_of, tone_rounds, tone_tables
+from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_cosines, tone_rounds, tone_tables
 from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
 from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
 from .overscan import bias_of, dark_overscan, limits_of
@@ -45,12 +45,12 @@ class StagedChain:
 
     def __init__(self, recipe: Recipe, steps: tuple[str, ...], executor: Executor, n_threads: int) -> None:
         self._recipe, self._executor, self._n_threads = recipe, executor, n_threads
-        self._polynomial = "subtract_overscan_polynomial" in steps
-        self._background = "subtract_background" in steps
+        self._by_channel = "subtract_background" in steps
         # Nothing but the overscan is needed between raw words and image: one pass does for both.
-        self._direct = not self._polynomial and not self._background and len(recipe.exposures_s) == 1
+        self._direct = not self._by_channel and len(recipe.exposures_s) == 1
         self._rows, self._columns = recipe.layout.image_rows(), image_columns()
         self._groups, self._factors = exposure_table(recipe)
+        self._cosines = np.ascontiguousarray(drift_cosines(len(self._rows) // 2, recipe.settings.drift_terms).T)
         factor = recipe.pixel_factors
         self._factor = np.zeros((0, 0), dtype=np.float32) if factor is None else factor
         self._resampling = _Resampling.of(recipe)
@@ -73,11 +73,12 @@ class StagedChain:
         recipe, buffers = self._recipe, self._thread_buffers()
         raw = assembled(frame, recipe, buffers.room)
         buffers.state[:] = known.state
-        # Only the way straight from the raw words keeps count of rows where something is lost.
-        buffers.flagged_rows[:] = known.flagged_rows if self._direct else 1
-        for k in range(len(raw)):
-            self._clean_exposure(raw[k], darks, known, buffers, k)
         scale = np.float32(recipe.photons_per_adu * recipe.n_summed)
+        for k in range(len(raw)):
+            buffers.flagged_rows[:] = known.flagged_rows
+            self._clean_exposure(raw[k], darks, known, buffers, k)
+            if self._by_channel:
+                self._clean_channels(raw[k], darks, known, buffers, k, scale)
         self._to_image(raw, buffers, scale)
         source = (
             raw[0] if self._direct else raw[0, :0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale
@@ -102,8 +103,9 @@ class StagedChain:
         if self._direct:
             return
         if len(raw) == 1:
-            channel_kernels.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
+            channel_kernels.keep_lost(buffers.state[0], buffers.flagged_rows, image, lost)
         else:
+            buffers.flagged_rows[:] = 1
             merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
 
     def _count_singles(self, source: _Source, photons: SinglePhotons, buffers: _Buffers) -> None:
@@ -132,38 +134,36 @@ class StagedChain:
     def _clean_exposure(
         self, raw: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, buffers: _Buffers, k: int
     ) -> None:
-        settings, state, values, dark = self._recipe.settings, buffers.state[k], buffers.values[k], darks.mean[k]
+        """Flag pixels and find what the channels read without light; subtract that where exposures are merged."""
+        settings, state = self._recipe.settings, buffers.state[k]
         gain_bits = np.uint16(GAIN_BITS[settings.gain])
         flag_pixels(raw, gain_bits, self._rows, self._columns, state, buffers.flagged_rows)
+        if self._by_channel:
+            channel_kernels.flag_overscan(raw, gain_bits, self._rows, state, buffers.flagged_rows)
+            return
+        find_background(
+            raw, known.overscan[k], gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
+            bias_of(darks)[k], buffers.scratch, state, buffers.flagged_rows, buffers.level,
+        )  # fmt: skip
         if not self._direct:
-            channel_kernels.subtract_dark(raw, dark, self._rows, values)
-        if self._polynomial:
-            channel_kernels.flag_overscan(raw, gain_bits, self._rows, state)
-            channel_kernels.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
-        else:
-            find_background(
-                raw, known.overscan[k], gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
-                bias_of(darks)[k], buffers.scratch, state, buffers.flagged_rows, buffers.level,
-            )  # fmt: skip
-        if self._direct:
-            return
-        limit = np.float32(self._recipe.background_limit)
-        level = buffers.level
-        for _ in range(N_PASSES if self._background and settings.drift_terms else 0):
-            channel_kernels.average_background(values, level, state, limit, np.float32(MOST_LIT), buffers.means)
-            level = drift_of(buffers.means.reshape(2, -1, GROUPS), settings.drift_terms).reshape(-1, GROUPS)
-        channel_kernels.subtract_rows(values, level)
-        if not self._background:
-            return
-        n_rows = len(values) // 2
-        for half, group, reach, cosine, sine in known.tones[k]:
-            rows = slice(half * n_rows, (half + 1) * n_rows)
-            share = np.float32(MIN_SHARE)
-            channel_kernels.remove_tone(values[rows], state[rows], reach, share, cosine, sine, group * N_SLOTS)
+            channel_kernels.subtract_level(raw, darks.mean[k], self._rows, buffers.level, buffers.values[k])
+
+    def _clean_channels(
+        self, raw: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, buffers: _Buffers, k: int,
+        scale: np.float32,
+    ) -> None:  # fmt: skip
+        """Subtract parabolas, drift and tones, channel by channel; straight into the image where it is all there is."""
+        settings, merged = self._recipe.settings, len(buffers.values) > 0
+        channel_kernels.clean_channels(
+            raw, darks.mean[k], self._rows, buffers.state[k], buffers.flagged_rows, settings.overscan_skip,
+            np.float32(self._recipe.background_limit), np.float32(MOST_LIT), N_PASSES if settings.drift_terms else 0,
+            self._cosines, np.float32(MIN_SHARE), *known.tones[k], np.float32(1) if merged else scale,
+            buffers.channels, buffers.good, buffers.values[k] if merged else buffers.image,
+        )  # fmt: skip
 
     def _thread_buffers(self) -> _Buffers:
         if not hasattr(self._buffers, "value"):
-            self._buffers.value = _Buffers.of(self._recipe, self._direct)
+            self._buffers.value = _Buffers.of(self._recipe, self._direct, self._by_channel)
         value: _Buffers = self._buffers.value
         return value
 
@@ -175,21 +175,18 @@ class StagedChain:
             return self._prepared[1]
 
 
-Tone = tuple[int, int, np.float32, NDArray[np.float32], NDArray[np.float32]]
-"""Half, group, limit of background, and tables ``(rows, 12)`` of cosine and sine."""
+_Tones = tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]
+"""What :func:`channel_kernels.clean_channels` takes: each channel's first tone, reaches, and tables."""
 
 
 @dataclass(frozen=True)
 class _KnownDark:
-    """Bad pixels ``(K, rows, W) uint8``, rows that have some in an image, the overscan, and the tones of each exposure.
-
-    The tones are in the order of their removal.
-    """
+    """Bad pixels ``(K, rows, W) uint8``, rows that have some, the overscan, and the tones of each exposure."""
 
     state: NDArray[np.uint8]
     flagged_rows: NDArray[np.uint8]
     overscan: NDArray[np.float32]
-    tones: list[list[Tone]]
+    tones: list[_Tones]
 
     @classmethod
     def of(cls, darks: PreparedDarks, recipe: Recipe) -> _KnownDark:
@@ -197,20 +194,23 @@ class _KnownDark:
         state = np.where(np.isnan(darks.mean[:, rows]), np.uint8(BAD), np.uint8(0))
         tones = darks.tones or ((),) * len(recipe.exposures_s)
         overscan = dark_overscan(darks, recipe)
-        flagged = state[:, :, image_columns()].any(axis=(0, 2)).astype(np.uint8)
+        flagged = state.any(axis=(0, 2)).astype(np.uint8)
         return cls(state, flagged, overscan, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
 
 
-def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> list[Tone]:
-    """Return the tones of one exposure's channels as the kernel takes them."""
-    made: list[Tone] = []
-    for channel, mine in enumerate(tones):
-        half, c = divmod(channel, GROUPS)
-        group = c if half == 0 else GROUPS - 1 - c  # the lower half is read from its other end
-        for frequency, reach in tone_rounds(mine, limit):
-            cosine, sine = np.reshape(tone_tables(frequency, n_rows * N_SLOTS), (2, n_rows, N_SLOTS)).astype(np.float32)
-            made.append((half, group, np.float32(reach), cosine, sine))
-    return made
+def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> _Tones:
+    """Return the tones of one exposure's channels as the kernel takes them, in the order of their removal."""
+    first, reaches, tables = [0], [], []
+    for half in range(2):
+        for group in range(GROUPS):
+            c = group if half == 0 else GROUPS - 1 - group  # the lower half is read from its other end
+            for frequency, reach in tone_rounds(tones[half * GROUPS + c], limit) if tones else ():
+                table = np.reshape(tone_tables(frequency, n_rows * N_SLOTS), (2, n_rows, N_SLOTS))
+                reaches.append(reach)
+                tables.append(table.swapaxes(1, 2))
+            first.append(len(reaches))
+    shaped = np.array(tables, dtype=np.float32).reshape(-1, 2, N_SLOTS, n_rows)
+    return np.array(first), np.array(reaches, dtype=np.float32), shaped
 
 
 @dataclass
@@ -221,10 +221,11 @@ class _Buffers:
     state: NDArray[np.uint8]
     flagged_rows: NDArray[np.uint8]
     level: NDArray[np.float32]
-    means: NDArray[np.float32]
+    channels: NDArray[np.float32]
+    good: NDArray[np.uint8]
     image: NDArray[np.float32]
     lost: NDArray[np.uint8]
-    age: NDArray[np.int64]
+    age: NDArray[np.int16]
     adu: NDArray[np.float32]
     cells: tuple[Any, ...]
     rows_done: NDArray[np.float32]
@@ -232,19 +233,20 @@ class _Buffers:
     scratch: tuple[Any, ...]
 
     @classmethod
-    def of(cls, recipe: Recipe, direct: bool) -> _Buffers:
+    def of(cls, recipe: Recipe, direct: bool, by_channel: bool) -> _Buffers:
         n, width = len(recipe.exposures_s), recipe.frame_shape[1]
         rows, columns = recipe.grid.image_shape
         kept = (WIDE + 1) * CELL if direct and recipe.counts_single_photons else rows
         return cls(
-            values=np.empty((n, rows, width), dtype=np.float32),
+            values=np.empty((n if n > 1 else 0, rows, width), dtype=np.float32),
             state=np.empty((n, rows, width), dtype=np.uint8),
             flagged_rows=np.empty(rows, dtype=np.uint8),
             level=np.empty((rows, GROUPS), dtype=np.float32),
-            means=np.empty((rows, GROUPS), dtype=np.float32),
+            channels=np.empty((channel_kernels.AT_ONCE * N_SLOTS, rows // 2), dtype=np.float32),
+            good=np.empty((channel_kernels.AT_ONCE * N_SLOTS, rows // 2), dtype=np.uint8),
             image=np.empty((kept, columns), dtype=np.float32),
             lost=np.empty((rows, columns), dtype=np.uint8),
-            age=np.empty(columns, dtype=np.int64),
+            age=np.empty(columns, dtype=np.int16),
             adu=np.empty(width, dtype=np.float32),
             cells=image_kernels.count_scratch((rows, columns), width),
             rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
