@@ -14,6 +14,11 @@ from ..compiled import kernel
 DAMAGED, BAD = 2, 4
 """States of a pixel as in :mod:`bluesky_ptycho.preprocess.kernels`."""
 
+_TILE = 16
+"""Boxes of a column that fill a line of the cache."""
+AT_ONCE = 48
+"""Boxes of a column that are resampled at once; those of all columns stay in the cache."""
+
 _jit = kernel(error_model="numpy")
 
 
@@ -50,7 +55,7 @@ def apply_threshold(
 
 
 @_jit
-def take_columns(rows_done: Any, first_from: Any, take: Any, clip: bool, photons: Any) -> None:
+def take_columns(rows_done: Any, first_from: Any, take: Any, clip: bool, turned: Any, photons: Any) -> None:
     """Resample along the columns, and write the result transposed and flipped, as the solver wants it.
 
     Parameters
@@ -59,15 +64,41 @@ def take_columns(rows_done: Any, first_from: Any, take: Any, clip: bool, photons
         Resampled along the rows.
     first_from, take : (n,), (n, width)
         Where each solver column's photons come from.
+    turned : (columns, AT_ONCE) float32
+        Scratch.
     """
     down, across = len(rows_done), len(first_from)
-    for i in range(down):
-        line = rows_done[i]
+    least = np.float32(0) if clip else -np.float32(np.inf)
+    for begin in range(0, down, AT_ONCE):
+        size = min(AT_ONCE, down - begin)
+        turn(rows_done[begin : begin + size], turned)
         for k in range(across):
-            total, first = np.float32(0), first_from[k]
+            target = photons[across - 1 - k][down - begin - size : down - begin]
+            target[:] = 0
             for j in range(take.shape[1]):
-                total += take[k, j] * line[first + j]
-            photons[across - 1 - k, down - 1 - i] = max(total, np.float32(0)) if clip else total
+                weight = take[k, j]
+                if weight != 0:
+                    source = turned[first_from[k] + j]
+                    for i in range(size):
+                        target[i] += weight * source[i]
+            for i in range(size):
+                target[i] = max(target[i], least)
+
+
+@_jit
+def turn(rows: Any, turned: Any) -> None:
+    """Write rows as columns, the last row first."""
+    n_rows = len(rows)
+    for begin in range(0, n_rows, _TILE):
+        n = min(_TILE, n_rows - begin)
+        for x in range(rows.shape[1]):
+            column = turned[x][n_rows - begin - n : n_rows - begin]
+            if n == _TILE:  # a number that the compiler knows
+                for i in range(_TILE):
+                    column[_TILE - 1 - i] = rows[begin + i, x]
+            else:
+                for i in range(n):
+                    column[n - 1 - i] = rows[begin + i, x]
 
 
 @_jit

@@ -90,7 +90,9 @@ class StagedChain:
         photons, mask, counts = result.photons[i], result.mask[i], np.empty(2, dtype=np.int64)
         how = self._resampling
         mask[:] = how.inside
-        pattern_kernels.take_columns(buffers.rows_done, *how.columns, recipe.grid.kernel == "fourier", photons)
+        pattern_kernels.take_columns(
+            buffers.rows_done, *how.columns, recipe.grid.kernel == "fourier", buffers.turned, photons
+        )  # fmt: skip
         photons[~how.inside] = 0
         pattern_kernels.mark_lost(
             buffers.lost, buffers.flagged_rows, *how.needed_by, how.window, photons, mask, counts
@@ -229,6 +231,7 @@ class _Buffers:
     adu: NDArray[np.float32]
     cells: tuple[Any, ...]
     rows_done: NDArray[np.float32]
+    turned: NDArray[np.float32]
     room: NDArray[np.uint16]
     scratch: tuple[Any, ...]
 
@@ -250,6 +253,7 @@ class _Buffers:
             adu=np.empty(width, dtype=np.float32),
             cells=image_kernels.count_scratch((rows, columns), width),
             rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
+            turned=np.empty((columns, pattern_kernels.AT_ONCE), dtype=np.float32),
             room=room_to_assemble(recipe),
             scratch=make_scratch(recipe.settings.overscan_rows, rows // 2),
         )
