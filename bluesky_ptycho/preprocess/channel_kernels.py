@@ -24,7 +24,7 @@ _GROUPS = N_CHANNELS // 2
 _FIRST, _LAST = OVERSCAN_SLOTS
 _LIT = _LAST - _FIRST - 1
 _FLAGGED = np.uint16(min(ADC_MASK, DAMAGED_BIT))
-_TILE = 16
+TILE = 16
 """Rows whose samples of one slot fill a line of the cache."""
 AT_ONCE = 24
 """Channels whose samples fit into the cache next to the processor."""
@@ -65,12 +65,12 @@ def split_channels(
     """Write ADU without dark of _COLUMNS columns from `first` on by column and row, and uint8, which are `good`.
 
     `rows`, `state` (rows, W) and `flagged_rows` (rows,) are those of a half, `values` and `good` (_COLUMNS, rows).
-    `tile` (_TILE * _COLUMNS,) float32 is scratch.
+    `tile` (TILE * _COLUMNS,) float32 is scratch.
     """
     n_rows = values.shape[1]
     good[:] = 1
-    for begin in range(0, n_rows, _TILE):
-        n = min(_TILE, n_rows - begin)
+    for begin in range(0, n_rows, TILE):
+        n = min(TILE, n_rows - begin)
         for r in range(n):
             row, target = rows[begin + r], tile[r * _COLUMNS :]
             line, zero = raw[row, first : first + _COLUMNS], dark[row, first : first + _COLUMNS]
@@ -81,8 +81,8 @@ def split_channels(
                     good[x, begin + r] = state[begin + r, first + x] == 0
         for x in range(_COLUMNS):
             column = values[x][begin : begin + n]
-            if n == _TILE:  # a number that the compiler knows
-                for r in range(_TILE):
+            if n == TILE:  # a number that the compiler knows
+                for r in range(TILE):
                     column[r] = tile[r * _COLUMNS + x]
             else:
                 for r in range(n):
@@ -96,12 +96,12 @@ def join_channels(values: Any, first: int, scale: Any, tile: Any, out: Any) -> N
     Of each channel the slots from `first` on, but as many at the end, go to adjacent columns of `out`.
     """
     n_rows, n_slots = values.shape[1], N_SLOTS - 2 * first
-    for begin in range(0, n_rows, _TILE):
-        n = min(_TILE, n_rows - begin)
+    for begin in range(0, n_rows, TILE):
+        n = min(TILE, n_rows - begin)
         for x in range(_COLUMNS):
             column = values[x][begin : begin + n]
-            if n == _TILE:
-                for r in range(_TILE):
+            if n == TILE:
+                for r in range(TILE):
                     tile[r * _COLUMNS + x] = column[r]
             else:
                 for r in range(n):
@@ -140,19 +140,19 @@ def fit_parabola(values: Any, good: Any, first: int, last: int, rows: Any, out: 
         for r in range(first, last):
             total[r] += samples[r] if usable[r] != 0 else np.float32(0)
             n[r] += np.float32(usable[r])
-    powers, sums = np.ones((5, len(out))), np.empty(8)
-    for k in range(1, 5):
-        lower, power = powers[k - 1], powers[k]
-        for r in range(len(out)):
-            power[r] = lower[r] * (r * (2.0 / (len(out) - 1)) - 1.0)
+    powers, sums = np.empty((5, len(out))), np.empty(8)
+    for r in range(len(out)):
+        time, power = r * (2.0 / (len(out) - 1)) - 1.0, 1.0
+        for k in range(5):
+            powers[k, r] = power
+            power *= time
     for k in range(5):
         sums[k] = product(powers[k], n)
     for k in range(3):
         sums[5 + k] = product(powers[k], total)
     a, b, c, found = _solve(sums)
-    time, square = powers[1], powers[2]
     for r in range(len(out)):
-        out[r] = np.float32(a + b * time[r] + c * square[r])
+        out[r] = np.float32(a + b * powers[1, r] + c * powers[2, r])
     return found
 
 
@@ -236,7 +236,9 @@ def remove_tone(values: Any, good: Any, limit: Any, min_share: Any, cosine: Any,
         add_background(values[slot], good[slot], limit, kept, n)
         in_phase += product(kept, cosine[slot])
         quadrature += product(kept, sine[slot])
-    count = n.sum()
+    count = np.float32(0)
+    for r in range(len(n)):
+        count += n[r]
     if count <= min_share * values.size:
         return
     in_phase *= np.float32(2) / count
@@ -249,89 +251,46 @@ def remove_tone(values: Any, good: Any, limit: Any, min_share: Any, cosine: Any,
 
 @_jit
 def clean_channels(
-    raw: Any, dark: Any, rows: Any, state: Any, flagged_rows: Any, skip: int, limit: Any, most_lit: Any,
-    n_passes: int, cosines: Any, min_share: Any, first_tone: Any, reaches: Any, tables: Any, scale: Any, values: Any,
-    good: Any, out: Any,
-) -> None:  # fmt: skip
-    """Subtract from each channel of a raw frame its dark, the parabola of its overscan, drift, and tones.
+    values: Any, good: Any, first_row: int, last_row: int, limit: Any, most_lit: Any, n_passes: int, cosines: Any,
+    min_share: Any, first_tone: Any, reaches: Any, tables: Any, state: Any,
+) -> bool:  # fmt: skip
+    """Subtract from some channels the parabola of their overscan, drift, and tones; return whether all have overscan.
 
     Parameters
     ----------
-    raw, dark : (H, W) uint16, float32
-    rows : (rows,) intp
-        Frame row of each row of the image.
-    state, flagged_rows : (rows, W), (rows,) uint8
-        Channels without overscan become DAMAGED.
-    skip : int
-        Rows next to the edge of the image whose overscan isn't fitted to.
+    values, good : (_COLUMNS, rows) float32, uint8
+        As :func:`split_channels` gives them; `values` are changed.
+    first_row, last_row : int
+        Rows whose overscan is fitted to.
     limit, most_lit, n_passes
         As :func:`average_background` takes them, and how often it is done.
-    cosines : (terms, rows of a half) float32
+    cosines : (terms, rows) float32
         The drift is made of.
     min_share : float32
         Samples that must be background for a tone to be removed.
-    first_tone : (2 * groups + 1,) intp
+    first_tone : (channels + 1,) intp
         Index of each channel's first tone.
-    reaches, tables : (n,), (n, 2, 12, rows of a half) float32
+    reaches, tables : (n,), (n, 2, 12, rows) float32
         Limit of background, cosine and sine of each tone, in the order of their removal.
-    scale : float32
-        That the result is multiplied by.
-    values, good : (columns, rows of a half) float32, uint8
-        Scratch for the channels that are cleaned at once.
-    out : (rows, W) or (rows, columns of the image) float32
-        The result.
+    state : (rows, _COLUMNS) uint8
+        Channels without overscan become DAMAGED.
     """
-    n_rows = values.shape[1]
-    first_slot = 0 if out.shape[1] == _GROUPS * N_SLOTS else _FIRST + 1
-    width = AT_ONCE * (N_SLOTS - 2 * first_slot)
-    tile = np.empty(_TILE * _COLUMNS, dtype=np.float32)
-    for half in range(2):
-        here = slice(half * n_rows, (half + 1) * n_rows)
-        fitted = (skip, n_rows) if half == 0 else (0, n_rows - skip)
-        for block in range(_GROUPS // AT_ONCE):
-            split_channels(raw, dark, rows[here], block * _COLUMNS, state[here], flagged_rows[here], tile, values, good)
-            for g in range(AT_ONCE):
-                mine, group = slice(g * N_SLOTS, (g + 1) * N_SLOTS), block * AT_ONCE + g
-                channel = half * _GROUPS + group
-                tones = slice(first_tone[channel], first_tone[channel + 1])
-                if not clean_channel(
-                    values[mine], good[mine], fitted, limit, most_lit, n_passes, cosines, min_share, reaches[tones],
-                    tables[tones],
-                ):  # fmt: skip
-                    state[here, group * N_SLOTS : (group + 1) * N_SLOTS] |= np.uint8(DAMAGED)
-                    flagged_rows[here] = 1
-            join_channels(values, first_slot, scale, tile, out[here, block * width : (block + 1) * width])
-
-
-@_jit
-def clean_channel(
-    values: Any, good: Any, fitted: Any, limit: Any, most_lit: Any, n_passes: int, cosines: Any, min_share: Any,
-    reaches: Any, tables: Any,
-) -> bool:  # fmt: skip
-    """Clean one channel ``(12, rows)``; return whether it has overscan for a parabola."""
     n_rows = values.shape[1]
     level, means = np.empty(n_rows, dtype=np.float32), np.empty(n_rows, dtype=np.float32)
     rows = np.empty((2, n_rows), dtype=np.float32)
-    if not fit_parabola(values, good, fitted[0], fitted[1], rows, level):
-        return False
-    for _ in range(n_passes):
-        average_background(values, good, level, limit, most_lit, means)
-        add_drift(means, cosines, level)
-    subtract_rows(values, level)
-    for tone in range(len(reaches)):
-        remove_tone(values, good, reaches[tone], min_share, tables[tone, 0], tables[tone, 1], rows)
-    return True
-
-
-@_jit
-def keep_lost(state: Any, flagged_rows: Any, image: Any, lost: Any) -> None:
-    """Write what is lost of the flagged rows of a single exposure to `lost` (rows, columns); it is 0 in `image`."""
-    for y in range(len(image)):
-        if not flagged_rows[y]:
+    all_fitted = True
+    for g in range(AT_ONCE):
+        mine, usable = values[g * N_SLOTS : (g + 1) * N_SLOTS], good[g * N_SLOTS : (g + 1) * N_SLOTS]
+        if not fit_parabola(mine, usable, first_row, last_row, rows, level):
+            all_fitted = False
+            for y in range(n_rows):
+                for x in range(g * N_SLOTS, (g + 1) * N_SLOTS):
+                    state[y, x] |= DAMAGED
             continue
-        for g in range(_GROUPS):
-            for i in range(_LIT):
-                flag = state[y, g * N_SLOTS + _FIRST + 1 + i]
-                lost[y, g * _LIT + i] = flag
-                if flag >= DAMAGED:
-                    image[y, g * _LIT + i] = np.float32(0)
+        for _ in range(n_passes):
+            average_background(mine, usable, level, limit, most_lit, means)
+            add_drift(means, cosines, level)
+        subtract_rows(mine, level)
+        for tone in range(first_tone[g], first_tone[g + 1]):
+            remove_tone(mine, usable, reaches[tone], min_share, tables[tone, 0], tables[tone, 1], rows)
+    return all_fitted

@@ -136,15 +136,17 @@ def running_median(lower: Any, window: int, sorted_rows: Any, counts: Any, befor
             continue
         line = out[r - half]
         if not incomplete:
-            line[:] = sorted_rows[half * _GROUPS : (half + 1) * _GROUPS]
+            for g in range(_GROUPS):
+                line[g] = sorted_rows[half * _GROUPS + g]
             continue
         for g in range(_GROUPS):
             n = counts[g]
             low, high = sorted_rows[(n - 1) // 2 * _GROUPS + g], sorted_rows[n // 2 * _GROUPS + g]
             line[g] = np.float32(0.5) * (low + high) if n else np.nan
     for r in range(half):
-        out[r] = out[half]
-        out[n_rows - 1 - r] = out[n_rows - 1 - half]
+        for g in range(_GROUPS):
+            out[r, g] = out[half, g]
+            out[n_rows - 1 - r, g] = out[n_rows - 1 - half, g]
 
 
 @_jit

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..compiled import kernel
+from .layouts import N_CHANNELS, N_SLOTS, OVERSCAN_SLOTS
 
 DAMAGED, BAD = 2, 4
 """States of a pixel as in :mod:`bluesky_ptycho.preprocess.kernels`."""
 
+_GROUPS = N_CHANNELS // 2
+_FIRST, _LAST = OVERSCAN_SLOTS
+_LIT = _LAST - _FIRST - 1
 _TILE = 16
 """Boxes of a column that fill a line of the cache."""
 AT_ONCE = 48
@@ -99,6 +103,20 @@ def turn(rows: Any, turned: Any) -> None:
             else:
                 for i in range(n):
                     column[n - 1 - i] = rows[begin + i, x]
+
+
+@_jit
+def keep_lost(state: Any, flagged_rows: Any, image: Any, lost: Any) -> None:
+    """Write what is lost of the flagged rows of a single exposure to `lost` (rows, columns); it is 0 in `image`."""
+    for y in range(len(image)):
+        if not flagged_rows[y]:
+            continue
+        for g in range(_GROUPS):
+            for i in range(_LIT):
+                flag = state[y, g * N_SLOTS + _FIRST + 1 + i]
+                lost[y, g * _LIT + i] = flag
+                if flag >= DAMAGED:
+                    image[y, g * _LIT + i] = np.float32(0)
 
 
 @_jit

@@ -1,9 +1,8 @@
-"""The staged chain: one kernel after the other over a whole frame, for what the fused kernel doesn't do."""
+"""The staged chain: one kernel after the other on each frame, for what the fused kernel does not do."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 
 from . import channel_kernels, image_kernels, pattern_kernels
 from .assembling import assembled, room_to_assemble
-from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_cosines, tone_rounds, tone_tables
+from .channels import ChannelBuffers, Channels, Tones, tone_table
 from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
-from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
+from .layouts import GAIN_BITS, N_CHANNELS, image_columns
 from .overscan import bias_of, dark_overscan, limits_of
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
@@ -50,7 +49,7 @@ class StagedChain:
         self._direct = not self._by_channel and len(recipe.exposures_s) == 1
         self._rows, self._columns = recipe.layout.image_rows(), image_columns()
         self._groups, self._factors = exposure_table(recipe)
-        self._cosines = np.ascontiguousarray(drift_cosines(len(self._rows) // 2, recipe.settings.drift_terms).T)
+        self._channels = Channels(recipe)
         factor = recipe.pixel_factors
         self._factor = np.zeros((0, 0), dtype=np.float32) if factor is None else factor
         self._resampling = _Resampling.of(recipe)
@@ -78,7 +77,12 @@ class StagedChain:
             buffers.flagged_rows[:] = known.flagged_rows
             self._clean_exposure(raw[k], darks, known, buffers, k)
             if self._by_channel:
-                self._clean_channels(raw[k], darks, known, buffers, k, scale)
+                self._channels.clean(
+                    raw[k], darks.mean[k], known.tones[k], buffers.state[k], buffers.flagged_rows, buffers.channels,
+                    buffers.image if len(raw) == 1 else buffers.values[k], scale if len(raw) == 1 else np.float32(1),
+                )  # fmt: skip
+        if len(raw) > 1:
+            buffers.flagged_rows[:] = 1  # merging writes all rows of what is lost
         self._to_image(raw, buffers, scale)
         source = (
             raw[0] if self._direct else raw[0, :0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale
@@ -105,9 +109,8 @@ class StagedChain:
         if self._direct:
             return
         if len(raw) == 1:
-            channel_kernels.keep_lost(buffers.state[0], buffers.flagged_rows, image, lost)
+            pattern_kernels.keep_lost(buffers.state[0], buffers.flagged_rows, image, lost)
         else:
-            buffers.flagged_rows[:] = 1
             merge_image(buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost)
 
     def _count_singles(self, source: _Source, photons: SinglePhotons, buffers: _Buffers) -> None:
@@ -150,22 +153,9 @@ class StagedChain:
         if not self._direct:
             channel_kernels.subtract_level(raw, darks.mean[k], self._rows, buffers.level, buffers.values[k])
 
-    def _clean_channels(
-        self, raw: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, buffers: _Buffers, k: int,
-        scale: np.float32,
-    ) -> None:  # fmt: skip
-        """Subtract parabolas, drift and tones, channel by channel; straight into the image where it is all there is."""
-        settings, merged = self._recipe.settings, len(buffers.values) > 0
-        channel_kernels.clean_channels(
-            raw, darks.mean[k], self._rows, buffers.state[k], buffers.flagged_rows, settings.overscan_skip,
-            np.float32(self._recipe.background_limit), np.float32(MOST_LIT), N_PASSES if settings.drift_terms else 0,
-            self._cosines, np.float32(MIN_SHARE), *known.tones[k], np.float32(1) if merged else scale,
-            buffers.channels, buffers.good, buffers.values[k] if merged else buffers.image,
-        )  # fmt: skip
-
     def _thread_buffers(self) -> _Buffers:
         if not hasattr(self._buffers, "value"):
-            self._buffers.value = _Buffers.of(self._recipe, self._direct, self._by_channel)
+            self._buffers.value = _Buffers.of(self._recipe, self._direct)
         value: _Buffers = self._buffers.value
         return value
 
@@ -177,10 +167,6 @@ class StagedChain:
             return self._prepared[1]
 
 
-_Tones = tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]
-"""What :func:`channel_kernels.clean_channels` takes: each channel's first tone, reaches, and tables."""
-
-
 @dataclass(frozen=True)
 class _KnownDark:
     """Bad pixels ``(K, rows, W) uint8``, rows that have some, the overscan, and the tones of each exposure."""
@@ -188,7 +174,7 @@ class _KnownDark:
     state: NDArray[np.uint8]
     flagged_rows: NDArray[np.uint8]
     overscan: NDArray[np.float32]
-    tones: list[_Tones]
+    tones: list[Tones]
 
     @classmethod
     def of(cls, darks: PreparedDarks, recipe: Recipe) -> _KnownDark:
@@ -196,23 +182,10 @@ class _KnownDark:
         state = np.where(np.isnan(darks.mean[:, rows]), np.uint8(BAD), np.uint8(0))
         tones = darks.tones or ((),) * len(recipe.exposures_s)
         overscan = dark_overscan(darks, recipe)
-        flagged = state.any(axis=(0, 2)).astype(np.uint8)
-        return cls(state, flagged, overscan, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
-
-
-def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> _Tones:
-    """Return the tones of one exposure's channels as the kernel takes them, in the order of their removal."""
-    first, reaches, tables = [0], [], []
-    for half in range(2):
-        for group in range(GROUPS):
-            c = group if half == 0 else GROUPS - 1 - group  # the lower half is read from its other end
-            for frequency, reach in tone_rounds(tones[half * GROUPS + c], limit) if tones else ():
-                table = np.reshape(tone_tables(frequency, n_rows * N_SLOTS), (2, n_rows, N_SLOTS))
-                reaches.append(reach)
-                tables.append(table.swapaxes(1, 2))
-            first.append(len(reaches))
-    shaped = np.array(tables, dtype=np.float32).reshape(-1, 2, N_SLOTS, n_rows)
-    return np.array(first), np.array(reaches, dtype=np.float32), shaped
+        flagged = np.asarray(state.any(axis=(0, 2)), dtype=np.uint8)
+        return cls(
+            state, flagged, overscan, [tone_table(mine, recipe.background_limit, len(rows) // 2) for mine in tones]
+        )
 
 
 @dataclass
@@ -223,8 +196,7 @@ class _Buffers:
     state: NDArray[np.uint8]
     flagged_rows: NDArray[np.uint8]
     level: NDArray[np.float32]
-    channels: NDArray[np.float32]
-    good: NDArray[np.uint8]
+    channels: ChannelBuffers
     image: NDArray[np.float32]
     lost: NDArray[np.uint8]
     age: NDArray[np.int16]
@@ -236,7 +208,7 @@ class _Buffers:
     scratch: tuple[Any, ...]
 
     @classmethod
-    def of(cls, recipe: Recipe, direct: bool, by_channel: bool) -> _Buffers:
+    def of(cls, recipe: Recipe, direct: bool) -> _Buffers:
         n, width = len(recipe.exposures_s), recipe.frame_shape[1]
         rows, columns = recipe.grid.image_shape
         kept = (WIDE + 1) * CELL if direct and recipe.counts_single_photons else rows
@@ -245,8 +217,7 @@ class _Buffers:
             state=np.empty((n, rows, width), dtype=np.uint8),
             flagged_rows=np.empty(rows, dtype=np.uint8),
             level=np.empty((rows, GROUPS), dtype=np.float32),
-            channels=np.empty((channel_kernels.AT_ONCE * N_SLOTS, rows // 2), dtype=np.float32),
-            good=np.empty((channel_kernels.AT_ONCE * N_SLOTS, rows // 2), dtype=np.uint8),
+            channels=ChannelBuffers.of(rows),
             image=np.empty((kept, columns), dtype=np.float32),
             lost=np.empty((rows, columns), dtype=np.uint8),
             age=np.empty(columns, dtype=np.int16),
