@@ -109,7 +109,7 @@ def join_channels(values: Any, first: int, scale: Any, tile: Any, out: Any) -> N
         for r in range(n):
             line, target = tile[r * _COLUMNS :], out[begin + r]
             for g in range(AT_ONCE):
-                if first == _FIRST + 1:
+                if first == _FIRST + 1:  # numbers that the compiler knows
                     for i in range(_LIT):
                         target[g * _LIT + i] = line[g * N_SLOTS + _FIRST + 1 + i] * scale
                 else:

@@ -280,6 +280,16 @@ def finish_boxes(
 
 
 @_jit
+def copy_state(known_state: Any, state: Any) -> None:
+    """Copy ``(K, rows, W)``; an assignment of arrays takes a second to compile."""
+    n_exposures, n_rows, width = state.shape
+    for k in range(n_exposures):
+        for y in range(n_rows):
+            for x in range(width):
+                state[k, y, x] = known_state[k, y, x]
+
+
+@_jit
 def clean_frame(
     raw: Any, darks: Any, zero: Any, gain_bits: Any, rows: Any, columns: Any, window: int, limits: Any, bias: Any,
     groups: Any, factors: Any, scale: Any, floor: Any, factor: Any, start: Any, boxes: Any, box_columns: Any,
@@ -322,7 +332,7 @@ def clean_frame(
     n_exposures, _, width = raw.shape
     n_rows = len(rows)
     flagged_rows = known_rows.copy()
-    state[:] = known_state
+    copy_state(known_state, state)
     n_longest = 0
     for group in range(len(factors)):
         if group > 0 and not flagged_rows.any():

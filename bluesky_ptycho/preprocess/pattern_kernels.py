@@ -36,20 +36,17 @@ def apply_threshold(
     """
     n_columns = image.shape[1]
     least = np.float32(0) if clip else -np.float32(np.inf)
-    age[:] = reach + 1
+    size = max(reach, 1)
+    age[:] = size
     for y in range(len(image)):
         line = image[y]
-        if reach > 1:
-            for x in range(n_columns):
-                age[x] += np.int16(1)
-            for shift in range(min(reach, n_columns)):
-                for x in range(n_columns - shift):
-                    age[shift + x] = np.int16(0) if line[x] >= floor else age[shift + x]
-            for x in range(n_columns):
-                line[x] = max(line[x], least) if age[x] < reach else np.float32(0)
-        else:
-            for x in range(n_columns):
-                line[x] = max(line[x], least) if line[x] >= floor else np.float32(0)
+        for x in range(n_columns):
+            age[x] += np.int16(1)
+        for shift in range(min(size, n_columns)):
+            for x in range(n_columns - shift):
+                age[shift + x] = np.int16(0) if line[x] >= floor else age[shift + x]
+        for x in range(n_columns):
+            line[x] = max(line[x], least) if age[x] < size else np.float32(0)
         if flagged_rows[y]:
             for x in range(n_columns):
                 line[x] = line[x] if lost[y, x] == 0 else np.float32(0)
