@@ -39,10 +39,11 @@ from bluesky_ptycho.preprocess import (
     image_kernels,
     kernels,
     make_pipeline,
+    pattern_kernels,
     staged,
 )
 from bluesky_ptycho.preprocess.layouts import GAIN_BITS, image_columns
-from bluesky_ptycho.preprocess.overscan import bias_of, limits_of
+from bluesky_ptycho.preprocess.overscan import bias_of, dark_overscan, limits_of
 from bluesky_ptycho.preprocess.recipe import make_recipe, prepare_darks
 
 from .preprocess_reference import Reference
@@ -223,9 +224,9 @@ def timed_kernels() -> Iterator[dict[str, float]]:
 
         return call
 
-    for module in (channel_kernels, image_kernels, staged):
+    for module in (channel_kernels, image_kernels, pattern_kernels, staged):
         for name, function in list(vars(module).items()):
-            if hasattr(function, "py_func") or name == "drift_of":
+            if hasattr(function, "py_func"):
                 replaced.append((module, name, function))
                 setattr(module, name, timed(name, function))
     try:
@@ -240,7 +241,7 @@ def _fused_shares(scene: Scene, frames: np.ndarray, pipeline: Pipeline) -> dict[
     settings = pipeline.settings
     recipe = make_recipe(scene.plan, settings)
     darks = prepare_darks(scene.darks, recipe)
-    dark, bias, limits = darks.mean[0], bias_of(darks)[0], limits_of(recipe, darks)
+    zero, bias, limits = dark_overscan(darks, recipe)[0], bias_of(darks)[0], limits_of(recipe, darks)
     rows, columns = recipe.layout.image_rows(), image_columns()
     gain_bits = np.uint16(GAIN_BITS[settings.gain])
     scratch = kernels.make_scratch(settings.overscan_rows, len(rows) // 2)
@@ -252,7 +253,7 @@ def _fused_shares(scene: Scene, frames: np.ndarray, pipeline: Pipeline) -> dict[
 
     def overscan(raw: np.ndarray) -> None:
         kernels.find_background(
-            raw, dark, gain_bits, rows, settings.overscan_rows, limits, bias, scratch, state, flagged, background
+            raw, zero, gain_bits, rows, settings.overscan_rows, limits, bias, scratch, state, flagged, background
         )
 
     runs: dict[str, Callable[[np.ndarray], Any]] = {

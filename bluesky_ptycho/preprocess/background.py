@@ -109,9 +109,14 @@ def background_means(sequences: NDArray[np.float32], limit: float) -> NDArray[np
 def drift_of(means: NDArray[np.float32], n_terms: int) -> NDArray[np.float32]:
     """Return the first `n_terms` cosines over the rows in ``(…, rows, channels)``."""
     n_rows = means.shape[-2]
-    terms = np.arange(1, n_terms + 1)
-    cosines = np.cos(np.pi * terms * (np.arange(n_rows)[:, None] + 0.5) / n_rows).astype(np.float32)
+    cosines = drift_cosines(n_rows, n_terms)
     return np.asarray(cosines @ (np.float32(2 / n_rows) * (cosines.T @ means)), dtype=np.float32)
+
+
+def drift_cosines(n_rows: int, n_terms: int) -> NDArray[np.float32]:
+    """Return the cosines ``(rows, terms)`` that the drift is made of."""
+    terms = np.arange(1, n_terms + 1)
+    return np.asarray(np.cos(np.pi * terms * (np.arange(n_rows)[:, None] + 0.5) / n_rows), dtype=np.float32)
 
 
 def tone_of(samples: NDArray[np.float32], limit: float, frequency: float) -> NDArray[np.float32]:

@@ -53,21 +53,26 @@ def measure_light(photons: NDArray[np.float32], mask: NDArray[np.bool_], grain: 
     find light at all, the median of each row of blocks goes first, then that of each column.
     """
     blocks = _blocks(photons)
-    if not mask.all():
+    partial = ~mask.all(axis=(1, 2))
+    if partial.any():
         # Nothing here may depend on the other frames of the chunk: a whole block is taken as it is.
-        valid = _blocks(mask.astype(np.float32))
         size = float(_blocks(np.ones_like(mask[:1], dtype=np.float32))[0, 0, 0])
+        valid = np.full(blocks.shape, size)
+        valid[partial] = _blocks(mask[partial].astype(np.float32))
         enough = valid > 0.5 * size
         blocks = np.where(enough, blocks * (size / np.maximum(valid, 1.0)), np.nan)
         blocks[~enough.any(axis=(1, 2))] = 0.0
     mean = np.nanmean(blocks, axis=(1, 2))
-    empty = np.nanquantile(blocks, EMPTY_QUANTILE, axis=(1, 2), keepdims=True)
+    # Without NaN those that don't look for it give the same numbers in a fifth of the time, but not of no frames.
+    known = len(blocks) > 0 and not np.isnan(blocks).any()
+    quantile, median = (np.quantile, np.median) if known else (np.nanquantile, np.nanmedian)
+    empty = quantile(blocks, EMPTY_QUANTILE, axis=(1, 2), keepdims=True)
     # Where all blocks hold the same, that quantile lies below their mean by so much of their noise.
     background = empty + NORMAL_QUANTILE * np.sqrt(grain * np.maximum(empty, 0.0))
     flux = np.nansum(blocks - background, axis=(1, 2))
     for axis in (2, 1):
         lines = np.where(np.isnan(blocks).all(axis=axis, keepdims=True), 0.0, blocks)
-        blocks = blocks - np.nanmedian(lines, axis=axis, keepdims=True)
+        blocks = blocks - median(lines, axis=axis, keepdims=True)
     noise = grain * np.maximum(mean, 0.0)
     return Light(flux, np.nanvar(blocks, axis=(1, 2)) > NOISE_RATIO * noise)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .assembling import assembled, room_to_assemble
 from .kernels import BAD, clean_frame, make_scratch
 from .layouts import GAIN_BITS, N_CHANNELS, image_columns
-from .overscan import bias_of, limits_of
+from .overscan import bias_of, dark_overscan, limits_of
 from .recipe import PreparedDarks, Recipe
 from .stack import Cleaned
 from .work import exposure_table, share_frames
@@ -21,11 +21,12 @@ from .work import exposure_table, share_frames
 
 @dataclass(frozen=True)
 class _KnownDamage:
-    """What the darks say of bad pixels, in the kernel's form."""
+    """What the darks say of bad pixels and of the overscan, in the kernel's form."""
 
     state: NDArray[np.uint8]
     rows: NDArray[np.uint8]
     valid: NDArray[np.bool_]
+    overscan: NDArray[np.float32]
 
 
 class FusedChain:
@@ -77,6 +78,7 @@ class FusedChain:
         clean_frame(
             assembled(frame, recipe, room),
             darks.mean,
+            known.overscan,
             np.uint16(GAIN_BITS[settings.gain]),
             self._rows,
             self._columns,
@@ -132,6 +134,6 @@ class FusedChain:
         if n > 1:
             flagged[:] = darks.bad.any(axis=(0, 2))
         valid = self._recipe.grid.all_valid(~np.asarray(darks.bad[longest].all(axis=0)))
-        made = _KnownDamage(state, flagged, valid)
+        made = _KnownDamage(state, flagged, valid, dark_overscan(darks, self._recipe))
         self._known = (darks, made)
         return made

@@ -27,6 +27,8 @@ _GROUPS = N_CHANNELS // 2
 _FIRST, _LAST = OVERSCAN_SLOTS
 _FLAGGED = np.uint16(min(ADC_MASK, DAMAGED_BIT))
 _INF = np.float32(np.inf)
+SWEPT = 3
+"""Rows of the sorted windows that one sweep takes: with more of them the registers run short."""
 
 
 _jit = kernel(error_model="numpy")
@@ -73,86 +75,113 @@ def flag_pixels(raw: Any, gain_bits: Any, rows: Any, columns: Any, state: Any, f
 
 
 @_jit
-def read_overscan(raw: Any, dark: Any, gain_bits: Any, first_row: int, lower: Any) -> None:
-    """Fill `lower` (rows, groups) with the lesser overscan slot; lost values are infinite."""
+def read_overscan(raw: Any, zero: Any, gain_bits: Any, first_row: int, words: Any, lower: Any) -> None:
+    """Fill `lower` (rows, groups) with the lesser overscan slot without its dark `zero`; lost values are infinite.
+
+    `zero` (rows, 2, groups) float32 holds the dark of both slots, `words` (2, groups) uint16 is scratch.
+    """
+    first, last = words[0], words[1]
     for r in range(len(lower)):
-        line, zero = raw[first_row + r], dark[first_row + r]
+        line, zero_first, zero_last, lesser = raw[first_row + r], zero[r, 0], zero[r, 1], lower[r]
         for g in range(_GROUPS):
-            a = np.float32(line[g * N_SLOTS + _FIRST] & ADC_MASK) - zero[g * N_SLOTS + _FIRST]
-            b = np.float32(line[g * N_SLOTS + _LAST] & ADC_MASK) - zero[g * N_SLOTS + _LAST]
-            if np.uint16(line[g * N_SLOTS + _FIRST] ^ gain_bits) >= _FLAGGED or a != a:  # noqa: PLR0124 (NaN)
-                a = _INF
-            if np.uint16(line[g * N_SLOTS + _LAST] ^ gain_bits) >= _FLAGGED or b != b:  # noqa: PLR0124
-                b = _INF
-            lower[r, g] = min(a, b)
+            first[g] = line[g * N_SLOTS + _FIRST]
+            last[g] = line[g * N_SLOTS + _LAST]
+        for g in range(_GROUPS):
+            a = np.float32(first[g] & ADC_MASK) - zero_first[g]
+            b = np.float32(last[g] & ADC_MASK) - zero_last[g]
+            a = a if (np.uint16(first[g] ^ gain_bits) < _FLAGGED) & (a < _INF) else _INF  # NaN is not less
+            b = b if (np.uint16(last[g] ^ gain_bits) < _FLAGGED) & (b < _INF) else _INF
+            lesser[g] = a if a < b else b
 
 
 @_jit
-def exchange(here: Any, after: Any, old: Any, new: Any, before: Any) -> None:
-    """Sweep one row of the sorted windows of :func:`running_median`, all groups at once, without a branch.
+def exchange(sorted_rows: Any, old: Any, new: Any, before: Any) -> None:
+    """Sweep SWEPT rows of the sorted windows of :func:`running_median`, all groups at once, without a branch.
 
-    `here` and `after` (groups,) are the j-th and next smallest values. Without `old` the j-th is
+    `sorted_rows` (rows * groups,) begins with the j-th smallest values. Without `old` the j-th is
     `kept`; with `new` in its place it is the middle one of new, the (j-1)-th and the j-th kept.
     """
-    for g in range(len(here)):
-        kept = here[g] if here[g] < old[g] else after[g]
-        low = kept if kept < new[g] else new[g]
-        here[g] = before[g] if low < before[g] else low
-        before[g] = kept
+    for g in range(_GROUPS):
+        here, last = sorted_rows[g], before[g]
+        for j in range(SWEPT):
+            after = sorted_rows[(j + 1) * _GROUPS + g]
+            kept = here if here < old[g] else after
+            low = kept if kept < new[g] else new[g]
+            sorted_rows[j * _GROUPS + g] = last if low < last else low
+            here, last = after, kept
+        before[g] = last
 
 
 @_jit
 def running_median(lower: Any, window: int, sorted_rows: Any, counts: Any, before: Any, out: Any) -> None:
     """Median over `window` rows of `lower` (rows, groups) into `out`, infinite values left out.
 
-    `sorted_rows` (window + 1, groups), `counts` (groups,) and `before` (groups,) are scratch. Every group
-    keeps a sorted window, full of infinite values at first; the last row stays infinite.
+    `sorted_rows`, `counts` (groups,) and `before` (groups,) are scratch. Every group keeps a sorted window,
+    full of infinite values at first; what lies behind the window's length stays infinite.
     """
-    n_rows, groups = lower.shape
+    n_rows = len(lower)
     half = window // 2
+    n_swept = len(sorted_rows) - _GROUPS
     sorted_rows[:] = _INF
     counts[:] = 0
     for r in range(n_rows):
         new = lower[r]
-        old = lower[r - window] if r >= window else sorted_rows[window]
-        for g in range(groups):
-            counts[g] += int(new[g] < _INF) - int(old[g] < _INF)
+        old = lower[r - window] if r >= window else sorted_rows[n_swept:]
+        incomplete = np.int32(0)
+        for g in range(_GROUPS):
+            counts[g] += np.int32(new[g] < _INF) - np.int32(old[g] < _INF)
+            incomplete |= counts[g] ^ np.int32(window)
         before[:] = -_INF
-        for j in range(window):
-            exchange(sorted_rows[j], sorted_rows[j + 1], old, new, before)
+        for first in range(0, n_swept, SWEPT * _GROUPS):
+            exchange(sorted_rows[first:], old, new, before)
         if r < window - 1:
             continue
         line = out[r - half]
-        for g in range(groups):
+        if not incomplete:
+            for g in range(_GROUPS):
+                line[g] = sorted_rows[half * _GROUPS + g]
+            continue
+        for g in range(_GROUPS):
             n = counts[g]
-            line[g] = np.float32(0.5) * (sorted_rows[(n - 1) // 2, g] + sorted_rows[n // 2, g]) if n else np.nan
+            low, high = sorted_rows[(n - 1) // 2 * _GROUPS + g], sorted_rows[n // 2 * _GROUPS + g]
+            line[g] = np.float32(0.5) * (low + high) if n else np.nan
     for r in range(half):
-        out[r] = out[half]
-        out[n_rows - 1 - r] = out[n_rows - 1 - half]
+        for g in range(_GROUPS):
+            out[r, g] = out[half, g]
+            out[n_rows - 1 - r, g] = out[n_rows - 1 - half, g]
 
 
 @_jit
 def find_background(
-    raw: Any, dark: Any, gain_bits: Any, rows: Any, window: int, limits: Any, bias: Any, scratch: Any, state: Any,
+    raw: Any, zero: Any, gain_bits: Any, rows: Any, window: int, limits: Any, bias: Any, scratch: Any, state: Any,
     flagged_rows: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Write the background of each row and channel, ``(rows, groups)``; `bias` (2, groups) is the minimum's."""
-    lower, sorted_rows, counts, before = scratch
+    """Write the background of each row and channel, ``(rows, groups)``.
+
+    `zero` (rows, 2, groups) is the dark of the overscan slots; `bias` (2, groups) is the minimum's.
+    """
+    words, lower, sorted_rows, counts, before = scratch
     n_rows = len(rows) // 2
+    low, high = limits[0], limits[1]
     for half in range(2):
         first = half * n_rows
         block = out[first : first + n_rows]
-        read_overscan(raw, dark, gain_bits, rows[first], lower)
+        read_overscan(raw, zero[first : first + n_rows], gain_bits, rows[first], words, lower)
         running_median(lower, window, sorted_rows, counts, before, block)
         for r in range(n_rows):
+            line, known_bias, unknown = block[r], bias[half], False
             for g in range(_GROUPS):
-                value = block[r, g]
-                block[r, g] = min(max(value, limits[0]), limits[1]) - bias[half, g]
-                if value != value:  # noqa: PLR0124 (NaN: no overscan was left)
-                    block[r, g] = value
+                value = line[g]
+                unknown |= value != value  # noqa: PLR0124 (NaN: no overscan was left)
+                clamped = low if value < low else value  # NaN stays
+                line[g] = (high if clamped > high else clamped) - known_bias[g]
+            if not unknown:
+                continue
+            flagged_rows[first + r] = 1
+            for g in range(_GROUPS):
+                if line[g] != line[g]:
                     for x in range(g * N_SLOTS, (g + 1) * N_SLOTS):
                         state[first + r, x] |= DAMAGED
-                    flagged_rows[first + r] = 1
 
 
 @_jit
@@ -169,41 +198,41 @@ def add_clean_row(line: Any, zero: Any, background: Any, scale: Any, floor: Any,
 
 
 @_jit
-def sum_exposures(values: Any, states: Any, group: Any, worst: int) -> Any:
+def sum_exposures(values: Any, states: Any, x: int, group: Any, worst: int) -> Any:
     """Return the sum and number of those exposures of `group` (-1 behind them) whose state is `worst` at most."""
     total, count = np.float32(0), np.float32(0)
     for k in group:
-        if k >= 0 and states[k] <= worst:
-            total += values[k]
+        if k >= 0 and states[k, x] <= worst:
+            total += values[k, x]
             count += np.float32(1)
     return total, count
 
 
 @_jit
-def merge_pixel(values: Any, states: Any, groups: Any, factors: Any) -> Any:
-    """Merge one pixel's exposures; return ADU, the state of the result (0: valid), and its noise.
+def merge_pixel(values: Any, states: Any, x: int, groups: Any, factors: Any) -> Any:
+    """Merge the exposures of pixel `x` of a row; return ADU, the state of the result (0: valid), and its noise.
 
-    `groups` (n_groups + 1, K) holds in row i the exposures of equal time, -1 behind them. The noise is the variance
-    over that of as many photons in all repeats of the longest time.
+    `values`, `states` (K, W); `groups` (n_groups + 1, K) holds in row i the exposures of equal time, -1 behind them.
+    The noise is the variance over that of as many photons in all repeats of the longest time.
     """
     bright, one = False, np.float32(1)
     for step in range(len(factors)):  # the longest time that is valid; a shorter one only where a longer is saturated
         if step > 0 and not bright:
             break
-        total, count = sum_exposures(values, states, groups[step], 0)
+        total, count = sum_exposures(values, states, x, groups[step], 0)
         if count > 0:
-            repeats = sum_exposures(values, states, groups[0], ANY)[1]
+            repeats = sum_exposures(values, states, x, groups[0], ANY)[1]
             return (total / count) * factors[step], 0, factors[step] * repeats / count
         for k in groups[step]:
-            bright |= k >= 0 and states[k] == SATURATED
+            bright |= k >= 0 and states[k, x] == SATURATED
     if not bright:
         known_bad = True
         for k in groups[0]:
-            known_bad &= k < 0 or states[k] >= BAD
+            known_bad &= k < 0 or states[k, x] >= BAD
         return np.float32(0), BAD if known_bad else DAMAGED, one
     value = np.float32(0)
     for step in range(len(factors)):  # the shortest time that is not damaged
-        total, count = sum_exposures(values, states, groups[step], SATURATED)
+        total, count = sum_exposures(values, states, x, groups[step], SATURATED)
         if count > 0:
             value = (total / count) * factors[step]
     return value, SATURATED, one
@@ -214,12 +243,17 @@ def merge_image(
     values: Any, states: Any, columns: Any, groups: Any, factors: Any, scale: Any, image: Any, lost: Any, noise: Any
 ) -> None:  # fmt: skip
     """Merge the exposures ``(K, rows, W)`` of a scan point to photons, what is lost, and noise ``(rows, columns)``."""
+    only = groups[0, 1] < 0  # one exposure of the longest time: most pixels are just its own
+    longest = groups[0, 0]
     for y in range(len(image)):
+        line, flags = values[:, y], states[:, y]
         for i in range(len(columns)):
-            value, merged, worse = merge_pixel(values[:, y, columns[i]], states[:, y, columns[i]], groups, factors)
-            image[y, i] = value * scale
-            lost[y, i] = merged
-            noise[y, i] = worse
+            x = columns[i]
+            if only and flags[longest, x] == 0:
+                image[y, i], lost[y, i], noise[y, i] = line[longest, x] * scale, 0, np.float32(1)
+                continue
+            value, merged, worse = merge_pixel(line, flags, x, groups, factors)
+            image[y, i], lost[y, i], noise[y, i] = value * scale, merged, worse
 
 
 @_jit
@@ -234,7 +268,7 @@ def add_flagged_row(
     for column in box_columns:
         if column < 0:
             continue
-        value, merged, worse = merge_pixel(values[:, column], states[:, column], groups, factors)
+        value, merged, worse = merge_pixel(values, states, column, groups, factors)
         value *= scale
         if value >= floor:
             photons = value * factor[column] if len(factor) else value
@@ -270,11 +304,21 @@ def finish_boxes(
 
 
 @_jit
+def copy_state(known_state: Any, state: Any) -> None:
+    """Copy ``(K, rows, W)``; an assignment of arrays takes a second to compile."""
+    n_exposures, n_rows, width = state.shape
+    for k in range(n_exposures):
+        for y in range(n_rows):
+            for x in range(width):
+                state[k, y, x] = known_state[k, y, x]
+
+
+@_jit
 def clean_frame(
-    raw: Any, darks: Any, gain_bits: Any, rows: Any, columns: Any, window: int, limits: Any, bias: Any, groups: Any,
-    factors: Any, scale: Any, floor: Any, factor: Any, start: Any, boxes: Any, box_columns: Any, binning: int,
-    known_state: Any, known_rows: Any, known_valid: Any, state: Any, background: Any, scratch: Any, worst: Any,
-    photons: Any, mask: Any, weight: Any, lost: Any,
+    raw: Any, darks: Any, zero: Any, gain_bits: Any, rows: Any, columns: Any, window: int, limits: Any, bias: Any,
+    groups: Any, factors: Any, scale: Any, floor: Any, factor: Any, start: Any, boxes: Any, box_columns: Any,
+    binning: int, known_state: Any, known_rows: Any, known_valid: Any, state: Any, background: Any, scratch: Any,
+    worst: Any, photons: Any, mask: Any, weight: Any, lost: Any,
 ) -> None:  # fmt: skip
     """Clean the K exposures of one scan point.
 
@@ -284,6 +328,8 @@ def clean_frame(
         Assembled frames.
     darks : (K, H, W) float32
         NaN on bad pixels.
+    zero : (K, rows, 2, groups) float32
+        That of the overscan slots, as :func:`read_overscan` takes it.
     rows, columns : (rows,), (columns,) intp
         Frame row and column of each row and column of the image.
     limits : (2,) float32
@@ -312,7 +358,7 @@ def clean_frame(
     n_exposures, _, width = raw.shape
     n_rows = len(rows)
     flagged_rows = known_rows.copy()
-    state[:] = known_state
+    copy_state(known_state, state)
     n_longest = 0
     for group in range(len(factors)):
         if group > 0 and not flagged_rows.any():
@@ -324,7 +370,7 @@ def clean_frame(
                 n_longest += group == 0
                 flag_pixels(raw[k], gain_bits, rows, columns, state[k], rows_to_flag)
                 find_background(
-                    raw[k], darks[k], gain_bits, rows, window, limits, bias[k], scratch, state[k], rows_to_flag,
+                    raw[k], zero[k], gain_bits, rows, window, limits, bias[k], scratch, state[k], rows_to_flag,
                     background[k],
                 )  # fmt: skip
     values = np.empty((n_exposures, width), dtype=np.float32)
@@ -359,9 +405,11 @@ def clean_frame(
 
 def make_scratch(window: int, n_rows: int) -> tuple[Any, ...]:
     """Return the buffers that :func:`find_background` works in, for `n_rows` image rows of a half."""
+    swept = -(-window // SWEPT) * SWEPT
     return (
+        np.empty((2, _GROUPS), dtype=np.uint16),
         np.empty((n_rows, _GROUPS), dtype=np.float32),
-        np.empty((window + 1, _GROUPS), dtype=np.float32),
+        np.empty((swept + 1) * _GROUPS, dtype=np.float32),
         np.empty(_GROUPS, dtype=np.int32),
         np.empty(_GROUPS, dtype=np.float32),
     )

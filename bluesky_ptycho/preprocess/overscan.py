@@ -54,6 +54,12 @@ def bias_of(darks: PreparedDarks) -> NDArray[np.float32]:
     return np.float32(MEDIAN_OF_MINIMUM) * darks.noise
 
 
+def dark_overscan(darks: PreparedDarks, recipe: Recipe) -> NDArray[np.float32]:
+    """Return the dark of the overscan slots ``(K, rows, 2, groups)``, as the kernels take it."""
+    rows = darks.mean[:, recipe.layout.image_rows()]
+    return np.ascontiguousarray(np.stack([rows[..., slot::N_SLOTS] for slot in OVERSCAN_SLOTS], axis=-2))
+
+
 def running_median(values: NDArray[np.float32], window: int) -> NDArray[np.float32]:
     """Median over `window` (odd) entries of the axis before the last; infinite ones are left out.
 

@@ -1,9 +1,8 @@
-"""The staged chain: one kernel after the other over a whole frame, for what the fused kernel doesn't do."""
+"""The staged chain: one kernel after the other on each frame, for what the fused kernel does not do."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -11,30 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import channel_kernels, image_kernels
+from . import channel_kernels, image_kernels, pattern_kernels
 from .assembling import assembled, room_to_assemble
-from .background import MIN_SHARE, MOST_LIT, N_PASSES, drift_of, tone_rounds, tone_tables
+from .channels import ChannelBuffers, Channels, Tones, tone_table
 from .kernels import BAD, find_background, flag_pixels, make_scratch, merge_image
-from .layouts import GAIN_BITS, N_CHANNELS, N_SLOTS, image_columns
-from .overscan import bias_of, limits_of
+from .layouts import GAIN_BITS, N_CHANNELS, image_columns
+from .overscan import bias_of, dark_overscan, limits_of
 from .recipe import PreparedDarks, Recipe
 from .resampling import AxisResampling
-from .single_photons import (
-    BORROWED,
-    CELL,
-    DARKEST,
-    FIRST_THRESHOLD,
-    HIGHEST,
-    LOWEST,
-    NEAR,
-    SINGLE,
-    WIDE,
-    SinglePhotons,
-)
+from .single_photons import BORROWED, CELL, DARKEST, FIRST_THRESHOLD, HIGHEST, LOWEST, SINGLE, WIDE, SinglePhotons
 from .stack import Cleaned, weight_of
 from .work import exposure_table, share_frames
 
 GROUPS = N_CHANNELS // 2
+_LIMITS = np.array([LOWEST, HIGHEST], dtype=np.float32)
+_Source = tuple[Any, ...]
+"""What :func:`image_kernels.count_frame` makes an image of."""
 
 
 class StagedChain:
@@ -53,12 +44,12 @@ class StagedChain:
 
     def __init__(self, recipe: Recipe, steps: tuple[str, ...], executor: Executor, n_threads: int) -> None:
         self._recipe, self._executor, self._n_threads = recipe, executor, n_threads
-        self._polynomial = "subtract_overscan_polynomial" in steps
-        self._background = "subtract_background" in steps
+        self._by_channel = "subtract_background" in steps
         # Nothing but the overscan is needed between raw words and image: one pass does for both.
-        self._direct = not self._polynomial and not self._background and len(recipe.exposures_s) == 1
+        self._direct = not self._by_channel and len(recipe.exposures_s) == 1
         self._rows, self._columns = recipe.layout.image_rows(), image_columns()
         self._groups, self._factors = exposure_table(recipe)
+        self._channels = Channels(recipe)
         factor = recipe.pixel_factors
         self._factor = np.zeros((0, 0), dtype=np.float32) if factor is None else factor
         self._resampling = _Resampling.of(recipe)
@@ -81,105 +72,102 @@ class StagedChain:
         recipe, buffers = self._recipe, self._thread_buffers()
         raw = assembled(frame, recipe, buffers.room)
         buffers.state[:] = known.state
+        scale = np.float32(recipe.photons_per_adu * recipe.n_summed)
         for k in range(len(raw)):
-            self._clean_exposure(raw[k], darks, known.tones[k], buffers, k)
-        self._to_image(raw, darks, buffers)
+            buffers.flagged_rows[:] = known.flagged_rows
+            self._clean_exposure(raw[k], darks, known, buffers, k)
+            if self._by_channel:
+                self._channels.clean(
+                    raw[k], darks.mean[k], known.tones[k], buffers.state[k], buffers.flagged_rows, buffers.channels,
+                    buffers.image if len(raw) == 1 else buffers.values[k], scale if len(raw) == 1 else np.float32(1),
+                )  # fmt: skip
+        if len(raw) > 1:
+            buffers.flagged_rows[:] = 1  # merging writes all rows of what is lost
+        self._to_image(raw, buffers, scale)
+        source = (
+            raw[0] if self._direct else raw[0, :0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale
+        )  # fmt: skip
         if recipe.counts_single_photons:
-            self._count_singles(darks.photons, buffers)
+            self._count_singles(source, darks.photons, buffers)
         else:
-            settings = recipe.settings
-            image_kernels.apply_threshold(
-                buffers.image, buffers.lost, np.float32(recipe.floor), settings.threshold_reach or 0,
-                settings.clip_negative, self._factor, buffers.age,
-            )  # fmt: skip
+            self._apply_threshold(source, buffers)
         photons, mask, counts = result.photons[i], result.mask[i], np.empty(2, dtype=np.int64)
         how = self._resampling
         mask[:] = how.inside
-        image_kernels.resample(buffers.image, *how.bands, buffers.rows_done, recipe.grid.kernel == "fourier", photons)
+        pattern_kernels.take_columns(
+            buffers.rows_done, *how.columns, recipe.grid.kernel == "fourier", buffers.turned, photons
+        )  # fmt: skip
         photons[~how.inside] = 0
-        image_kernels.mark_lost(buffers.lost, *how.needed_by, how.window, photons, mask, counts)
+        pattern_kernels.mark_lost(
+            buffers.lost, buffers.flagged_rows, *how.needed_by, how.window, photons, mask, counts
+        )  # fmt: skip
         result.n_damaged[i], result.n_saturated[i] = counts
         if recipe.merges_exposures:
             result.weight[i] = self._weights(buffers, photons, mask)
 
     def _weights(self, buffers: _Buffers, photons: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return the solver pixels' weights; the raw pixels' photons and noise are overwritten."""
-        image, noise, excess = buffers.image, buffers.noise, np.empty_like(photons)
-        np.maximum(image, np.float32(0), out=image)
-        noise -= np.float32(1)
-        image *= noise
-        image[buffers.lost != 0] = 0
-        image_kernels.resample(image, *self._resampling.bands, buffers.rows_done, False, excess)
+        """Return the weights of solver pixels from the photons and the noise of raw ones, which is overwritten."""
+        excess = np.empty_like(photons)
+        image_kernels.give_excess(buffers.image, buffers.noise, *self._resampling.rows, buffers.rows_done)
+        pattern_kernels.take_columns(buffers.rows_done, *self._resampling.columns, False, buffers.turned, excess)
         return weight_of(photons, excess, mask, self._recipe.worst_noise)
 
-    def _to_image(self, raw: NDArray[np.uint16], darks: PreparedDarks, buffers: _Buffers) -> None:
-        """Write photons and what is lost, exposures merged."""
+    def _to_image(self, raw: NDArray[np.uint16], buffers: _Buffers, scale: np.float32) -> None:
+        """Write photons and what is lost, exposures merged, where the raw words aren't taken directly."""
         image, lost = buffers.image, buffers.lost
-        scale = np.float32(self._recipe.photons_per_adu * self._recipe.n_summed)
         if self._direct:
-            channel_kernels.image_of_raw(
-                raw[0], darks.mean[0], self._rows, buffers.level, buffers.state[0], scale, image, lost
-            )  # fmt: skip
-        elif len(raw) == 1:
-            channel_kernels.make_image(buffers.values[0], buffers.state[0], self._columns, scale, image, lost)
+            return
+        if len(raw) == 1:
+            pattern_kernels.keep_lost(buffers.state[0], buffers.flagged_rows, image, lost)
         else:
             merge_image(
                 buffers.values, buffers.state, self._columns, self._groups, self._factors, scale, image, lost,
                 buffers.noise,
             )  # fmt: skip
 
-    def _count_singles(self, photons: SinglePhotons, buffers: _Buffers) -> None:
-        """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does."""
-        image, lost, cells = buffers.image, buffers.lost, buffers.cells
-        light, valid, near, pixels, wide, wide_pixels, thresholds, worth = cells
-        image_kernels.count_cells(
-            image, lost, CELL, FIRST_THRESHOLD, SINGLE, photons.first_worth, buffers.row[0], light, valid
-        )
-        for reach, light_around, pixels_around in ((NEAR, near, pixels), (WIDE, wide, wide_pixels)):
-            image_kernels.sum_around(light, reach, buffers.cell_columns, light_around)
-            image_kernels.sum_around(valid, reach, buffers.cell_columns, pixels_around)
-        limits = np.array([LOWEST, HIGHEST], dtype=np.float32)
-        image_kernels.choose_thresholds(
-            near, pixels, wide, wide_pixels, photons.first_false, np.float32(photons.noise**2), BORROWED,
-            np.float32(DARKEST), limits, photons.worths, thresholds, worth,
+    def _count_singles(self, source: _Source, photons: SinglePhotons, buffers: _Buffers) -> None:
+        """Give each pixel its own threshold, as :meth:`SinglePhotons.count` does, and resample along the rows."""
+        first = np.array([FIRST_THRESHOLD, SINGLE, photons.first_worth], dtype=np.float32)
+        constants = np.array([photons.first_false, photons.noise**2, BORROWED, DARKEST], dtype=np.float32)
+        image_kernels.count_frame(
+            source, buffers.image, self._recipe.merges_exposures, buffers.lost, buffers.flagged_rows, first, constants,
+            _LIMITS, photons.worths, self._factor, *self._resampling.rows, buffers.cells, buffers.rows_done,
         )  # fmt: skip
-        image_kernels.count_singles(image, lost, CELL, thresholds, worth, SINGLE, self._factor, buffers.row)
+
+    def _apply_threshold(self, source: _Source, buffers: _Buffers) -> None:
+        """Give all pixels the same threshold, and resample along the rows."""
+        settings, image, lost, flagged_rows = self._recipe.settings, buffers.image, buffers.lost, buffers.flagged_rows
+        if self._direct:
+            raw, dark, rows, level, state, scale = source
+            image_kernels.image_of_raw(
+                raw, dark, rows, level, state, flagged_rows, scale, buffers.adu, image, lost
+            )  # fmt: skip
+        pattern_kernels.apply_threshold(
+            image, lost, flagged_rows, np.float32(self._recipe.floor), settings.threshold_reach or 0,
+            settings.clip_negative, self._factor, buffers.age,
+        )  # fmt: skip
+        image_kernels.give_rows(image, *self._resampling.rows, buffers.rows_done)
 
     def _clean_exposure(
-        self, raw: NDArray[np.uint16], darks: PreparedDarks, tones: list[Tone], buffers: _Buffers, k: int
+        self, raw: NDArray[np.uint16], darks: PreparedDarks, known: _KnownDark, buffers: _Buffers, k: int
     ) -> None:
-        settings, state, values, dark = self._recipe.settings, buffers.state[k], buffers.values[k], darks.mean[k]
+        """Flag pixels and find what the channels read without light; subtract that where exposures are merged."""
+        settings, state = self._recipe.settings, buffers.state[k]
         gain_bits = np.uint16(GAIN_BITS[settings.gain])
         flag_pixels(raw, gain_bits, self._rows, self._columns, state, buffers.flagged_rows)
+        if self._by_channel:
+            channel_kernels.flag_overscan(raw, gain_bits, self._rows, state, buffers.flagged_rows)
+            return
+        find_background(
+            raw, known.overscan[k], gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
+            bias_of(darks)[k], buffers.scratch, state, buffers.flagged_rows, buffers.level,
+        )  # fmt: skip
         if not self._direct:
-            channel_kernels.subtract_dark(raw, dark, self._rows, values)
-        if self._polynomial:
-            channel_kernels.flag_overscan(raw, gain_bits, self._rows, state)
-            channel_kernels.fit_parabolas(values, state, settings.overscan_skip, buffers.level)
-        else:
-            find_background(
-                raw, dark, gain_bits, self._rows, settings.overscan_rows, limits_of(self._recipe, darks),
-                bias_of(darks)[k], buffers.scratch, state, buffers.flagged_rows, buffers.level,
-            )  # fmt: skip
-        if self._direct:
-            return
-        limit = np.float32(self._recipe.background_limit)
-        level = buffers.level
-        for _ in range(N_PASSES if self._background and settings.drift_terms else 0):
-            channel_kernels.average_background(values, level, state, limit, np.float32(MOST_LIT), buffers.means)
-            level = drift_of(buffers.means.reshape(2, -1, GROUPS), settings.drift_terms).reshape(-1, GROUPS)
-        channel_kernels.subtract_rows(values, level)
-        if not self._background:
-            return
-        n_rows = len(values) // 2
-        for half, group, reach, cosine, sine in tones:
-            rows = slice(half * n_rows, (half + 1) * n_rows)
-            share = np.float32(MIN_SHARE)
-            channel_kernels.remove_tone(values[rows], state[rows], reach, share, cosine, sine, group * N_SLOTS)
+            channel_kernels.subtract_level(raw, darks.mean[k], self._rows, buffers.level, buffers.values[k])
 
     def _thread_buffers(self) -> _Buffers:
         if not hasattr(self._buffers, "value"):
-            self._buffers.value = _Buffers.of(self._recipe)
+            self._buffers.value = _Buffers.of(self._recipe, self._direct)
         value: _Buffers = self._buffers.value
         return value
 
@@ -191,35 +179,25 @@ class StagedChain:
             return self._prepared[1]
 
 
-Tone = tuple[int, int, np.float32, NDArray[np.float32], NDArray[np.float32]]
-"""Half, group, limit of background, and tables ``(rows, 12)`` of cosine and sine."""
-
-
 @dataclass(frozen=True)
 class _KnownDark:
-    """Bad pixels ``(K, rows, W) uint8``, and for each exposure the tones in the order of their removal."""
+    """Bad pixels ``(K, rows, W) uint8``, rows that have some, the overscan, and the tones of each exposure."""
 
     state: NDArray[np.uint8]
-    tones: list[list[Tone]]
+    flagged_rows: NDArray[np.uint8]
+    overscan: NDArray[np.float32]
+    tones: list[Tones]
 
     @classmethod
     def of(cls, darks: PreparedDarks, recipe: Recipe) -> _KnownDark:
         rows = recipe.layout.image_rows()
         state = np.where(np.isnan(darks.mean[:, rows]), np.uint8(BAD), np.uint8(0))
         tones = darks.tones or ((),) * len(recipe.exposures_s)
-        return cls(state, [_tables(mine, recipe.background_limit, len(rows) // 2) for mine in tones])
-
-
-def _tables(tones: Sequence[NDArray[np.float64]], limit: float, n_rows: int) -> list[Tone]:
-    """Return the tones of one exposure's channels as the kernel takes them."""
-    made: list[Tone] = []
-    for channel, mine in enumerate(tones):
-        half, c = divmod(channel, GROUPS)
-        group = c if half == 0 else GROUPS - 1 - c  # the lower half is read from its other end
-        for frequency, reach in tone_rounds(mine, limit):
-            cosine, sine = np.reshape(tone_tables(frequency, n_rows * N_SLOTS), (2, n_rows, N_SLOTS)).astype(np.float32)
-            made.append((half, group, np.float32(reach), cosine, sine))
-    return made
+        overscan = dark_overscan(darks, recipe)
+        flagged = np.asarray(state.any(axis=(0, 2)), dtype=np.uint8)
+        return cls(
+            state, flagged, overscan, [tone_table(mine, recipe.background_limit, len(rows) // 2) for mine in tones]
+        )
 
 
 @dataclass
@@ -230,36 +208,37 @@ class _Buffers:
     state: NDArray[np.uint8]
     flagged_rows: NDArray[np.uint8]
     level: NDArray[np.float32]
-    means: NDArray[np.float32]
+    channels: ChannelBuffers
     image: NDArray[np.float32]
     lost: NDArray[np.uint8]
     noise: NDArray[np.float32]
-    age: NDArray[np.int64]
-    row: NDArray[np.float32]
-    cells: NDArray[np.float32]
-    cell_columns: NDArray[np.float64]
+    age: NDArray[np.int16]
+    adu: NDArray[np.float32]
+    cells: tuple[Any, ...]
     rows_done: NDArray[np.float32]
+    turned: NDArray[np.float32]
     room: NDArray[np.uint16]
     scratch: tuple[Any, ...]
 
     @classmethod
-    def of(cls, recipe: Recipe) -> _Buffers:
+    def of(cls, recipe: Recipe, direct: bool) -> _Buffers:
         n, width = len(recipe.exposures_s), recipe.frame_shape[1]
         rows, columns = recipe.grid.image_shape
+        kept = (WIDE + 1) * CELL if direct and recipe.counts_single_photons else rows
         return cls(
-            values=np.empty((n, rows, width), dtype=np.float32),
+            values=np.empty((n if n > 1 else 0, rows, width), dtype=np.float32),
             state=np.empty((n, rows, width), dtype=np.uint8),
             flagged_rows=np.empty(rows, dtype=np.uint8),
             level=np.empty((rows, GROUPS), dtype=np.float32),
-            means=np.empty((rows, GROUPS), dtype=np.float32),
-            image=np.empty((rows, columns), dtype=np.float32),
+            channels=ChannelBuffers.of(rows),
+            image=np.empty((kept, columns), dtype=np.float32),
             lost=np.empty((rows, columns), dtype=np.uint8),
             noise=np.empty((rows, columns) if n > 1 else (0, 0), dtype=np.float32),
-            age=np.empty(columns, dtype=np.int64),
-            row=np.empty((2, columns), dtype=np.float32),
-            cells=np.empty((8, rows // CELL, columns // CELL), dtype=np.float32),
-            cell_columns=np.empty(columns // CELL),
+            age=np.empty(columns, dtype=np.int16),
+            adu=np.empty(width, dtype=np.float32),
+            cells=image_kernels.count_scratch((rows, columns), width),
             rows_done=np.empty((recipe.grid.boxes[0], columns), dtype=np.float32),
+            turned=np.empty((columns, pattern_kernels.AT_ONCE), dtype=np.float32),
             room=room_to_assemble(recipe),
             scratch=make_scratch(recipe.settings.overscan_rows, rows // 2),
         )
@@ -269,7 +248,8 @@ class _Buffers:
 class _Resampling:
     """The grid as the kernels take it."""
 
-    bands: tuple[NDArray[Any], ...]
+    rows: tuple[NDArray[Any], NDArray[Any]]
+    columns: tuple[NDArray[Any], NDArray[Any]]
     needed_by: tuple[NDArray[np.intp], ...]
     inside: NDArray[np.bool_]
     window: NDArray[np.int64]
@@ -283,7 +263,8 @@ class _Resampling:
         window = [v for first, size in zip(grid.first, grid.size, strict=True) for v in (first, first + size)]
         inside = grid.to_solver(rows.inside[:, None] & columns.inside)
         return cls(
-            (first_to, give, first_from, take),
+            (first_to, give),
+            (first_from, take),
             (*_needed_by(rows), *_needed_by(columns)),
             np.ascontiguousarray(inside),
             np.array(window),

@@ -255,6 +255,6 @@ def test_kernels_compile_where_numba_finds_no_place_for_its_cache(monkeypatch):
 
     monkeypatch.setattr(compiled.numba, "njit", nowhere_to_write)
     merge = kernels._jit(kernels.merge_pixel.py_func)
-    values, states = np.array([5.0, 3.0], dtype=np.float32), np.zeros(2, dtype=np.uint8)
+    values, states = np.array([[5.0], [3.0]], dtype=np.float32), np.zeros((2, 1), dtype=np.uint8)
     groups, factors = np.array([[1, -1], [0, -1], [-1, -1]]), np.array([1.0, 10.0], dtype=np.float32)
-    assert merge(values, states, groups, factors) == (3.0, 0, 1.0)
+    assert merge(values, states, 0, groups, factors) == (3.0, 0, 1.0)
