@@ -105,7 +105,13 @@ def reconstruct_file(
         )
     if show:
         check_windows()
-    data = read_cxi(path, propagation=propagation, focus_to_sample_m=focus_to_sample_m)
+    weighed = settings.pixel_weights
+    data = read_cxi(path, propagation=propagation, focus_to_sample_m=focus_to_sample_m, weights=weighed)
+    if weighed and data.weight is None:
+        raise SettingsError(
+            f"solver.pixel_weights is True, and {path} has no weights; expected patterns of merged exposures, as "
+            "`bluesky-ptycho preprocess` writes them"
+        )
     totals = np.nansum(data.photons, axis=(1, 2), dtype=np.float64)
     if not totals.max(initial=0.0) > 0:
         raise MetadataError(f"{path}: no pattern holds a photon in a valid pixel; expected counts")

@@ -191,6 +191,11 @@ class ScanPlan:
         return len(self.exposures_s)
 
     @property
+    def merges_exposures(self) -> bool:
+        """Whether a pattern is made of exposures of different times."""
+        return len(set(self.exposures_s)) > 1
+
+    @property
     def dark_conditions(self) -> str:
         """What darks must have in common with this scan, as one key: detector, layout, shape, gain, exposures."""
         return dark_conditions(self.detector, self.exposures_s)

@@ -49,7 +49,7 @@ def test_what_the_file_tells_of_them_need_not_be_told_again(raw):
         assert (scan.plan.detector.adu_per_ev, scan.plan.detector.layout) == (0.01, "fccd-full")
 
 
-def test_weights_of_merged_exposures_reach_the_solver_where_they_are_asked_for(raw):
+def test_weights_of_merged_exposures_reach_the_solver_where_they_are_asked_for(raw, capsys):
     """Many of the long exposure's pixels are said to be saturated; the short one, a tenth as long, gives them."""
     with h5py.File(raw, "r+") as file:
         longer = file[PATTERNS][1::2]
@@ -67,6 +67,9 @@ def test_weights_of_merged_exposures_reach_the_solver_where_they_are_asked_for(r
     assert not np.allclose(objects["on"], objects["off"], atol=1e-3)
     with h5py.File("clean.cxi", "r+") as file:
         del file[FRAME_WEIGHT]
+    capsys.readouterr()
+    refused = error_of(capsys, "reconstruct", "clean.cxi", "--set", "pixel_weights=true")
+    assert "solver.pixel_weights is True, and clean.cxi has no weights; expected patterns of merged" in refused
     assert (
         main(["reconstruct", "clean.cxi", "--set", "refine_start=0", "--iterations", "5", "--output", "without"]) == 0
     )

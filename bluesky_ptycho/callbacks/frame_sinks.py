@@ -22,6 +22,7 @@ FLUSH_S = 5.0
 """A part of a ``.ptyd`` file is written when it has so many frames, or after this time."""
 
 Frames = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]
+"""PtyPy's files have no place for weights between 0 and 1."""
 
 
 def frames_of(batch: Batch) -> Frames:
@@ -131,7 +132,7 @@ class NxsSink:
                     path = scan_directory(self._root, update.start) / "patterns.nxs"
                     sample = str(update.start.get("sample_name", ""))
                     self._open[uid] = CleanNxsWriter(path, update.geometry, title=sample, raw_uid=uid)
-                self._open[uid].append(*frames_of(update.frames))
+                self._open[uid].append(*frames_of(update.frames), weight=update.frames.weight)
             elif update.kind == "final" and uid in self._open:
                 _finish(self._open[uid], update)
                 self._open.pop(uid).close()

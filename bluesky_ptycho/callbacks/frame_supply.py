@@ -106,6 +106,8 @@ class FrameSupply:
         """Compile the preprocessing before the first frame needs it."""
         self._pipeline = self._make_pipeline(self._settings.preprocess)
         self._pipeline.warm_up()
+        if self._settings.solver.pixel_weights and not self._intake.plan.merges_exposures:
+            self._note("pixel_weights makes no difference: frames of one exposure time have no weights")
 
     def _make_pipeline(self, settings: PreprocessSettings) -> FallbackPipeline:
         def make(backend: str) -> Pipeline:

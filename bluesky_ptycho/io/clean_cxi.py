@@ -97,17 +97,12 @@ class CleanCxiWriter(GrowingHdf5):
         self._weights: h5py.Dataset | None = None
 
     def _compressed(self, name: str, dtype: str, description: str) -> h5py.Dataset:
-        """Make an array of pixels of no frames yet, most of which are alike."""
+        """Make an array of the pixels of all frames so far, 1 each; most are alike."""
         ny, nx = self._geometry.shape
         made = self._file.create_dataset(
-            name,
-            (0, ny, nx),
-            dtype,
-            maxshape=(None, ny, nx),
-            chunks=(1, ny, nx),
-            compression="gzip",
-            compression_opts=1,
-        )
+            name, (self.n_frames, ny, nx), dtype, maxshape=(None, ny, nx), chunks=(1, ny, nx), fillvalue=1,
+            compression="gzip", compression_opts=1,
+        )  # fmt: skip
         made.attrs["description"] = description
         return made
 
@@ -136,7 +131,7 @@ class CleanCxiWriter(GrowingHdf5):
         seq_nums : ndarray (n,)
             Numbers of the scan points.
         weight : ndarray (n, ny, nx), optional
-            As :class:`~bluesky_ptycho.frames.CleanFrames` has it; given with all frames or none.
+            As :class:`~bluesky_ptycho.frames.CleanFrames` has it; 1 where it is not given.
 
         Raises
         ------
@@ -151,8 +146,8 @@ class CleanCxiWriter(GrowingHdf5):
         if again := [i for i, number in enumerate(numbers) if number in self._rows]:
             for i in again:
                 self._replace(self._rows[numbers[i]], photons[i], mask[i], positions_m[i])
-                if weight is not None and self._weights is not None:
-                    self._weights[self._rows[numbers[i]]] = weight[i]
+                if self._weights is not None:
+                    self._weights[self._rows[numbers[i]]] = 1.0 if weight is None else weight[i]
             fresh = [i for i in range(len(numbers)) if i not in again]
             photons, mask, positions_m, seq_nums = photons[fresh], mask[fresh], positions_m[fresh], seq_nums[fresh]
             weight = None if weight is None else weight[fresh]

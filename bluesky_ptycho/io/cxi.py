@@ -63,7 +63,13 @@ class CxiData:
     weight: NDArray[np.float32] | None = None
 
 
-def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sample_m: float | None = None) -> CxiData:
+def read_cxi(
+    path: Path | str,
+    *,
+    propagation: str | None = None,
+    focus_to_sample_m: float | None = None,
+    weights: bool = True,
+) -> CxiData:
     """Read the patterns of a CXI file with all that a reconstruction needs.
 
     Parameters
@@ -73,6 +79,8 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
         Taken in the place of the file's attribute of that name, without which patterns are far-field ones.
     focus_to_sample_m : float, optional
         Taken in the place of the file's attribute, for the near field; without both the beam is parallel.
+    weights : bool
+        Whether weights of the pixels are read, which take as much memory as the patterns.
 
     Raises
     ------
@@ -103,7 +111,7 @@ def read_cxi(path: Path | str, *, propagation: str | None = None, focus_to_sampl
             geometry=read_geometry(file, (shape[0], shape[1]), propagation, focus_to_sample_m),
             probe_guess=_read_probe(file, (shape[0], shape[1])),
             title=Path(path).stem,
-            weight=_read_weight(file, (n, shape[0], shape[1])),
+            weight=_read_weight(file, (n, shape[0], shape[1])) if weights else None,
         )
 
 

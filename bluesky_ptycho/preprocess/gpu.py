@@ -41,7 +41,7 @@ RUN = np.dtype(
     [(name, np.int32) for name in (
         "words", "rows", "columns", "channels", "exposures", "times", "gain_bits", "window", "down", "across",
         "binning", "first_row", "first_column", "has_factor",
-    )] + [(name, np.float32) for name in ("worst", "photons_per_adu", "floor")]
+    )] + [(name, np.float32) for name in ("worst", "single", "photons_per_adu", "floor")]
 )  # fmt: skip
 """The kernels' ``struct Run``, field by field."""
 SINGLES = np.dtype(
@@ -197,6 +197,7 @@ def _run_of(recipe: Recipe) -> NDArray[Any]:
         "first_column": grid.first[1],
         "has_factor": recipe.pixel_factors is not None,
         "worst": recipe.worst_noise,
+        "single": recipe.photon_share,
         "photons_per_adu": recipe.photons_per_adu * recipe.n_summed,
         "floor": recipe.floor,
     }

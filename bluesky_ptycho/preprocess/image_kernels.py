@@ -282,16 +282,21 @@ def count_frame(
 
 
 @_jit
-def give_excess(image: Any, noise: Any, first_to: Any, give: Any, rows_done: Any) -> None:
+def give_excess(
+    image: Any, lost: Any, noise: Any, single: Any, factor: Any, first_to: Any, give: Any, rows_done: Any
+) -> None:  # fmt: skip
     """Resample along the rows what photons have more in variance than those of the longest exposure.
 
-    `image` and `noise` (rows, columns), which is as :func:`~bluesky_ptycho.preprocess.kernels.merge_pixel` gives it
-    and becomes the excess; the others as :func:`give_rows` takes them.
+    `image`, `lost` and `noise` (rows, columns), which is as :func:`~bluesky_ptycho.preprocess.kernels.merge_pixel`
+    gives it and becomes the excess. `single` is a photon of one of the longest exposures before `factor`
+    (rows, columns), which may be of no rows; the others are as :func:`give_rows` takes them.
     """
     for y in range(len(image)):
-        line, excess = image[y], noise[y]
+        line, flags, excess = image[y], lost[y], noise[y]
         for x in range(len(line)):
-            excess[x] = max(line[x], np.float32(0)) * (excess[x] - np.float32(1))
+            one = single * excess[x] * (factor[y, x] if len(factor) else np.float32(1))
+            more = max(line[x], one) * (excess[x] - np.float32(1))
+            excess[x] = more if flags[x] == 0 else np.float32(0)
     give_rows(noise, first_to, give, rows_done)
 
 

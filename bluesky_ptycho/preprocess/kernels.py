@@ -198,10 +198,11 @@ def add_clean_row(line: Any, zero: Any, background: Any, scale: Any, floor: Any,
 
 
 @_jit
-def sum_exposures(values: Any, states: Any, x: int, group: Any, worst: int) -> Any:
-    """Return the sum and number of those exposures of `group` (-1 behind them) whose state is `worst` at most."""
+def sum_exposures(values: Any, states: Any, x: int, groups: Any, step: int, worst: int) -> Any:
+    """Return the sum and number of those exposures of the group `step` whose state is `worst` at most."""
     total, count = np.float32(0), np.float32(0)
-    for k in group:
+    for i in range(groups.shape[1]):  # to take a row of `groups` would cost more than all the rest
+        k = groups[step, i]
         if k >= 0 and states[k, x] <= worst:
             total += values[k, x]
             count += np.float32(1)
@@ -219,23 +220,45 @@ def merge_pixel(values: Any, states: Any, x: int, groups: Any, factors: Any) -> 
     for step in range(len(factors)):  # the longest time that is valid; a shorter one only where a longer is saturated
         if step > 0 and not bright:
             break
-        total, count = sum_exposures(values, states, x, groups[step], 0)
+        total, count = sum_exposures(values, states, x, groups, step, 0)
         if count > 0:
-            repeats = sum_exposures(values, states, x, groups[0], ANY)[1]
+            repeats = sum_exposures(values, states, x, groups, 0, ANY)[1]
             return (total / count) * factors[step], 0, factors[step] * repeats / count
-        for k in groups[step]:
+        for i in range(groups.shape[1]):
+            k = groups[step, i]
             bright |= k >= 0 and states[k, x] == SATURATED
     if not bright:
         known_bad = True
-        for k in groups[0]:
+        for i in range(groups.shape[1]):
+            k = groups[0, i]
             known_bad &= k < 0 or states[k, x] >= BAD
         return np.float32(0), BAD if known_bad else DAMAGED, one
     value = np.float32(0)
     for step in range(len(factors)):  # the shortest time that is not damaged
-        total, count = sum_exposures(values, states, x, groups[step], SATURATED)
+        total, count = sum_exposures(values, states, x, groups, step, SATURATED)
         if count > 0:
             value = (total / count) * factors[step]
     return value, SATURATED, one
+
+
+@_jit
+def repeats_of(groups: Any, step: int) -> int:
+    """Return how many exposures the group `step` has."""
+    count = 0
+    for i in range(groups.shape[1]):
+        count += groups[step, i] >= 0
+    return count
+
+
+@_jit
+def sum_longest(values: Any, states: Any, x: int, groups: Any, repeats: int) -> Any:
+    """Return the sum of the first group's `repeats` exposures of pixel `x`, and the state of all: 0 if all are good."""
+    total, state = np.float32(0), np.uint8(0)
+    for i in range(repeats):
+        k = groups[0, i]
+        total += values[k, x]
+        state |= states[k, x]
+    return total, state
 
 
 @_jit
@@ -243,17 +266,26 @@ def merge_image(
     values: Any, states: Any, columns: Any, groups: Any, factors: Any, scale: Any, image: Any, lost: Any, noise: Any
 ) -> None:  # fmt: skip
     """Merge the exposures ``(K, rows, W)`` of a scan point to photons, what is lost, and noise ``(rows, columns)``."""
-    only = groups[0, 1] < 0  # one exposure of the longest time: most pixels are just its own
-    longest = groups[0, 0]
+    repeats = repeats_of(groups, 0)
+    n = np.float32(repeats)
     for y in range(len(image)):
         line, flags = values[:, y], states[:, y]
         for i in range(len(columns)):
             x = columns[i]
-            if only and flags[longest, x] == 0:
-                image[y, i], lost[y, i], noise[y, i] = line[longest, x] * scale, 0, np.float32(1)
+            total, state = sum_longest(line, flags, x, groups, repeats)
+            if state == 0:
+                image[y, i], lost[y, i], noise[y, i] = (total / n) * scale, 0, np.float32(1)
                 continue
             value, merged, worse = merge_pixel(line, flags, x, groups, factors)
             image[y, i], lost[y, i], noise[y, i] = value * scale, merged, worse
+
+
+@_jit
+def subtract_row(line: Any, dark: Any, background: Any, values: Any) -> None:
+    """Write the ADU of a raw row without dark and the background ``(groups,)`` of its channels."""
+    for g in range(len(background)):
+        for x in range(g * N_SLOTS, (g + 1) * N_SLOTS):
+            values[x] = np.float32(line[x] & ADC_MASK) - dark[x] - background[g]
 
 
 @_jit
@@ -265,15 +297,21 @@ def add_flagged_row(
 
     `excess` is as :func:`~bluesky_ptycho.preprocess.stack.weight_of` takes it.
     """
+    repeats = repeats_of(groups, 0)
+    n = np.float32(repeats)
     for column in box_columns:
         if column < 0:
             continue
-        value, merged, worse = merge_pixel(values, states, column, groups, factors)
+        value, state = sum_longest(values, states, column, groups, repeats)
+        value, merged, worse = value / n, 0, np.float32(1)
+        if state:
+            value, merged, worse = merge_pixel(values, states, column, groups, factors)
         value *= scale
-        if value >= floor:
-            photons = value * factor[column] if len(factor) else value
-            sums[column] += photons
-            excess[column] += max(photons, np.float32(0)) * (worse - np.float32(1))
+        scaled = factor[column] if len(factor) else np.float32(1)
+        photons = value * scaled if value >= floor else np.float32(0)
+        sums[column] += photons
+        if merged == 0:
+            excess[column] += max(photons, worse / n * scaled) * (worse - np.float32(1))
         if merged:
             invalid[column] = True
             lost[0] += merged == DAMAGED
@@ -391,9 +429,7 @@ def clean_frame(
                 add_clean_row(raw[longest, rows[y]], darks[longest, rows[y]], wide, scale, floor, row_factor, sums)
                 continue
             for k in range(n_exposures):
-                for x in range(width):
-                    adu = np.float32(raw[k, rows[y], x] & ADC_MASK) - darks[k, rows[y], x]
-                    values[k, x] = adu - background[k, y, x // N_SLOTS]
+                subtract_row(raw[k, rows[y]], darks[k, rows[y]], background[k, y], values[k])
             add_flagged_row(
                 values, state[:, y], groups, factors, scale, floor, row_factor, box_columns, sums, excess, invalid, lost
             )

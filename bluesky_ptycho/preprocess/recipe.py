@@ -86,6 +86,11 @@ class Recipe:
         return self.group_factors[-1] * len(self.exposure_groups[0])
 
     @property
+    def photon_share(self) -> float:
+        """What a photon of one of the longest exposures makes of the image before the pixels' factors."""
+        return self.n_summed / len(self.exposure_groups[0])
+
+    @property
     def counts_single_photons(self) -> bool:
         """Whether each pixel has its own threshold."""
         return self.layout.fccd and self.settings.photon_threshold is None and self.settings.clip_negative

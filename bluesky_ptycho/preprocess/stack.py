@@ -67,7 +67,8 @@ class Cleaned:
         """Return room for n patterns; for weights where there are different exposures, else these have no pixels."""
         shape = recipe.grid.output_shape
         photons, mask = np.empty((n, *shape), dtype=np.float32), np.empty((n, *shape), dtype=bool)
-        weight = np.empty((n, *(shape if recipe.merges_exposures else (0, 0))), dtype=np.float32)
+        # A step of somebody's own may make a stack without noise.
+        weight = np.ones((n, *(shape if recipe.merges_exposures else (0, 0))), dtype=np.float32)
         n_damaged, n_saturated = np.zeros((2, n), dtype=np.int64)
         return cls(photons, mask, n_damaged, n_saturated, weight)
 
@@ -81,7 +82,8 @@ def weight_of(
     ----------
     photons, valid : ndarray (…, ny, nx)
     excess : ndarray (…, ny, nx) float32
-        Sum over a pixel's raw ones of their photons times how much more than 1 their noise is, see :class:`Stack`.
+        Sum over a pixel's raw ones of their photons times how much more than 1 their noise is, see :class:`Stack`. A
+        shorter exposure without a photon counts as if it had one: nothing says that there is no light.
     worst : float
         Largest noise that a raw pixel can have.
     """

@@ -108,7 +108,10 @@ class StagedChain:
     def _weights(self, buffers: _Buffers, photons: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the weights of solver pixels from the photons and the noise of raw ones, which is overwritten."""
         excess = np.empty_like(photons)
-        image_kernels.give_excess(buffers.image, buffers.noise, *self._resampling.rows, buffers.rows_done)
+        image_kernels.give_excess(
+            buffers.image, buffers.lost, buffers.noise, np.float32(self._recipe.photon_share), self._factor,
+            *self._resampling.rows, buffers.rows_done,
+        )  # fmt: skip
         pattern_kernels.take_columns(buffers.rows_done, *self._resampling.columns, False, buffers.turned, excess)
         return weight_of(photons, excess, mask, self._recipe.worst_noise)
 

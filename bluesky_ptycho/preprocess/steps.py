@@ -193,7 +193,12 @@ def resample(stack: Stack, context: Context) -> Stack:
     values = np.where(valid, np.maximum(values, 0) if grid.kernel == "fourier" else values, np.float32(0))
     weight = None
     if stack.noise is not None:
-        excess = grid.resample(np.maximum(image, 0) * (stack.noise - np.float32(1)))
+        recipe = context.recipe
+        single = stack.noise / np.float32(len(recipe.exposure_groups[0]))
+        for factor in (recipe.flat, recipe.beamstop):
+            single = single if factor is None else single * factor
+        excess = np.where(lost, np.float32(0), np.maximum(image, single) * (stack.noise - np.float32(1)))
+        excess = grid.resample(excess)
         weight = weight_of(values, excess, valid, context.recipe.worst_noise)
     return dataclasses.replace(
         stack, values=values, damaged=~(valid | saturated), saturated=saturated, noise=None, weight=weight

@@ -65,7 +65,9 @@ class Halves:
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
         free = self._passes >= self.settings.probe_start
-        whole.frames.weighing = self.settings.weighs(self._passes)
+        # They make few passes: they are weighed in half of them at least.
+        begin = min(self.settings.refine_start, self.settings.frc_passes // 2)
+        whole.frames.weighing = self.settings.pixel_weights and self._passes >= begin
         for state, mine in zip(self.states, (slots[even], slots[~even]), strict=True):
             if state.canvas != whole.canvas:
                 move_to(state, whole.canvas)

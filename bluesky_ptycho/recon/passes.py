@@ -64,7 +64,7 @@ def compact_batches(
     """Cut `slots` into `n_batches` of neighbours, of nearly equal length.
 
     Halved again and again across its longer side, seen along the line between the first two slots: these come in
-    random order, so that no border lies at the same place twice.
+    random order, so that in an area no border lies at the same place twice.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ def compact_batches(
     list of (m,) int64
         Each in the order of `slots`, beginning with that of the first slot.
     """
+    if n_batches == 1:
+        return [slots]
     here = positions[slots]
     along = here[min(1, len(here) - 1)] - here[0]
     angle = np.arctan2(*along)

@@ -11,7 +11,7 @@ from ..registry import algorithms
 UNDIVIDED = ("ml", "raar", "dm", "admm")
 """Algorithms that take all frames at once, so that there are no batches to size."""
 
-ENTRY = re.compile(r"([^:@]+?)\s*(?:@\s*(\d+)\s*)?(?::\s*(\d+)\s*)?", re.ASCII)
+ENTRY = re.compile(r"([^:@]+?)\s*(?:@\s*(\d{1,7})\s*)?(?::\s*(\d{1,9})\s*)?", re.ASCII)
 MOST_FRAMES = 10**6
 """Of a batch, as in the settings."""
 
@@ -106,7 +106,8 @@ def _stage(entry: str, text: str, *, last: bool) -> Stage:
     if not name or 0 in (batch, passes) or (batch or 0) > MOST_FRAMES or (passes is None and not last):
         raise SettingsError(
             f"schedule is {text!r}; expected NAME:PASSES,NAME:PASSES,… with a positive number of passes for "
-            "each algorithm, which the last may lack, and frames of a batch before it where wanted: NAME@FRAMES:PASSES"
+            "each algorithm, which the last may lack, and before it frames of a batch where wanted, 1 to "
+            f"{MOST_FRAMES}: NAME@FRAMES:PASSES"
         )
     if batch is not None and name in UNDIVIDED:
         raise SettingsError(f"schedule is {text!r}; expected no @{batch}, as {name} takes all frames at once")

@@ -229,6 +229,8 @@ class IncrementalSolver:
         taken_back = guard.taken_back
         guard.before_pass(state)
         self._weigh()
+        if state.frames.weights is not None and self.iteration == self.settings.refine_start:
+            guard.pardon(state)  # the residual is another quantity from here on
         introduce(state, self._engine, self._rng.permutation(self._fresh.fill(state, slots)), self.settings)
         refining = free and self.iteration >= self.settings.refine_start
         for refinement in self._refinements:

@@ -24,8 +24,8 @@ from ..geometry import Canvas
 from .subpixel import N_TAPS, shift_taps, split_corners
 
 INVALID = 65535
-MOST_COUNTS = 65534
 WHOLE_WEIGHT = 65535
+MOST_COUNTS = 65534
 """Sixteen bits hold an amplitude to a hundredth of the photons' own noise of one half, up to a million
 photons in the brightest pixel, and are half the memory of a float."""
 
@@ -73,8 +73,8 @@ class FrameStore:
     far_field : bool
         Whether patterns are Fourier transforms, whose zero frequency moves to [0, 0].
     on_disk : bool
-        Whether `counts` lie in a temporary file that the system maps, and drops from memory where that is wanted
-        elsewhere; of the CPU's backend only.
+        Whether `counts` and weights lie in a temporary file that the system maps, and drops from memory where that is
+        wanted elsewhere; of the CPU's backend only.
     keeps_weights : bool
         Whether weights of pixels are kept; else only those of 0 count, as masked.
 
@@ -160,12 +160,9 @@ class FrameStore:
         self.shift_speed = np.zeros((capacity, 2))
         self.arrivals = np.zeros(capacity, np.int64)
 
-    def _room_for(self, n: int, value: int = 0) -> Any:
+    def _room_for(self, n: int) -> Any:
         shape = (n, *self.window)
-        room = zeros_on_disk(shape) if self.on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
-        if value:
-            room[...] = value
-        return room
+        return zeros_on_disk(shape) if self.on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
 
     @property
     def weights(self) -> Any:
@@ -203,8 +200,11 @@ class FrameStore:
                 raise MetadataError(
                     f"Batch.{name} has shape {np.shape(given)}; expected {window} or {(batch.n, *window)}"
                 )
-        if batch.weight is not None and not (np.isfinite(batch.weight).all() and np.min(batch.weight) >= 0):
-            raise MetadataError("Batch.weight holds values that are negative or not finite; expected 0 to 1")
+        weight = np.zeros(0) if batch.weight is None else np.asarray(batch.weight)
+        if not (np.isfinite(weight).all() and weight.min(initial=0) >= 0 and weight.max(initial=0) <= 1):
+            raise MetadataError(
+                f"Batch.weight holds values from {weight.min():g} to {weight.max():g}; expected 0 to 1, all finite"
+            )
 
     def put(self, batch: Batch, canvas: Canvas) -> NDArray[np.int64]:
         """Take the frames of `batch`, which lie on `canvas`; those known already are replaced. Return their slots."""
@@ -213,7 +213,9 @@ class FrameStore:
         if batch.weight is not None:
             mask = mask & (np.asarray(batch.weight) > 0)
             if self.keeps_weights and self.stored_weights is None:
-                self.stored_weights = self._room_for(len(self.photons), WHOLE_WEIGHT)
+                self.stored_weights = self._room_for(len(self.photons))
+                for slot in self._slot_of.values():
+                    self.stored_weights[slot, ...] = WHOLE_WEIGHT
         slots = np.zeros(batch.n, np.int64)
         for i, seq in enumerate(np.asarray(batch.seq_nums).tolist()):
             slot = slots[i] = self._take_slot(int(seq))
@@ -251,12 +253,14 @@ class FrameStore:
     def _grow(self) -> None:
         old = len(self.photons)
         new = old + max(16, old // 2)
+        grown = {}  # all of them, or none: there may be no room for the second
         for name in ("counts", "stored_weights"):
             array = getattr(self, name)
             if array is not None:
-                grown = self._room_for(new)
-                grown[:old, ...] = array
-                setattr(self, name, grown)
+                grown[name] = self._room_for(new)
+                grown[name][:old, ...] = array
+        for name, array in grown.items():
+            setattr(self, name, array)
         for name in BOOKKEEPING:
             array = getattr(self, name)
             # whole arrays are divided by these two

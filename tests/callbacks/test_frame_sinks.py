@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import h5py
@@ -12,6 +13,7 @@ from bluesky_ptycho.callbacks import LivePtycho, LiveSettings
 from bluesky_ptycho.callbacks.frame_sinks import NxsSink, PtydSink
 from bluesky_ptycho.callbacks.lanes import MOST_BATCHES, Lanes
 from bluesky_ptycho.frames import Batch
+from bluesky_ptycho.io.cxi import read_cxi
 from bluesky_ptycho.io.patterns import open_patterns
 from bluesky_ptycho.whole_file import GrowingHdf5
 from tests.stored import GEOMETRY, POSITIONS, small_snapshot, update
@@ -71,6 +73,14 @@ def test_a_nexus_file_appears_at_the_end_alone(tmp_path):
     sink(update("final", START, small_snapshot(), rejected={3: "dark: dim"}))
     assert numbers_in(path) == [1, 2, 4]
     assert [p.name for p in path.parent.iterdir()] == ["patterns.nxs"]
+
+
+def test_a_nexus_file_has_the_weights_of_merged_exposures(tmp_path):
+    sink, taken = NxsSink(tmp_path), batch([1, 2])
+    weight = np.random.default_rng(0).random(taken.amplitude.shape).astype(np.float32)
+    sink(update("frames", START, frames=dataclasses.replace(taken, weight=weight)))
+    sink(update("final", START, small_snapshot()))
+    np.testing.assert_array_equal(read_cxi(tmp_path / "00012_01234567" / "patterns.nxs").weight, weight)
 
 
 def test_nothing_stays_where_every_frame_was_bad(tmp_path):

@@ -189,6 +189,18 @@ def test_a_point_taken_again_while_it_is_held_for_the_centre_counts_once(tmp_pat
     np.testing.assert_allclose((batch.amplitude**2).sum(axis=(1, 2)), 500, rtol=1e-5)
 
 
+def test_weights_that_there_are_none_of_are_told():
+    run, notes = ComposedRun(small_plan(POSITIONS_M)), []
+    settings = LiveSettings().with_changes(**{"solver.pixel_weights": True})
+    for times, told in (((0.1,), 1), ((0.1, 0.01), 1)):
+        supply = FrameSupply(
+            Intake(run.start, small_plan(POSITIONS_M, exposures_s=times)), settings, DarkStore(), notes.append
+        )
+        supply.set_up()
+        supply.close()
+        assert [note[:13] for note in notes] == ["pixel_weights"] * told
+
+
 def test_merged_exposures_bring_weights_to_the_solver(tmp_path):
     plan = small_plan(POSITIONS_M, exposures_s=(0.1, 0.01))
     run = ComposedRun(plan)

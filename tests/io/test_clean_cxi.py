@@ -139,3 +139,13 @@ def test_frames_without_weights_have_none(tmp_path):
     photons, positions = frames(3)
     write(tmp_path / "clean.cxi", photons, np.ones(photons.shape, dtype=bool), positions)
     assert read_cxi(tmp_path / "clean.cxi").weight is None
+
+
+def test_what_has_no_weight_beside_what_has_weighs_1(tmp_path):
+    photons, positions = frames(6)
+    weight, valid, numbers = np.full(photons.shape, 0.25, np.float32), np.ones(photons.shape, dtype=bool), np.arange(6)
+    with CleanCxiWriter(tmp_path / "clean.cxi", GEOMETRY) as writer:
+        for rows, given in ((slice(0, 2), None), (slice(2, 5), weight[2:5]), (slice(4, 6), None)):
+            writer.append(photons[rows], valid[rows], positions[rows], numbers[rows], given)
+    assert read_cxi(tmp_path / "clean.cxi").weight[:, 0, 0].tolist() == [1, 1, 0.25, 0.25, 1, 1]
+    assert read_cxi(tmp_path / "clean.cxi", weights=False).weight is None

@@ -54,8 +54,10 @@ def test_compact_batches_come_in_random_order():
 @pytest.mark.parametrize("positions", [np.zeros((5, 2)), np.zeros((1, 2))], ids=["one place", "one frame"])
 def test_frames_without_neighbours_make_batches_too(positions):
     slots = np.arange(len(positions))
-    cut = compact_batches(positions, slots, 1)
-    assert np.array_equal(np.sort(np.concatenate(cut)), slots)
+    for n_batches in {1, min(2, len(slots))}:
+        cut = compact_batches(positions, slots, n_batches)
+        assert len(cut) == n_batches
+        assert np.array_equal(np.sort(np.concatenate(cut)), slots)
 
 
 def test_small_batches_of_neighbours_follow_the_noise_less():

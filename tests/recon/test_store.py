@@ -1,9 +1,12 @@
 """Frames that come, go and come again, and what is kept of each slot."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from bluesky_ptycho.backend import Backend
+from bluesky_ptycho.errors import MetadataError
 from bluesky_ptycho.frames import Batch
 from bluesky_ptycho.geometry import Canvas
 from bluesky_ptycho.recon import store as store_module
@@ -73,3 +76,45 @@ def test_what_was_learnt_of_a_frame_goes_when_it_is_replaced(store):
     assert np.array_equal(store.shift_px[slots], [[0.5, 0.5], [0, 0]])
     assert np.array_equal(store.shift_speed[slots], [[0.5, 0.5], [0, 0]])
     assert np.array_equal(store.gain[slots], [0.5, 1.0])
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_weights_grow_with_the_frames(on_disk):
+    store = FrameStore(4, (8, 8), Backend(), subpixel=True, on_disk=on_disk, keeps_weights=True)
+    store.weighing = True
+    store.put(batch_of(range(2)), CANVAS)  # before any had weights
+    assert store.weights_of(np.array([0])) is None
+    weight = np.random.default_rng(1).uniform(0.01, 1, (10, 8, 8)).astype(np.float32)
+    slots = store.put(dataclasses.replace(batch_of(range(2, 12)), weight=weight), CANVAS)
+    assert len(store.counts) == len(store.stored_weights) == len(store.photons) > 4
+    shifted = np.fft.ifftshift(weight, axes=(1, 2))
+    np.testing.assert_allclose(store.weights_of(slots), shifted, atol=1e-5)
+    assert (store.weights_of(np.array([0, 1])) == 1).all()
+    store.put(batch_of([5]), CANVAS)  # again, without
+    assert (store.weights_of(slots[3:4]) == 1).all()
+
+
+def test_without_room_for_the_weights_nothing_grows():
+    class Small(Backend):
+        asked = 0
+
+        def zeros_of_frames(self, shape, dtype):
+            self.asked += 1
+            if self.asked == 4:
+                raise MemoryError("no room")
+            return super().zeros_of_frames(shape, dtype)
+
+    store = FrameStore(4, (8, 8), Small(), subpixel=True, keeps_weights=True)
+    batch = dataclasses.replace(batch_of(range(4)), weight=np.full((8, 8), 0.5, np.float32))
+    store.put(batch, CANVAS)
+    with pytest.raises(MemoryError):
+        store.put(batch_of([7]), CANVAS)
+    assert len(store.counts) == len(store.stored_weights) == len(store.photons) == 4
+    assert store.seq_nums.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("weight", [1.5, -0.1, np.nan])
+def test_weights_beyond_a_whole_are_refused(store, weight):
+    batch = dataclasses.replace(batch_of([1]), weight=np.full((8, 8), weight, np.float32))
+    with pytest.raises(MetadataError, match=r"Batch.weight holds values from .* expected 0 to 1"):
+        store.check(batch)

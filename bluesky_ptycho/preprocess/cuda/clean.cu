@@ -31,6 +31,7 @@ struct Run {
     int first_row, first_column; /* of the window in the image; may lie outside */
     int has_factor;        /* whether there is a factor for each pixel of the image */
     float worst;           /* largest noise of a raw pixel, see merge_pixel */
+    float single;          /* what a photon of one of the longest exposures makes of the image */
     float photons_per_adu;
     float floor;           /* photons; less than that in a raw pixel becomes 0 */
 };
@@ -312,10 +313,12 @@ extern "C" __global__ void sum_boxes(
                 continue;
             }
             float value = image[y * run.columns + x];
-            value *= run.has_factor ? factor[y * run.columns + x] : 1.0f;
-            total += value;
-            if (run.times > 1)
-                excess += max(value, 0.0f) * (noise[y * run.columns + x] - 1.0f);
+            float scaled = run.has_factor ? factor[y * run.columns + x] : 1.0f;
+            total += value * scaled;
+            if (run.times > 1) {
+                float worse = noise[y * run.columns + x];
+                excess += max(value, run.single * worse) * scaled * (worse - 1.0f);
+            }
         }
     size_t to = ((size_t)n * run.across + (run.across - 1 - box_column)) * run.down + (run.down - 1 - box_row);
     photons[to] = valid ? total : 0.0f;
