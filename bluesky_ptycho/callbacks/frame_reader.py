@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,12 +11,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend import cpu_count
 from ..errors import MetadataError
 from ..io import hdf5
+from ..io.plain_rows import are_plain, read_plain
 from .document_keys import FrameSource, refuse_outside
 from .shared_files import SharedFile, acquire, release
 
 POLL_S = 0.02
+MOST_THREADS = 4
+"""That read at once: it is the memory's speed that counts."""
 SHAPE = "shape: "
 """How the problem of frames of another shape than the plan's begins."""
 _READING_FAILED = (OSError, RuntimeError, KeyError, ValueError)
@@ -43,6 +48,8 @@ class FrameReader:
         self._patience_s = patience_s
         self._file: SharedFile | None = None
         self._data: h5py.Dataset | None = None
+        self._plain = False
+        self._threads: ThreadPoolExecutor | None = None
         self._given_up_at = -1  # size of the file when the patience ended; 0 without a file
 
     def read(self, rows: NDArray[np.intp], n_each: int) -> NDArray[Any]:
@@ -69,9 +76,19 @@ class FrameReader:
             return np.empty((0, n_each, 0, 0), dtype=np.uint16), dict.fromkeys(range(len(rows)), problem)
         wanted = [i for i in range(len(rows)) if i not in problems]
         try:
-            return _read_runs(data, rows[wanted], n_each), problems
+            return self._read_rows(data, rows[wanted], n_each), problems
         except _READING_FAILED:
             return self._read_one_by_one(rows, wanted, n_each, problems)
+
+    def _read_rows(self, data: h5py.Dataset, rows: NDArray[np.intp], n_each: int) -> NDArray[Any]:
+        if not self._plain:
+            return _read_runs(data, rows, n_each)
+        frames = np.empty((len(rows), n_each, *data.shape[1:]), dtype=data.dtype)
+        each = (rows[:, None] + np.arange(n_each)).ravel().tolist()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(min(MOST_THREADS, cpu_count()), "reading")
+        read_plain(data, self._shared().descriptor, each, frames.reshape(-1, *data.shape[1:]), self._threads)
+        return frames
 
     def _read_one_by_one(
         self, rows: NDArray[np.intp], wanted: list[int], n_each: int, problems: dict[int, str]
@@ -80,7 +97,7 @@ class FrameReader:
         frames = []
         for i in wanted:
             try:
-                frames.append(_read_runs(self._open(), rows[i : i + 1], n_each))
+                frames.append(self._read_rows(self._open(), rows[i : i + 1], n_each))
             except (MetadataError, *_READING_FAILED) as error:
                 problems[i] = f"{self._source.path} row {rows[i]}: {_line(error)}"
         return (np.concatenate(frames) if frames else np.empty((0, n_each, 0, 0), dtype=np.uint16)), problems
@@ -98,6 +115,7 @@ class FrameReader:
             raise NotYetError(f"frames file {source.path} cannot be opened: {_line(error)}") from error
         try:
             self._data = self._checked(self._file.data(source.dataset, self._find))
+            self._plain = not self._file.cut and are_plain(self._data)
         except BaseException as error:
             problem = f"frames file {source.path} cannot be read: {self._told(error)}"
             self.close()
@@ -184,9 +202,11 @@ class FrameReader:
 
     def close(self) -> None:
         """Close the file."""
+        if self._threads is not None:
+            self._threads.shutdown()
         if self._file is not None:
             release(self._file)
-        self._file = self._data = None
+        self._file = self._data = self._threads = None
 
     def __enter__(self) -> Self:
         return self

@@ -48,6 +48,11 @@ class SharedFile:
         return os.fstat(self._raw.fileno()).st_size
 
     @property
+    def descriptor(self) -> int:
+        """Of the open file, for reading past HDF5."""
+        return self._raw.fileno()
+
+    @property
     def cut(self) -> str:
         """How the file is cut short, in words; empty where it is whole or may still grow."""
         return "" if self.end is None else f"cut short: {self.size} of {self.end} bytes"

@@ -43,6 +43,20 @@ def test_reads_exactly_the_rows_asked_for_while_the_file_grows(growing):
         assert frames[:, 0, 0, 0].tolist() == [7, 3, 4]
 
 
+@pytest.mark.parametrize(
+    "options", [{"chunks": (1, 4, 6)}, {"chunks": (3, 4, 6)}, {"chunks": (1, 4, 6), "compression": 1}]
+)
+def test_rows_come_in_their_order_however_they_are_stored(tmp_path, options):
+    path, frames = tmp_path / "frames.h5", np.random.default_rng(0).integers(0, 999, (8, 4, 6), dtype=np.uint16)
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset(DATASET, data=frames, **options)
+    with FrameReader(FrameSource("s", path, DATASET, None)) as reader:
+        np.testing.assert_array_equal(
+            reader.read(np.array([6, 0, 2]), 2), frames[[6, 7, 0, 1, 2, 3]].reshape(3, 2, 4, 6)
+        )
+        assert reader._plain == (options == {"chunks": (1, 4, 6)})
+
+
 def test_frames_of_several_exposures_stay_together(growing):
     source, append = growing
     append(8)
