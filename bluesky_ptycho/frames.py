@@ -121,7 +121,7 @@ class Snapshot:
     positions_m : ndarray (n, 2) float64
         Positions of those frames as used.
     residuals : ndarray (k,) float64
-        ``R = Σ(√I − |Ψ|)² / ΣI`` after each pass (running value of the pass).
+        ``R = Σ(√I − |Ψ|)² / ΣI`` after each pass (running value of the pass); the misfit is weighed where pixels are.
     residual : float
         R of this very state over all frames and valid pixels; NaN where it was not computed.
     iteration : int

@@ -12,7 +12,10 @@ from .state import ReconState
 
 
 def error_of(state: ReconState, engine: Engine, slots: NDArray[np.int64]) -> float:
-    """Return R = sum (amplitude - |wave|)**2 / sum of photons of `slots` over valid pixels, NaN without photons."""
+    """Return R = sum (amplitude - |wave|)**2 / sum of photons of `slots` over valid pixels, NaN without photons.
+
+    The misfit's pixels are weighed where pixels are, see ``SolverSettings.pixel_weights``.
+    """
 
     def visit(lane: Lane, chunk: Slots) -> None:
         probes = lane.probes(state, chunk)
