@@ -263,6 +263,6 @@ def test_bad_input_is_refused_by_name(clean):
         with pytest.raises(MetadataError, match=rf"{name} has shape \(3, "):
             solver.add(Batch(np.array([1]), clean.positions_m[:1], frame, mask, weight))
     for wrong in (np.nan, -0.5):
-        with pytest.raises(MetadataError, match="negative or not finite"):
+        with pytest.raises(MetadataError, match=r"Batch.weight holds values from .*; expected 0 to 1, all finite"):
             solver.add(Batch(np.array([1]), clean.positions_m[:1], frame, ones, np.full((SIZE, SIZE), wrong)))
     assert solver.n_frames == 0
