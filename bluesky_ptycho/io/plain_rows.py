@@ -1,6 +1,6 @@
 """Rows of a data set that lie in its file as they are: read past HDF5, several at once.
 
-HDF5 reads under a lock and copies what it has read; a raw frame of the fCCD takes it half as long again.
+HDF5 reads under a lock and copies what it has read; a raw frame of the fCCD takes it twice as long.
 """
 
 from __future__ import annotations
