@@ -12,44 +12,54 @@ import numpy as np
 
 from bluesky_ptycho.backend import Backend
 
+from .device_arrays import DeviceArray, DeviceModule
+
 SHIM = Path(__file__).with_name("cuda_on_host.h")
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wl,-Bsymbolic")
 """Kernels win over functions of the C library that have the same name."""
-TYPES = {"t": np.uint16, "i": np.int32, "f": np.float32, "b": np.bool_, "7Complex": np.complex64}
+TYPES = {"t": np.uint16, "i": np.int32, "f": np.float32, "d": np.float64, "b": np.bool_, "7Complex": np.complex64}
 """Of the Itanium C++ ABI's names of types."""
 
 MOST_BLOCKS = (2**31 - 1, 65535)
 """CUDA's limits of a grid."""
 
 
-class DeviceArrays:
-    """NumPy, but new memory holds rubbish, as a device's does."""
-
-    def __getattr__(self, name):
-        return getattr(np, name)
-
-    @staticmethod
-    def empty(shape, dtype):
-        array = np.empty(shape, dtype=dtype)
-        array.view(np.uint8)[...] = 1 if dtype == np.bool_ else 0x4F  # ADU and photons of 3.5e9
-        return array
-
-
 class HostCuda(Backend):
-    """NumPy's arrays, and kernels that run on them one thread after the other."""
+    """Arrays with a device's manners, and kernels that run on them one thread after the other."""
 
     name = "cuda on the host"
     threaded = False
     cuda = True
 
     def __init__(self, directory: Path):
-        super().__init__(DeviceArrays())
+        super().__init__(DeviceModule())
         self.directory = directory
         self.launches: list[str] = []
 
     def to_device(self, array):
-        return np.array(array)  # a copy, as a device's memory is
+        return array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))  # a copy, as its memory is
+
+    def to_host(self, array):
+        return array.get() if isinstance(array, DeviceArray) else np.asarray(array)
+
+    def floats(self, scalars):
+        found = self.xp.stack([self.xp.asarray(scalar, dtype=np.float64) for scalar in scalars])
+        return self.to_host(found).tolist()
+
+    def fft2(self, a, *, overwrite=False):
+        return self._transformed(super().fft2, a, overwrite)
+
+    def ifft2(self, a, *, overwrite=False):
+        return self._transformed(super().ifft2, a, overwrite)
+
+    @staticmethod
+    def _transformed(transform, a, overwrite):
+        found = transform(a._values)
+        if not overwrite:
+            return DeviceArray(found)
+        a._values[...] = found
+        return a
 
     def compile_cuda(self, source, names, *, fused_multiply_add=False):
         stem = hashlib.sha256(source.encode()).hexdigest()[:16]
@@ -80,10 +90,11 @@ class HostCuda(Backend):
 def argument_for(kind: str, size: int, argument):
     """Return an array of the bytes that the kernel reads as its argument; refuse all but its own type."""
     if kind.startswith("P"):
-        assert isinstance(argument, np.ndarray)
-        assert argument.flags.c_contiguous
-        assert argument.dtype == TYPES[kind.lstrip("PK")]
-        return np.array(argument.ctypes.data, dtype=np.uint64)
+        assert isinstance(argument, DeviceArray)
+        values = argument._values
+        assert values.flags.c_contiguous
+        assert values.dtype == TYPES[kind.lstrip("PK")]
+        return np.array(values.ctypes.data, dtype=np.uint64)
     if kind in TYPES:
         assert isinstance(argument, TYPES[kind])
         return np.array(argument)

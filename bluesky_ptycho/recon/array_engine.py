@@ -13,6 +13,7 @@ from .engine import Directions, Slots, Visit
 from .propagation import shift_back
 from .reference import Coefficients
 from .state import ReconState
+from .store import FrameStore
 
 
 @dataclass
@@ -40,6 +41,7 @@ class ArrayEngine:
         self.chunk_bytes = chunk_bytes
         self.total: Any = 0.0
         self._sums: _Sums | None = None
+        self._notes: list[tuple[FrameStore, str, Slots, Any]] = []
 
     def warm_up(self, state: ReconState) -> None:
         """Allocate the sums."""
@@ -71,7 +73,19 @@ class ArrayEngine:
         chunk = max(1, self.chunk_bytes // frame_bytes)
         for start in range(0, len(slots), chunk):
             visit(self, slots[start : start + chunk])
-        return float(self.total)
+        return self.total
+
+    def _note(self, state: ReconState, name: str, slots: Slots, values: Any) -> None:
+        """Keep `values` ``(n, k)`` of `slots` for the frame store's array `name`."""
+        self._notes.append((state.frames, name, slots, values))
+
+    def read_notes(self, state: ReconState) -> None:
+        """Bring all of a kind at once; what was noted of other stores is dropped."""
+        notes, self._notes = [note for note in self._notes if note[0] is state.frames], []
+        for name in sorted({note[1] for note in notes}):
+            slots, values = zip(*(note[2:] for note in notes if note[1] == name), strict=True)
+            found = self.backend.xp.concat(values, axis=0)
+            getattr(state.frames, name)[np.concatenate(slots)] = self.backend.to_host(found)
 
     def probes(self, state: ReconState, slots: Slots) -> Any:
         """Vary and shift the probe for each frame."""
@@ -108,8 +122,8 @@ class ArrayEngine:
 
     def _space(self, state: ReconState, slots: Slots) -> Any:
         down, across = shift_back(state.frames.fractions[slots], state.probe.shape[-2:])
-        ramps = self.backend.to_device(down[:, None, :, None] * across[:, None, None, :])
-        return state.detection.transfer * ramps
+        down, across = self.backend.to_device(down), self.backend.to_device(across)
+        return state.detection.transfer * (down[:, None, :, None] * across[:, None, None, :])
 
     def _background(self, state: ReconState, slots: Slots) -> Any:
         if state.detection.background is None:
@@ -131,7 +145,7 @@ class ArrayEngine:
         )  # fmt: skip
         self.total = self.total + error
         if not detection.plain:
-            frames.brightness[slots] = self.backend.to_host(xp.stack([overlap, power], axis=1))
+            self._note(state, "brightness", slots, xp.stack([overlap, power], axis=1))
         if state.excess is not None:
             model = xp.sum(xp.real(far) ** 2 + xp.imag(far) ** 2, axis=1) * scale**2 + background
             state.excess += reference.excess(
@@ -150,8 +164,8 @@ class ArrayEngine:
         g, w, q, t = reference.pie_gradients(xp, probes, windows, waves)
         if state.tracks_shifts:
             change = waves - reference.exit_waves(probes, windows)
-            sums_of_shifts = reference.shift_sums(xp, probes, self._slopes(state, slots), change)
-            frames.shift_sums[slots] = self.backend.to_host(sums_of_shifts)
+            asked = reference.shift_sums(xp, probes, self._slopes(state, slots), change)
+            self._note(state, "shift_sums", slots, asked)
         self.backend.scatter_add(sums.gradient, frames.corners[slots], g)
         self.backend.scatter_add(sums.illumination, frames.corners[slots], w)
         self._accumulate_probe(state, slots, q, t)
@@ -226,15 +240,30 @@ class ArrayEngine:
         gradients = sums.gradient, sums.probe
         return Directions(image[0, ...], probe, *gradients, slope, curvature, probe_slope, probe_curvature)
 
+    def best_steps(self, found: Directions, coupling: Any | None, share: float, most: float) -> tuple[Any, Any | None]:
+        """Solve for both steps where the arrays are."""
+        xp, held = self.backend.xp, coupling is None
+        object_step, probe_step = (
+            xp.where(share * step < most, share * step, most * xp.ones_like(step))
+            for step in reference.best_steps(
+                xp,
+                (found.object_slope, found.probe_slope),
+                (found.object_curvature, 0.0 if held else found.probe_curvature),
+                0.0 if held else coupling,
+            )
+        )
+        return object_step, None if held else probe_step
+
     def advance(
-        self, state: ReconState, found: Directions, object_step: float, probe_step: float, momentum: float = 0.0
+        self, state: ReconState, found: Directions, object_step: Any, probe_step: Any | None, momentum: float = 0.0
     ) -> None:
         """Step and forget the sums."""
-        state.object, state.object_velocity = reference.advance(
-            state.object, state.object_velocity, found.object, object_step, momentum
-        )
-        if probe_step:
-            state.probe, state.probe_velocity = reference.advance(
-                state.probe, state.probe_velocity, found.probe, probe_step, momentum
-            )
+        xp = self.backend.xp
+        for name, step in (("object", object_step), ("probe", probe_step)):
+            if step is not None:
+                image, velocity = getattr(state, name), getattr(state, f"{name}_velocity")
+                factor = xp.asarray(step, dtype=image.dtype)
+                moved = reference.advance(image, velocity, getattr(found, name), factor, momentum)
+                setattr(state, name, moved[0])
+                setattr(state, f"{name}_velocity", moved[1])
         self._sums = None

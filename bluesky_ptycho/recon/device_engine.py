@@ -1,8 +1,7 @@
 """The engine of CUDA devices: fused kernels over chunks of frames; what they do not serve goes the generic way.
 
-Nothing here waits for the device but what reads frames' brightness and shifts back, at the end of a run that was asked
-for them. Totals, slopes and curvatures are scalars on the device; an algorithm that wants them on the host asks for all
-at once (:meth:`~bluesky_ptycho.backend.Backend.floats`).
+Nothing here waits for the device but :meth:`DeviceEngine.read_notes`, after a pass. Totals, slopes and curvatures are
+scalars on the device, and so are the steps that are made of them.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class DeviceEngine(ArrayEngine):
         self._frames = DeviceFrames(backend)
         self._chunk: tuple[Slots, Any] = (np.zeros(0, np.int64), None)
         self._added = False
-        self._noted: dict[str, list[tuple[Slots, Any]]] = {}
+        self._one = backend.xp.ones(1, dtype="float32")
         self._no_weights, self._no_background = (backend.xp.zeros(1, dtype=t) for t in ("uint16", "float32"))
 
     def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> Any:
@@ -59,7 +58,7 @@ class DeviceEngine(ArrayEngine):
             If one frame does not fit, or memory ran out when sums were half made.
         """
         self._prepare(state)
-        self.total, self._noted = 0.0, {}
+        self.total = 0.0
         on_device = self.backend.to_device(slots.astype(np.int32))
         start, most = 0, max(1, self.chunk_bytes // (8 * int(np.prod(state.probe.shape))))
         while start < len(slots):
@@ -75,7 +74,6 @@ class DeviceEngine(ArrayEngine):
                 self.chunk_bytes = most * 8 * int(np.prod(state.probe.shape))
                 continue
             start += len(part)
-        self._read_notes(state)
         return self.total
 
     def _prepare(self, state: ReconState) -> None:
@@ -86,14 +84,9 @@ class DeviceEngine(ArrayEngine):
         self._frames.update(state.frames)
         self._ensure(state)
 
-    def _read_notes(self, state: ReconState) -> None:
-        for name, notes in self._noted.items():
-            values = self.backend.to_host(self.backend.xp.concatenate([value for _, value in notes]))
-            getattr(state.frames, name)[np.concatenate([slots for slots, _ in notes])] = values
-
-    def _note(self, name: str, slots: Slots, sums: Any) -> None:
+    def _note_sums(self, state: ReconState, name: str, slots: Slots, sums: Any) -> None:
         """Keep sums ``(k, n, parts)`` of a chunk's frames for the store's array `name` ``(capacity, k)``."""
-        self._noted.setdefault(name, []).append((slots, self.backend.xp.sum(sums, axis=2).T))
+        self._note(state, name, slots, self.backend.xp.sum(sums, axis=2).T)
 
     def _index(self, slots: Slots) -> Any:
         """Return `slots` on the device; those of a run's chunk are there already."""
@@ -180,7 +173,7 @@ class DeviceEngine(ArrayEngine):
             sums = self._new_sums(state, slots, 3)
             self._launch("project_model", len(slots), self._parts(state), *values, *data, *extras, far, sums)
         if state.detection.fits_gain:
-            self._note("brightness", slots, sums[1:])
+            self._note_sums(state, "brightness", slots, sums[1:])
         self._add(sums[0])
         return far
 
@@ -200,7 +193,7 @@ class DeviceEngine(ArrayEngine):
             asked = self._new_sums(state, slots, 4)
             where = index, here.corners, probes, state.object, waves
             self._launch("shift_sums", n, self._parts(state), work, *where, asked)
-            self._note("shift_sums", slots, asked)
+            self._note_sums(state, "shift_sums", slots, asked)
         self._launch(
             "pie_gradients", n, self._pixels(state), work, index, here.corners, probes, state.object, waves,
             sums.gradient, sums.illumination,
@@ -280,15 +273,27 @@ class DeviceEngine(ArrayEngine):
         along = xp.sum(sums, axis=1, dtype=xp.float64)
         return out, (along[0], along[1])
 
+    def best_steps(self, found: Directions, coupling: Any | None, share: float, most: float) -> tuple[Any, Any | None]:
+        """Solve for both steps by one thread."""
+        held, xp = coupling is None, self.backend.xp
+        steps = xp.empty((2,), dtype=xp.float32)
+        along = found.object_slope, found.object_curvature, found.probe_slope, found.probe_curvature
+        told = np.int32(not held), np.float64(share), np.float64(most)
+        self._launch("best_steps", 1, 1, *told, *along, found.object_slope if held else coupling, steps)
+        return steps[:1], None if held else steps[1:]
+
     def advance(
-        self, state: ReconState, found: Directions, object_step: float, probe_step: float, momentum: float = 0.0
+        self, state: ReconState, found: Directions, object_step: Any, probe_step: Any | None, momentum: float = 0.0
     ) -> None:
         """Step in place and forget the sums."""
         self._advance(state.object, state.object_velocity, found.object, object_step, momentum)
-        if probe_step:
+        if probe_step is not None:
             self._advance(state.probe, state.probe_velocity, found.probe, probe_step, momentum)
         self.clear()
 
-    def _advance(self, target: Any, velocity: Any, found: Any, step: float, momentum: float) -> None:
-        n = target.size
-        self._launch("advance", 1, n, np.int32(n), np.float32(step), np.float32(momentum), found, velocity, target)
+    def _advance(self, target: Any, velocity: Any, found: Any, step: Any, momentum: float) -> None:
+        n, xp = target.size, self.backend.xp
+        known = isinstance(step, float)
+        factor, scalar = (step, self._one) if known else (1.0, xp.asarray(step, dtype=xp.float32))
+        told = np.int32(n), np.float32(factor), scalar, np.float32(momentum)
+        self._launch("advance", 1, n, *told, found, velocity, target)

@@ -15,7 +15,7 @@ from .subpixel import N_TAPS
 
 KERNELS = (
     "shift_probe", "exit_waves", "exit_changes", "blend", "relay", "project_modulus", "project_model", "curvature",
-    "pie_gradients", "probe_gradients", "couple", "shift_sums", "direction", "advance",
+    "pie_gradients", "probe_gradients", "couple", "shift_sums", "direction", "best_steps", "advance",
 )  # fmt: skip
 WORK = np.dtype(
     [(name, np.int32) for name in (

@@ -32,7 +32,7 @@ class Directions:
     probe : (modes, ny, nx) complex64
         Preconditioned, as :func:`reference.direction` makes them of `object_gradient` and `probe_gradient`.
     object_slope, object_curvature, probe_slope, probe_curvature : float, or scalar on the device
-        Of the waves' misfit along them.
+        Of the waves' misfit along them. Nothing that is asked of an engine waits for these.
     """
 
     object: Any
@@ -107,10 +107,22 @@ class Engine(Protocol):
     def directions(self, state: ReconState, object_regularisation: float, probe_regularisation: float) -> Directions:
         """Return where the sums since the last `advance` or `clear` ask object and probe to go."""
 
+    def best_steps(self, found: Directions, coupling: Any | None, share: float, most: float) -> tuple[Any, Any | None]:
+        """Return `share` of the steps that serve the waves best, each at most `most`; see `reference.best_steps`.
+
+        `coupling` is the total of a run of `couple`; None where the probe is held, whose step is None then.
+        """
+
     def advance(
-        self, state: ReconState, found: Directions, object_step: float, probe_step: float, momentum: float = 0.0
+        self, state: ReconState, found: Directions, object_step: Any, probe_step: Any | None, momentum: float = 0.0
     ) -> None:
-        """Step along `found` and clear the sums; a probe step of 0 leaves the probe and its velocity alone."""
+        """Step along `found` and clear the sums; a probe step of None leaves the probe and its velocity alone.
+
+        Steps are floats, or scalars where the arrays are.
+        """
+
+    def read_notes(self, state: ReconState) -> None:
+        """Bring to the frame store what the visits since last time have noted of its frames; a device waits for it."""
 
     def clear(self) -> None:
         """Forget the sums."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import cpu_count
-from . import kernels
+from . import kernels, reference
 from .engine import Directions, Slots, Visit
 from .host_arrays import fill, padded_like
 from .host_lane import HostLane
@@ -137,22 +137,34 @@ class HostEngine:
         waiting = [self._pool.submit(work, *part) for part in parts[1:]]
         return [work(*parts[0]), *(future.result() for future in waiting)]
 
+    def best_steps(self, found: Directions, coupling: Any | None, share: float, most: float) -> tuple[Any, Any | None]:
+        """Solve for both steps."""
+        held = coupling is None
+        slopes, curvatures = (found.object_slope, found.probe_slope), (found.object_curvature, found.probe_curvature)
+        object_step, probe_step = reference.best_steps(
+            np, slopes, (curvatures[0], 0.0 if held else curvatures[1]), 0.0 if held else coupling
+        )
+        return min(share * float(object_step), most), None if held else min(share * float(probe_step), most)
+
+    def read_notes(self, state: ReconState) -> None:
+        """Do nothing: lanes write into the store."""
+
     def advance(
-        self, state: ReconState, found: Directions, object_step: float, probe_step: float, momentum: float = 0.0
+        self, state: ReconState, found: Directions, object_step: Any, probe_step: Any | None, momentum: float = 0.0
     ) -> None:
         """Step in place and forget the sums, of which `directions` has left those of the first lane."""
         sums = self.sums
 
         def step_object(a: int, b: int) -> None:
             kernels.advance(
-                state.object[None], state.object_velocity[None], found.object[None], object_step, momentum, a, b
+                state.object[None], state.object_velocity[None], found.object[None], float(object_step), momentum, a, b
             )
             sums.gradient[0, :, a:b] = 0
             sums.illumination[0, a:b] = 0
 
         def step_probe(a: int, b: int) -> None:
-            if probe_step:
-                kernels.advance(state.probe, state.probe_velocity, found.probe, probe_step, momentum, a, b)
+            if probe_step is not None:
+                kernels.advance(state.probe, state.probe_velocity, found.probe, float(probe_step), momentum, a, b)
             sums.probe[0, :, a:b] = 0
             sums.transmission[0, a:b] = 0
 

@@ -31,5 +31,5 @@ def introduce(state: ReconState, engine: Engine, slots: NDArray[np.int64], setti
         for batch in batches(slots, len(slots), settings.batch_size):
             engine.run(state, batch, visit)
             found = engine.directions(state, settings.object_regularisation, settings.probe_regularisation)
-            engine.advance(state, found, STEP, 0.0)
+            engine.advance(state, found, STEP, None)
     state.object_velocity = kept

@@ -90,5 +90,4 @@ class MultisliceEngine(ArrayEngine):
             before, after = ([s * p for p in step] for s in (-1, 1))
             layers = zip(*(self._layers(state, slots, offset=(o[0], o[1])) for o in (before, after)), strict=True)
             ways.append(self._changes_by(state, slots, probes, [0.5 * (b - a) for a, b in layers]))
-        sums = reference.sums_along(self.backend.xp, ways, change)
-        state.frames.shift_sums[slots] = self.backend.to_host(sums)
+        self._note(state, "shift_sums", slots, reference.sums_along(self.backend.xp, ways, change))

@@ -23,6 +23,9 @@ POISSON_FLOOR = 0.02
 
 QUARTER = 0.25
 
+RIDGE = 1e-3
+"""Relative weight added to curvatures, for directions that do nearly the same."""
+
 Coefficients = tuple[float, float, float]
 
 
@@ -194,7 +197,7 @@ def pie_gradients(xp: Any, probes: Any, windows: Any, waves: Any) -> tuple[Any, 
     )
 
 
-def direction(xp: Any, gradient: Any, weight: Any, regularisation: float) -> tuple[Any, float, float]:
+def direction(xp: Any, gradient: Any, weight: Any, regularisation: float) -> tuple[Any, Any, Any]:
     """Return the preconditioned direction of a step, and slope and curvature of the misfit along it.
 
     Parameters
@@ -210,9 +213,9 @@ def direction(xp: Any, gradient: Any, weight: Any, regularisation: float) -> tup
     direction : (m, rows, cols) complex64
         ``gradient / ((1 - a) * weight + a * max(weight))`` (Maiden, Johnson, Li 2017, eq. 9, summed over a batch);
         0 where nothing was seen.
-    slope : float
+    slope : scalar array
         Re <gradient, direction>.
-    curvature : float
+    curvature : scalar array
         Sum of weight * |direction|². Slope over curvature is the step that serves the waves best in the sense of
         least squares, the other of object and probe held.
     """
@@ -220,10 +223,43 @@ def direction(xp: Any, gradient: Any, weight: Any, regularisation: float) -> tup
     found = gradient / xp.astype((1 - regularisation) * weight + floor, gradient.dtype)
     slope = xp.sum(xp.real(gradient) * xp.real(found) + xp.imag(gradient) * xp.imag(found))
     curvature = xp.sum(weight * (xp.real(found) ** 2 + xp.imag(found) ** 2))
-    return found, float(slope), float(curvature)
+    return found, slope, curvature
 
 
-def advance(target: Any, velocity: Any, found: Any, step: float, momentum: float) -> tuple[Any, Any]:
+def best_steps(xp: Any, slopes: tuple[Any, Any], curvatures: tuple[Any, Any], coupling: Any) -> tuple[Any, Any]:
+    """Return the steps of object and probe that minimise the waves' misfit together; 0 for what cannot move.
+
+    They solve [[D_O, C], [C, D_P]] (s_O, s_P) = (N_O, N_P) with slopes N and curvatures D along their directions and
+    coupling C (Odstrčil, Menzel, Guizar-Sicairos 2018, eq. 22, one pair for the frames of a batch), and are 0 at
+    least. Where that has no solution each goes half of the way it would go alone.
+
+    Parameters
+    ----------
+    slopes, curvatures : pairs of floats or scalar arrays
+        As :func:`direction` finds them for object and probe; a curvature of 0 for what is held.
+    coupling : float or scalar array
+
+    Returns
+    -------
+    object_step, probe_step : scalar arrays, float64
+    """
+    number = [xp.asarray(n, dtype=xp.float64) for n in (*slopes, *curvatures, coupling)]
+    n_o, n_p, c = number[0], number[1], number[4]
+    d_o, d_p = ((1 + RIDGE) * d for d in number[2:4])
+    one, zero = xp.ones_like(c), xp.zeros_like(c)
+    determinant = d_o * d_p - c**2
+    both_move = (d_o > 0) & (d_p > 0)
+    solvable = both_move & (determinant > 0)
+    determinant, part = xp.where(solvable, determinant, one), xp.where(both_move, 0.5 * one, one)
+    alone = [xp.where(d > 0, n / xp.where(d > 0, d, one), zero) * part for n, d in ((n_o, d_o), (n_p, d_p))]
+    together = (d_p * n_o - c * n_p) / determinant, (d_o * n_p - c * n_o) / determinant
+    object_step, probe_step = (
+        xp.where(solvable, xp.where(step > 0, step, zero), own) for step, own in zip(together, alone, strict=True)
+    )
+    return object_step, probe_step
+
+
+def advance(target: Any, velocity: Any, found: Any, step: Any, momentum: float) -> tuple[Any, Any]:
     """Return `target` and `velocity` after a step along the direction `found` with Nesterov momentum.
 
     ``velocity = momentum * velocity + step * found``, then the target moves by ``momentum * velocity + step * found``.

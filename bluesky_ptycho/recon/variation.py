@@ -42,25 +42,28 @@ class Variation:
     def __init__(self, backend: Backend, n_modes: int, window: tuple[int, int], seed: int) -> None:
         rng = np.random.default_rng(seed)
         first = rng.standard_normal((n_modes, *window, 2)).astype(np.float32).view(np.complex64)[..., 0]
-        self.backend = backend
+        self.backend, xp = backend, backend.xp
         self.set_modes(first / np.sqrt((np.abs(first) ** 2).sum(axis=(1, 2), keepdims=True)))
         self.coefficients = np.zeros((0, n_modes), np.float32)
-        self._wishes = np.zeros((0, n_modes, 2), np.float32)
-        self._gradient = np.zeros((cpu_count(), n_modes, *window), np.complex64)
-        self._weight = np.zeros((cpu_count(), n_modes, *window), np.float32)
+        lanes, pixels = cpu_count() if backend.threaded else 1, window[0] * window[1]
+        self._wishes = xp.zeros((0, n_modes, 2), dtype=xp.float32)
+        self._gradient = xp.zeros((lanes, n_modes, pixels), dtype=xp.complex64)
+        self._weight = xp.zeros((lanes, n_modes, pixels), dtype=xp.float32)
 
     def set_modes(self, modes: NDArray[Any]) -> None:
         """Take `modes` ``(k, ny, nx)``, orthogonal and of unit power."""
         self.host_modes = np.ascontiguousarray(modes, dtype=np.complex64)
         self.modes = self.backend.to_device(np.array(self.host_modes))
+        flat = self.host_modes.reshape(len(modes), -1)
+        self._ways, self._powers = (self.backend.to_device(each) for each in (flat.conj(), np.abs(flat) ** 2))
 
     def welcome(self, slots: NDArray[np.int64], capacity: int) -> None:
         """Make room for the coefficients of `capacity` frames; those of `slots`, which are new, are 0."""
         missing = capacity - len(self.coefficients)
         if missing > 0:
-            for name in ("coefficients", "_wishes"):
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.zeros((missing, *old.shape[1:]), np.float32)]))
+            xp, n_modes = self.backend.xp, self.coefficients.shape[1]
+            self.coefficients = np.concatenate([self.coefficients, np.zeros((missing, n_modes), np.float32)])
+            self._wishes = xp.concat([self._wishes, xp.zeros((missing, n_modes, 2), dtype=xp.float32)], axis=0)
         self.coefficients[slots] = 0
 
     def clear(self) -> None:
@@ -76,20 +79,24 @@ class Variation:
     def note(
         self, backend: Backend, slots: NDArray[np.int64], gradient: Any, transmission: Any, *, lane: int = 0
     ) -> None:
-        """Remember what frames ask of their strongest mode: `gradient` and `transmission` ``(n, ny, nx)``."""
-        q, t = backend.to_host(gradient), backend.to_host(transmission)
-        modes = self.host_modes
-        self._wishes[slots, :, 0] = np.einsum("kyx,nyx->nk", modes.conj(), q).real
-        self._wishes[slots, :, 1] = np.einsum("kyx,nyx->nk", np.abs(modes) ** 2, t)
-        own = self.coefficients[slots]
-        self._gradient[lane] += np.einsum("nk,nyx->kyx", own, q)
-        self._weight[lane] += np.einsum("nk,nyx->kyx", own**2, t)
+        """Remember what frames ask of their strongest mode: `gradient` and `transmission` ``(n, ny, nx)``.
+
+        A device keeps it until :meth:`update`.
+        """
+        xp, n = backend.xp, len(slots)
+        q, t = xp.reshape(gradient, (n, -1)), xp.reshape(transmission, (n, -1))
+        backend.put(self._wishes, slots, xp.stack([xp.real(self._ways @ q.T).T, (self._powers @ t.T).T], axis=-1))
+        own = np.ascontiguousarray(self.coefficients[slots].T)
+        self._gradient[lane, ...] += _times(backend.to_device(own.astype(np.complex64)), q)
+        self._weight[lane, ...] += _times(backend.to_device(own**2), t)
 
     def update(self, slots: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Step coefficients and modes; return what all frames of `slots` have in common, for the probe to take."""
-        wishes = self._wishes[slots]
+        host, xp = self.backend.to_host, self.backend.xp
+        wishes = host(self._wishes)[slots]
         self.coefficients[slots] += STEP * wishes[..., 0] / (wishes[..., 1] + 1e-9)
-        gradient, weight = self._gradient.sum(axis=0), self._weight.sum(axis=0)
+        sums = (xp.sum(self._gradient, axis=0), xp.sum(self._weight, axis=0))
+        gradient, weight = (host(each).reshape(self.host_modes.shape) for each in sums)
         floor = REGULARISATION * weight.max(axis=(1, 2), keepdims=True) + 1e-9
         change = STEP * gradient / (weight + floor)
         # A mode that the frames hardly hold is asked to change without bounds, while they may ask for more of it.
@@ -115,3 +122,8 @@ class Variation:
         rows = turn @ rows
         half = rows.shape[1] // 2
         self.set_modes((rows[:, :half] + 1j * rows[:, half:]).reshape(modes.shape))
+
+
+def _times(a: Any, b: Any) -> Any:
+    """Return the matrix product; of one column and one row without BLAS, which takes ten times as long for it."""
+    return a * b if b.shape[0] == 1 else a @ b

@@ -71,6 +71,7 @@ class Both:
                 here.append(do(lane, state, chunk))
 
             total = engine.run(state, slots, visit)
+            engine.read_notes(state)
             (waves,) = here
             found.append((state.backend.to_host(waves) if waves is not None else None, float(total)))
         return [waves for waves, _ in found], [total for _, total in found]

@@ -141,7 +141,7 @@ def test_gradients_directions_and_steps(backend, corners, modes):
     for field in dataclasses.fields(found[0]):
         values = [s.backend.to_host(getattr(d, field.name)) for d, s in zip(found, both.states, strict=True)]
         same(values, rtol=1e-4)
-    for probe_step in (0.3, 0.0):
+    for probe_step in (0.3, None):
         for engine, state, along in zip(both.engines, both.states, found, strict=True):
             engine.advance(state, along, 0.4, probe_step, 0.9)
         for name in ("object", "probe", "object_velocity", "probe_velocity"):

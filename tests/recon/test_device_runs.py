@@ -8,8 +8,11 @@ import pytest
 from bluesky_ptycho.frames import Batch
 from bluesky_ptycho.recon.device_engine import DeviceEngine
 from bluesky_ptycho.recon.measure import error_of
+from bluesky_ptycho.recon.settings import REFLECTING
+from bluesky_ptycho.registry import algorithms
 
 from ..cuda_on_host import HostCuda
+from ..device_arrays import DeviceArray
 from .backends import UnfusedBackend
 from .device_problem import MIXED, WINDOW, Both, N, gradients, make_state, same
 from .small_problem import PIXEL_M, make_problem
@@ -64,7 +67,7 @@ class Scarce:
 def test_chunks_are_halved_while_they_do_not_fit(tmp_path, host_cuda):
     expected = DeviceEngine(host_cuda)
     state = make_state(host_cuda)
-    total = expected.run(state, state.frames.slots(), lambda lane, slots: gradients(lane, state, slots))
+    total = float(expected.run(state, state.frames.slots(), lambda lane, slots: gradients(lane, state, slots)))
     scarce = HostCuda(host_cuda.directory)
     scarce.xp = Scarce(scarce.xp, 2.5 * 8 * state.probe.size)
     poor, engine, seen = make_state(scarce), DeviceEngine(scarce), []
@@ -74,10 +77,11 @@ def test_chunks_are_halved_while_they_do_not_fit(tmp_path, host_cuda):
         seen.append(len(slots))
 
     for n in ([2, 2, 1], [2, 2, 1, 2, 2, 1]):  # the second run knows what fits
-        assert engine.run(poor, poor.frames.slots(), visit) == pytest.approx(total, rel=1e-6)
+        assert float(engine.run(poor, poor.frames.slots(), visit)) == pytest.approx(total, rel=1e-6)
         assert seen == n
-    same([engine._ensure(poor).gradient, 2 * expected._ensure(state).gradient])
-    scarce.xp = Scarce(np, 100)
+    sums = [scarce.to_host(e._ensure(s).gradient) for e, s in ((engine, poor), (expected, state))]
+    same([sums[0], 2 * sums[1]])
+    scarce.xp = Scarce(host_cuda.xp, 100)
     with pytest.raises(MemoryError):
         engine.run(poor, poor.frames.slots(), visit)
 
@@ -156,29 +160,47 @@ def test_what_is_not_fused_equals_the_array_codes(backend, changes):
     same([snapshot.object for snapshot in found], rtol=5e-3)
 
 
-class Counting(HostCuda):
-    """Counts what is brought back to the host."""
-
-    def __init__(self, directory):
-        super().__init__(directory)
-        self.transfers = 0
-
-    def to_host(self, array):
-        self.transfers += 1
-        return super().to_host(array)
-
-    def floats(self, scalars):
-        self.transfers += 1
-        return super().floats(scalars)
+LEARNING = {
+    "nothing": {},
+    "positions": {"refine_positions": True, "refine_start": 0},
+    "gains": {"fit_intensity": True, "refine_start": 0},
+    "background": {"fit_background": True, "refine_start": 0},
+    "variations": {"probe_variations": 2, "refine_start": 0},
+    "slices": {"slices": 2, "slice_distance_m": 2e-6},
+}
 
 
-@pytest.mark.parametrize(("algorithm", "transfers"), [("mpie", 1), ("lsqml", 3)])
-def test_a_pass_brings_back_steps_only(host_cuda, algorithm, transfers):
-    """The error of the pass is a scalar on the device until the pass is over; before it the state is found finite."""
-    backend, problem = Counting(host_cuda.directory), make_problem(n_side=6)
-    with problem.solver(backend=backend, algorithm=algorithm, noise="poisson", probe_start=0) as solver:
+NAMES = ("epie", "rpie", "mpie", "dm", "raar", "admm", "lsqml", "ml")
+LEARNT = [(name, what) for name in NAMES for what in LEARNING if what != "background" or name not in REFLECTING]
+
+
+@pytest.mark.parametrize(("algorithm", "learns"), LEARNT)
+def test_no_pass_waits_for_the_device_before_its_end(host_cuda, monkeypatch, algorithm, learns):
+    """A device works on while the host says what comes next; the pass's error is the first number that is asked for."""
+    problem, waits, learning = make_problem(n_side=4), [], LEARNING[learns]
+    pass_of = algorithms[algorithm]
+
+    def watched(*arguments):
+        before = DeviceArray.waits
+        error = pass_of(*arguments)
+        waits.append(DeviceArray.waits - before)
+        return error
+
+    monkeypatch.setitem(algorithms._entries, algorithm, watched)
+    with problem.solver(backend=host_cuda, algorithm=algorithm, probe_start=0, batch_size=4, **learning) as solver:
+        solver.add(problem.batch())
+        solver.step(3)
+        assert np.isfinite(solver.snapshot().residuals).all()
+    assert waits == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("changes", "waits"), [({}, 2), ({"refine_positions": True}, 3), ({"fit_intensity": True}, 3)])
+def test_what_a_pass_brings_back(host_cuda, changes, waits):
+    """Its error, whether the state before it was finite, and what frames ask of what is refined, all at once."""
+    problem = make_problem(n_side=6)
+    with problem.solver(backend=host_cuda, probe_start=0, refine_start=0, batch_size=4, **changes) as solver:
         solver.add(problem.batch())
         solver.step(2)
-        backend.transfers = 0
+        before = DeviceArray.waits
         solver.step()
-        assert backend.transfers == transfers
+        assert DeviceArray.waits - before == waits

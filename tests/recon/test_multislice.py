@@ -146,6 +146,7 @@ def test_positions_are_refined_through_all_slices(thick):
             for _ in range(15):
                 refinement.begin(solver._state, frames.slots(), active=True)
                 solver._engine.run(solver._state, frames.slots(), pie_visit(solver._state))
+                solver._engine.read_notes(solver._state)
                 solver._engine.clear()
                 refinement.finish(solver._state, frames.slots())
         assert np.abs(frames.shift_px).mean() < 0.1 * np.abs(moved).mean()

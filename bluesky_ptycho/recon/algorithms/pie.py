@@ -63,7 +63,7 @@ def pie_pass(
     for batch in cut:
         total += engine.run(state, batch, visit)
         found = engine.directions(state, *(alphas if regularisation is None else (regularisation, regularisation)))
-        engine.advance(state, found, size, size if options.probe_free else 0.0, momentum)
+        engine.advance(state, found, size, size if options.probe_free else None, momentum)
     return float(total)
 
 
@@ -79,7 +79,12 @@ def pie_visit(state: ReconState) -> Visit:
 
 
 def safe_step(step: float, momentum: float, n_batches: int) -> float:
-    """Return `step`, or less where momentum would overshoot.
+    """Return `step`, or less where momentum would overshoot."""
+    return min(step, largest_step(momentum, n_batches))
+
+
+def largest_step(momentum: float, n_batches: int) -> float:
+    """Return the largest step that does not overshoot.
 
     A pixel that only one of the k batches of a pass lights coasts between its visits. With L = mu^k
     and A = mu (1 - L) / (1 - mu), the map of its error and velocity from visit to visit is stable for
@@ -88,4 +93,4 @@ def safe_step(step: float, momentum: float, n_batches: int) -> float:
     """
     left = momentum**n_batches
     coasting = momentum * (1 - left) / (1 - momentum)
-    return min(step, SAFETY * 2 * (1 + left) / (1 + coasting + left))
+    return SAFETY * 2 * (1 + left) / (1 + coasting + left)

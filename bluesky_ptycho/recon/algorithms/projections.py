@@ -118,7 +118,7 @@ def projection_pass(
     engine.run(state, slots, visit)
     found = engine.directions(state, OVERLAP_REGULARISATION, options.settings.probe_regularisation)
     share = options.caution
-    engine.advance(state, found, share, share * PROBE_STEP if options.probe_free else 0.0)
+    engine.advance(state, found, share, share * PROBE_STEP if options.probe_free else None)
     some = slots[: max(RESIDUAL_FRAMES, len(slots) // RESIDUAL_SHARE)]  # their order is random
     return error_of(state, engine, some) * float(frames.photons[slots].sum())
 

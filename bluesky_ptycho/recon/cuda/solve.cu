@@ -16,6 +16,7 @@
 #define WEIGHT_UNIT (1.0f / 65535.0f) /* weight of one count; store.py */
 #define TINY 1e-9f          /* reference.py */
 #define POISSON_FLOOR 0.02f /* reference.py */
+#define RIDGE 1e-3          /* reference.py */
 #define TAPS 8              /* subpixel.py: filters along y and x, the first of their taps at -3 */
 #define STRIP 8             /* rows that a thread shifts, as wide as the filter that rolls over them */
 
@@ -463,14 +464,36 @@ extern "C" __global__ void direction(
     sums[parts + part] = curvature;
 }
 
-/* A step with Nesterov's momentum, in place. */
+/* The steps of object and probe that serve the waves best, share of them and at most most; one thread's work. coupling
+   is not read where the probe is held. */
+extern "C" __global__ void best_steps(
+    int probe_free, double share, double most, const double *object_slope, const double *object_curvature,
+    const double *probe_slope, const double *probe_curvature, const double *coupling, float *steps)
+{
+    if (place_of(1).item > 0)
+        return;
+    double n_o = *object_slope, n_p = *probe_slope, c = probe_free ? *coupling : 0.0;
+    double d_o = (1.0 + RIDGE) * *object_curvature, d_p = probe_free ? (1.0 + RIDGE) * *probe_curvature : 0.0;
+    double determinant = d_o * d_p - c * c;
+    bool both_move = d_o > 0.0 && d_p > 0.0;
+    double part = both_move ? 0.5 : 1.0;
+    double object = d_o > 0.0 ? part * n_o / d_o : 0.0, probe = d_p > 0.0 ? part * n_p / d_p : 0.0;
+    if (both_move && determinant > 0.0) {
+        object = max((d_p * n_o - c * n_p) / determinant, 0.0);
+        probe = max((d_o * n_p - c * n_o) / determinant, 0.0);
+    }
+    steps[0] = (float)min(share * object, most);
+    steps[1] = (float)min(share * probe, most);
+}
+
+/* A step with Nesterov's momentum, in place, by factor times what lies at step. */
 extern "C" __global__ void advance(
-    int n, float step, float momentum, const Complex *found, Complex *velocity, Complex *target)
+    int n, float factor, const float *step, float momentum, const Complex *found, Complex *velocity, Complex *target)
 {
     int i = place_of(n).item;
     if (i >= n)
         return;
-    Complex wish = scaled(step, found[i]);
+    Complex wish = scaled(factor * step[0], found[i]);
     Complex speed = sum(scaled(momentum, velocity[i]), wish);
     velocity[i] = speed;
     target[i] = sum(target[i], sum(scaled(momentum, speed), wish));
