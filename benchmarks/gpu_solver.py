@@ -9,7 +9,9 @@
     complex64 wave takes at that rate;
   - ``fft_ms``: forward and inverse transform of a frame by cuFFT, batched, in place, with the plan kept;
   - ``algorithms``: for each ``ms_per_frame`` of the fastest of ``--repeats`` passes after three to warm up, its median
-    and ``ratio_to_fft``, with frames at whole pixels; under ``subpixel`` the same between them.
+    and ``ratio_to_fft``, with frames at whole pixels; under ``subpixel`` the same between them, and under
+    ``object_sums_ms``, for numbers of frames in a chunk, what it takes to add the object's gradients by atomics and by
+    tiles, of which the solver chose the faster.
 
 Frames are simulated: a zone plate's probe over a smooth random object, photon noise.
 """
@@ -174,9 +176,12 @@ class Scan:
 def speed(scan: Scan, backend: Backend, algorithm: str, modes: int, repeats: int, fft_ms: float) -> dict[str, Any]:
     """Return the figures of one algorithm."""
     with scan.solver(backend, SolverSettings(algorithm=algorithm, modes=modes, probe_start=1)) as solver:
+        solver.warm_up()
         solver.step(WARM_UP)
         passes = [1e3 * seconds_of(backend, solver.step) / solver.n_frames for _ in range(repeats)]
+        sums = solver._engine.object_sums.seconds
     return {
+        "object_sums_ms": {str(n): [1e3 * each for each in both] for n, both in sums.items()},
         "ms_per_frame": min(passes),
         "ms_per_frame_median": statistics.median(passes),
         "ratio_to_fft": min(passes) / fft_ms,

@@ -25,6 +25,7 @@ from .device_kernels import (
     strips_of,
 )
 from .engine import Directions, Slots, Visit
+from .object_sums import Asked, ObjectSums
 from .reference import Coefficients
 from .state import ReconState
 
@@ -38,16 +39,30 @@ class DeviceEngine(ArrayEngine):
         One that compiles CUDA.
     chunk_bytes : int
         Bound of the waves of a chunk; chunks are halved while they do not fit into the device's memory.
+    tiled : bool, optional
+        How the object's gradients are added, see :class:`~bluesky_ptycho.recon.object_sums.ObjectSums`; measured
+        without it.
     """
 
-    def __init__(self, backend: Backend, chunk_bytes: int = 1 << 28) -> None:
+    def __init__(self, backend: Backend, chunk_bytes: int = 1 << 28, tiled: bool | None = None) -> None:
         super().__init__(backend, chunk_bytes)
-        self._launch = SolveKernels(backend).launch
+        kernels = SolveKernels(backend)
+        self._launch = kernels.launch
+        self.object_sums = ObjectSums(backend, kernels, tiled)
         self._frames = DeviceFrames(backend)
         self._chunk: tuple[Slots, Any] = (np.zeros(0, np.int64), None)
         self._added = False
         self._one = backend.xp.ones(1, dtype="float32")
         self._no_weights, self._no_background = (backend.xp.zeros(1, dtype=t) for t in ("uint16", "float32"))
+
+    def warm_up(self, state: ReconState) -> None:
+        """Allocate the sums and find out how to add the gradients of as many frames as `state` has room for."""
+        super().warm_up(state)
+        self.object_sums.measure(state, min(len(state.frames.numbers), self._most_frames(state)))
+
+    def _most_frames(self, state: ReconState) -> int:
+        """Return how many frames a chunk may have."""
+        return max(1, self.chunk_bytes // (8 * int(np.prod(state.probe.shape))))
 
     def run(self, state: ReconState, slots: Slots, visit: Visit, found: Directions | None = None) -> Any:
         """Visit all frames in chunks that fit `chunk_bytes` and the memory; return the total on the device.
@@ -60,7 +75,7 @@ class DeviceEngine(ArrayEngine):
         self._prepare(state)
         self.total = 0.0
         on_device = self.backend.to_device(slots.astype(np.int32))
-        start, most = 0, max(1, self.chunk_bytes // (8 * int(np.prod(state.probe.shape))))
+        start, most = 0, self._most_frames(state)
         while start < len(slots):
             part = slots[start : start + most]
             before, self._added = self.total, False
@@ -194,10 +209,9 @@ class DeviceEngine(ArrayEngine):
             where = index, here.corners, probes, state.object, waves
             self._launch("shift_sums", n, self._parts(state), work, *where, asked)
             self._note_sums(state, "shift_sums", slots, asked)
-        self._launch(
-            "pie_gradients", n, self._pixels(state), work, index, here.corners, probes, state.object, waves,
-            sums.gradient, sums.illumination,
-        )  # fmt: skip
+        self.object_sums.add(
+            Asked(work, index, here.corners, probes, state.object, waves, sums.gradient, sums.illumination)
+        )
         strips = strips_of(state.probe.shape)
         groups = groups_of(n, strips)
         self._launch(

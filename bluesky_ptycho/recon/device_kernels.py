@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -15,7 +16,8 @@ from .subpixel import N_TAPS
 
 KERNELS = (
     "shift_probe", "exit_waves", "exit_changes", "blend", "relay", "project_modulus", "project_model", "curvature",
-    "pie_gradients", "probe_gradients", "couple", "shift_sums", "direction", "best_steps", "advance",
+    "pie_gradients", "count_windows", "list_windows", "object_gradients", "probe_wishes", "probe_gradients", "couple",
+    "shift_sums", "direction", "best_steps", "advance",
 )  # fmt: skip
 WORK = np.dtype(
     [(name, np.int32) for name in (
@@ -39,6 +41,8 @@ MOST_PARTS = 1 << 16
 """Threads that share the sums over an object."""
 STRIP = 8
 """The kernels' own: rows that a thread shifts."""
+TILE = (8, 32)
+"""The kernels' own: rows and columns of the object that a block of threads has."""
 ENOUGH_THREADS = 1 << 18
 """As many as the largest cards hold at once."""
 
@@ -75,6 +79,16 @@ def strips_of(shape: Sequence[int]) -> int:
 def groups_of(frames: int, items: int) -> int:
     """Return into how many groups to deal `frames` whose sums `items` threads make."""
     return min(frames, -(-ENOUGH_THREADS // items))
+
+
+def tiles_of(shape: Sequence[int]) -> int:
+    """Return how many tiles an object ``(rows, cols)`` has."""
+    return math.prod(-(-size // side) for size, side in zip(shape, TILE, strict=True))
+
+
+def tiles_under(window: Sequence[int]) -> int:
+    """Return how many tiles a window ``(ny, nx)`` meets at most."""
+    return math.prod((size - 2) // side + 2 for size, side in zip(window, TILE, strict=True))
 
 
 def record(dtype: np.dtype[Any], *values: Any) -> NDArray[Any]:

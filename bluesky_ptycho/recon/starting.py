@@ -59,3 +59,4 @@ def rehearse(plan: ScanPlan, state: ReconState, engine: Engine, schedule: Schedu
         algorithms[stage.name](rehearsal, engine, frames.slots(), PassOptions(settings))
     error_of(rehearsal, engine, frames.slots())
     engine.clear()
+    engine.warm_up(state)

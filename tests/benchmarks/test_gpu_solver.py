@@ -33,5 +33,6 @@ def test_the_figures_of_a_tiny_run_on_the_host(monkeypatch, tmp_path):
     assert size["memory_passes_ms"] * figures["copied_gb_per_s"] == pytest.approx(8 * 2 * 32**2 * 1e-6)
     for entry in size["algorithms"].values():
         for figure in (entry, entry["subpixel"]):
+            assert len(figure["object_sums_ms"]["16"]) == 2
             assert figure["ms_per_frame_median"] >= figure["ms_per_frame"] > 0
             assert figure["ratio_to_fft"] == pytest.approx(figure["ms_per_frame"] / size["fft_ms"])

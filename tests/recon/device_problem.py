@@ -16,6 +16,9 @@ WINDOW, CANVAS = (18, 14), (40, 37)
 N = 5
 
 
+summed = pytest.mark.parametrize("tiled", [False, True], ids=["atomics", "tiles"])
+
+
 def complex_noise(rng, *shape):
     return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
 
@@ -49,9 +52,9 @@ def make_state(backend, corners=MIXED, modes=3, *, weights=False, window=WINDOW,
 class Both:
     """The same done by the kernels and by the array code."""
 
-    def __init__(self, backend, *arguments, **options):
+    def __init__(self, backend, *arguments, tiled=None, **options):
         plain = UnfusedBackend()
-        self.engines = DeviceEngine(backend), ArrayEngine(plain)
+        self.engines = DeviceEngine(backend, tiled=tiled), ArrayEngine(plain)
         self.states = make_state(backend, *arguments, **options), make_state(plain, *arguments, **options)
 
     def each(self, do):

@@ -12,7 +12,7 @@ from bluesky_ptycho.recon import device_kernels
 from bluesky_ptycho.recon.device_engine import DeviceEngine
 from bluesky_ptycho.recon.engine import make_engine
 
-from .device_problem import MIXED, WHOLE, WINDOW, Both, N, complex_noise, gradients, make_state, placed, same
+from .device_problem import MIXED, WHOLE, WINDOW, Both, N, complex_noise, gradients, make_state, placed, same, summed
 
 NVCC = shutil.which("nvcc")
 
@@ -128,9 +128,10 @@ def test_where_the_waves_are_nothing_they_stay_so(backend, poisson):
     assert not seen[0].any()
 
 
+@summed
 @placed
-def test_gradients_directions_and_steps(backend, corners, modes):
-    both = Both(backend, corners, modes)
+def test_gradients_directions_and_steps(backend, corners, modes, tiled):
+    both = Both(backend, corners, modes, tiled=tiled)
     for state in both.states:
         state.tracks_shifts = True
     both.visit(gradients)

@@ -7,32 +7,36 @@ import pytest
 
 from bluesky_ptycho.frames import Batch
 from bluesky_ptycho.recon.device_engine import DeviceEngine
+from bluesky_ptycho.recon.device_kernels import SolveKernels
 from bluesky_ptycho.recon.measure import error_of
+from bluesky_ptycho.recon.object_sums import ObjectSums
 from bluesky_ptycho.recon.settings import REFLECTING
 from bluesky_ptycho.registry import algorithms
 
 from ..cuda_on_host import HostCuda
 from ..device_arrays import DeviceArray
 from .backends import UnfusedBackend
-from .device_problem import MIXED, WINDOW, Both, N, gradients, make_state, same
+from .device_problem import MIXED, WINDOW, Both, N, gradients, make_state, same, summed
 from .small_problem import PIXEL_M, make_problem
 
 
-def test_more_frames_times_modes_than_a_grid_is_high(backend):
+@summed
+def test_more_frames_times_modes_than_a_grid_is_high(backend, tiled):
     frames, modes = 1100, 60
     corners = np.random.default_rng(1).uniform(0, 6, (frames, 2))
-    both = Both(backend, corners, modes, window=(8, 8), canvas=(14, 14))
+    both = Both(backend, corners, modes, tiled=tiled, window=(8, 8), canvas=(14, 14))
     _, totals = both.visit(gradients)
     assert totals[0] == pytest.approx(totals[1], rel=1e-4)
     for found in both.sums().values():
         same(found, rtol=1e-3)
 
 
-def test_chunks_change_nothing(backend, modes):
+@summed
+def test_chunks_change_nothing(backend, modes, tiled):
     results = []
     for frames in (N, 2):
         state = make_state(backend, MIXED, modes)
-        engine = DeviceEngine(backend, chunk_bytes=frames * 8 * state.probe.size)
+        engine = DeviceEngine(backend, frames * 8 * state.probe.size, tiled)
         seen = []
 
         def visit(lane, chunk, state=state, seen=seen):
@@ -124,8 +128,9 @@ def test_frames_that_move_come_or_change_are_seen(backend):
 RUNS = [("mpie", "gaussian"), ("lsqml", "gaussian"), ("lsqml", "poisson"), ("raar", "gaussian"), ("ml", "poisson")]
 
 
+@summed
 @pytest.mark.parametrize(("algorithm", "noise"), RUNS)
-def test_a_whole_run_equals_the_array_codes(backend, algorithm, noise, modes):
+def test_a_whole_run_equals_the_array_codes(backend, algorithm, noise, modes, tiled):
     problem = make_problem(photons=1e5, n_side=5)
     batch = problem.batch()
     shifted = batch.positions_m + np.random.default_rng(4).uniform(-0.4, 0.4, batch.positions_m.shape) * PIXEL_M
@@ -134,6 +139,7 @@ def test_a_whole_run_equals_the_array_codes(backend, algorithm, noise, modes):
     for each in (backend, UnfusedBackend()):
         with problem.solver(backend=each, algorithm=algorithm, noise=noise, modes=modes, probe_start=1) as solver:
             assert isinstance(solver._engine, DeviceEngine) == (each is backend)
+            solver._engine.object_sums = ObjectSums(each, SolveKernels(each), tiled) if each is backend else None
             solver.warm_up()
             solver.add(batch)
             solver.step(5)

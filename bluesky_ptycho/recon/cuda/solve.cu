@@ -6,7 +6,8 @@
 
    Plain C with the names of CUDA, no header: NVRTC compiles it on the machine that runs it, and a C++ compiler
    compiles it for the tests that need no card. No thread waits for another. Sums over pixels are made in parts, each
-   thread its own, which xp.sum adds up: always in the same order. Sums over frames that overlap take atomicAdd.
+   thread its own, which xp.sum adds up: always in the same order. Sums over frames that overlap take
+   atomicAdd, or for the object, where that is faster, a thread for each of its pixels.
 
    Arrays lie in C order: waves (frame, mode, y, x), probes the same or (mode, y, x) shared by all frames, the object
    (row, column). slots: of each frame of the chunk, its row in what is kept of all; corners: the windows' first pixels
@@ -18,6 +19,8 @@
 #define POISSON_FLOOR 0.02f /* reference.py */
 #define RIDGE 1e-3          /* reference.py */
 #define TAPS 8              /* subpixel.py: filters along y and x, the first of their taps at -3 */
+#define TILE_ROWS 8         /* of the object, as many pixels as a block has threads */
+#define TILE_COLUMNS 32
 #define STRIP 8             /* rows that a thread shifts, as wide as the filter that rolls over them */
 
 struct alignas(8) Complex {
@@ -322,7 +325,8 @@ extern "C" __global__ void curvature(
 }
 
 /* What waves ask of object and probe. The object's part is added to gradient and illumination (row, column); the
-   probe's, not yet shifted back, takes the waves' place. */
+   probe's, not yet shifted back, takes the waves' place. Each frame's pixels add what they ask by atomicAdd;
+   object_gradients and probe_wishes together do the same without. */
 extern "C" __global__ void pie_gradients(
     Work work, const int *slots, const int *corners, const Complex *probes, const Complex *image, Complex *waves,
     Complex *gradient, float *illumination)
@@ -345,6 +349,90 @@ extern "C" __global__ void pie_gradients(
     atomicAdd(&gradient[at].x, wish.x);
     atomicAdd(&gradient[at].y, wish.y);
     atomicAdd(&illumination[at], light);
+}
+
+/* Where the tile with this number begins: its row; its column goes to *column. */
+__device__ int tile_begins(const Work &work, int tile, int *column)
+{
+    int across = (work.columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    *column = tile % across * TILE_COLUMNS;
+    return tile / across * TILE_ROWS;
+}
+
+__device__ bool meets(const Work &work, const int *corner, int row, int column)
+{
+    return corner[0] < row + TILE_ROWS && corner[0] + work.ny > row && corner[1] < column + TILE_COLUMNS &&
+           corner[1] + work.nx > column;
+}
+
+/* How many windows of the chunk meet each tile of the object; a thread has a tile. */
+extern "C" __global__ void count_windows(Work work, int tiles, const int *slots, const int *corners, int *counts)
+{
+    int tile = place_of(tiles).item, column;
+    if (tile >= tiles)
+        return;
+    int row = tile_begins(work, tile, &column), count = 0;
+    for (int frame = 0; frame < work.frames; frame++)
+        count += meets(work, corners + 2 * slots[frame], row, column);
+    counts[tile] = count;
+}
+
+/* Which: their frames in the chunk's order, for each tile those before ends[tile]. */
+extern "C" __global__ void list_windows(
+    Work work, int tiles, const int *slots, const int *corners, const int *counts, const int *ends, int *listed)
+{
+    int tile = place_of(tiles).item, column;
+    if (tile >= tiles)
+        return;
+    int row = tile_begins(work, tile, &column), at = ends[tile] - counts[tile];
+    for (int frame = 0; frame < work.frames; frame++)
+        if (meets(work, corners + 2 * slots[frame], row, column))
+            listed[at++] = frame;
+}
+
+/* What waves ask of the object, added to gradient and illumination (row, column). A thread has a pixel of a tile and
+   adds up what the windows over it ask, always in the same order. */
+extern "C" __global__ void object_gradients(
+    Work work, const int *slots, const int *corners, const int *counts, const int *ends, const int *listed,
+    const Complex *probes, const Complex *image, const Complex *waves, Complex *gradient, float *illumination)
+{
+    Place place = place_of(TILE_ROWS * TILE_COLUMNS);
+    int column, row = tile_begins(work, place.frame, &column), pixels = work.ny * work.nx;
+    row += place.item / TILE_COLUMNS;
+    column += place.item % TILE_COLUMNS;
+    if (place.item >= TILE_ROWS * TILE_COLUMNS || row >= work.rows || column >= work.columns)
+        return;
+    size_t at = (size_t)row * work.columns + column;
+    Complex object = image[at], wish = {0.0f, 0.0f};
+    float light = 0.0f;
+    for (int i = ends[place.frame] - counts[place.frame]; i < ends[place.frame]; i++) {
+        int frame = listed[i], y = row - corners[2 * slots[frame]], x = column - corners[2 * slots[frame] + 1];
+        if (y < 0 || y >= work.ny || x < 0 || x >= work.nx)
+            continue;
+        size_t start = start_of(work, frame), pixel = (size_t)y * work.nx + x;
+        const Complex *probe = probes + (work.own_probes ? start : 0) + pixel, *wave = waves + start + pixel;
+        for (size_t m = 0; m < (size_t)work.modes * pixels; m += pixels) {
+            wish = sum(wish, overlap(probe[m], difference(wave[m], product(probe[m], object))));
+            light += norm(probe[m]);
+        }
+    }
+    gradient[at] = sum(gradient[at], wish);
+    illumination[at] += light;
+}
+
+/* What waves ask of the probe, not yet shifted back, takes their place. */
+extern "C" __global__ void probe_wishes(
+    Work work, const int *slots, const int *corners, const Complex *probes, const Complex *image, Complex *waves)
+{
+    int pixels = work.ny * work.nx;
+    Place place = place_of(pixels);
+    if (place.item >= pixels)
+        return;
+    Complex object = image[under(work, corners, slots[place.frame], place.item)];
+    probes += (work.own_probes ? start_of(work, place.frame) : 0) + place.item;
+    waves += start_of(work, place.frame) + place.item;
+    for (size_t m = 0; m < (size_t)work.modes * pixels; m += pixels)
+        waves[m] = overlap(object, difference(waves[m], product(probes[m], object)));
 }
 
 /* Shift the frames' probe gradients back and add them, and the windows' |O|^2, to gradient (mode, y, x) and
