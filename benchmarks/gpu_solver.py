@@ -8,10 +8,11 @@
   - ``frames``, ``amplitude_bytes_per_frame``, and ``memory_passes_ms``: what one reading or writing of a frame's
     complex64 wave takes at that rate;
   - ``fft_ms``: forward and inverse transform of a frame by cuFFT, batched, in place, with the plan kept;
-  - ``algorithms``: for each ``ms_per_frame`` of the fastest of ``--repeats`` passes after three to warm up, its median
-    and ``ratio_to_fft``, with frames at whole pixels; under ``subpixel`` the same between them, and under
-    ``object_sums_ms``, for numbers of frames in a chunk, what it takes to add the object's gradients by atomics and by
-    tiles, of which the solver chose the faster.
+  - ``algorithms``: for each ``ms_per_frame`` of the fastest of ``--repeats`` passes after four to warm up, its median
+    and ``ratio_to_fft``, with frames at whole pixels, and under ``subpixel`` the same between them. Beside each, what
+    the solver has chosen by: ``plain_ms`` and ``recorded_ms``, a frame of a pass whose orders are given one by one and
+    of one that is a CUDA graph (None where that was not tried), and ``object_sums_ms``, for numbers of frames in a
+    chunk, what it takes to add the object's gradients by atomics and by tiles.
 
 Frames are simulated: a zone plate's probe over a smooth random object, photon noise.
 """
@@ -44,7 +45,7 @@ STEP_PX = 12
 DISTANCE_M = 0.1
 DEFOCUS_M = 12e-6
 PHOTONS = 5e5
-WARM_UP = 3
+WARM_UP = 4
 FFT_BYTES = 1 << 28
 """Waves of one timing of the transforms: as many as the solver's chunks hold."""
 COPY_BYTES = 1 << 30
@@ -179,8 +180,12 @@ def speed(scan: Scan, backend: Backend, algorithm: str, modes: int, repeats: int
         solver.warm_up()
         solver.step(WARM_UP)
         passes = [1e3 * seconds_of(backend, solver.step) / solver.n_frames for _ in range(repeats)]
-        sums = solver._engine.object_sums.seconds
+        sums, known = solver._engine.object_sums.seconds, solver._state.memory.get("replays")
+        ways = (known.plain_s, known.replayed_s) if known else ([], [])
+        plain, recorded = (1e3 * min(way) / solver.n_frames if way else None for way in ways)
     return {
+        "plain_ms": plain,
+        "recorded_ms": recorded,
         "object_sums_ms": {str(n): [1e3 * each for each in both] for n, both in sums.items()},
         "ms_per_frame": min(passes),
         "ms_per_frame_median": statistics.median(passes),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -40,11 +41,14 @@ class Backend:
         True where the fused CPU kernels work on this backend's arrays.
     cuda : bool
         True where :meth:`compile_cuda` makes kernels for this backend's arrays.
+    records : bool
+        True where :meth:`record` works.
     """
 
     name = "numpy"
     threaded = True
     cuda = False
+    records = False
 
     def __init__(self, xp: Any = np) -> None:
         self.xp = xp
@@ -108,6 +112,50 @@ class Backend:
         """
         raise NotImplementedError(f"backend {self.name!r} has no CUDA device")
 
+    def record(self, work: Callable[[], Any]) -> Callable[[], None]:
+        """Return what does again all that `work` has the device do, at one call; `work` is called, but not done.
+
+        It reads and writes the very arrays that `work` does. `work` may not bring anything to the device or back, and
+        has been done before: kernels are compiled and transforms planned.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless :attr:`records` is True.
+        """
+        raise NotImplementedError(f"backend {self.name!r} records nothing")
+
+
+MOST_PLANS = 16
+
+
+class _Plans(threading.local):
+    """A thread's plans of transforms, those used last; a plan has memory that no other thread may use meanwhile."""
+
+    def __init__(self) -> None:
+        self._plans: dict[tuple[int, ...], Any] = {}
+        self._used: list[Any] | None = None
+
+    def watch(self) -> list[Any]:
+        """Return a list to which all plans used from now on are added; new ones are refused."""
+        self._used = []
+        return self._used
+
+    def watch_no_more(self) -> None:
+        """End what `watch` began."""
+        self._used = None
+
+    def get(self, shape: tuple[int, ...], make: Callable[[], Any]) -> Any:
+        """Return the plan for arrays of `shape`."""
+        if shape not in self._plans and self._used is not None:
+            raise RuntimeError(f"no transform of shape {shape} was planned before it was to be recorded")
+        plan = self._plans[shape] = self._plans.pop(shape, None) or make()
+        if len(self._plans) > MOST_PLANS:
+            del self._plans[next(iter(self._plans))]
+        if self._used is not None:
+            self._used.append(plan)
+        return plan
+
 
 class CupyBackend(Backend):
     """One CUDA device through cupy."""
@@ -115,6 +163,7 @@ class CupyBackend(Backend):
     name = "cupy"
     threaded = False
     cuda = True
+    records = True
 
     def __init__(self) -> None:
         import cupy
@@ -124,6 +173,7 @@ class CupyBackend(Backend):
         super().__init__(cupy)
         self._scatter_add: Callable[..., None] = cupyx.scatter_add
         self._fft: Any = cupyx.scipy.fft
+        self._plans = _Plans()
 
     def to_host(self, array: Any) -> NDArray[Any]:
         """Return `array` as a NumPy array."""
@@ -135,12 +185,34 @@ class CupyBackend(Backend):
         return [float(number) for number in self.to_host(self.xp.stack(found))]
 
     def fft2(self, a: Any, *, overwrite: bool = False) -> Any:
-        """Transform with cuFFT, in place where `a` may be used up; cupy keeps the plans of the last shapes."""
-        return self._fft.fft2(a, overwrite_x=overwrite)
+        """Transform with cuFFT, in place where `a` may be used up; plans of the last shapes are kept."""
+        return self._fft.fft2(a, overwrite_x=overwrite, plan=self._plan(a) if overwrite else None)
 
     def ifft2(self, a: Any, *, overwrite: bool = False) -> Any:
         """Transform back with cuFFT, unnormalised."""
-        return self._fft.ifft2(a, norm="forward", overwrite_x=overwrite)
+        return self._fft.ifft2(a, norm="forward", overwrite_x=overwrite, plan=self._plan(a) if overwrite else None)
+
+    def _plan(self, a: Any) -> Any:
+        return self._plans.get(a.shape, lambda: self._fft.get_fft_plan(a, axes=(-2, -1)))
+
+    def record(self, work: Callable[[], Any]) -> Callable[[], None]:
+        """Capture a CUDA graph; its arrays and plans are its own for as long as it lives."""
+        cuda, used = self.xp.cuda, self._plans.watch()
+        pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+        try:
+            with cuda.using_allocator(pool.malloc), stream:
+                stream.begin_capture()
+                try:
+                    work()
+                finally:
+                    graph = stream.end_capture()
+        finally:
+            self._plans.watch_no_more()
+
+        def replay(kept: Any = (pool, used)) -> None:
+            graph.launch()
+
+        return replay
 
     def _indices(self, corners: NDArray[np.int64], shape: tuple[int, int]) -> tuple[Any, Any]:
         where = self.xp.asarray(corners)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bluesky_ptycho.backend import Backend
 
-from .device_arrays import DeviceArray, DeviceModule
+from .device_arrays import DeviceArray, DeviceModule, Tape
 
 SHIM = Path(__file__).with_name("cuda_on_host.h")
 COMPILER = shutil.which("g++")
@@ -31,6 +31,7 @@ class HostCuda(Backend):
     name = "cuda on the host"
     threaded = False
     cuda = True
+    records = True
 
     def __init__(self, directory: Path):
         super().__init__(DeviceModule())
@@ -38,7 +39,10 @@ class HostCuda(Backend):
         self.launches: list[str] = []
 
     def to_device(self, array):
-        return array if isinstance(array, DeviceArray) else DeviceArray(np.array(array))  # a copy, as its memory is
+        if isinstance(array, DeviceArray):
+            return array
+        Tape.refuse("uploads")
+        return DeviceArray(np.array(array))  # a copy, as its memory is
 
     def to_host(self, array):
         return array.get() if isinstance(array, DeviceArray) else np.asarray(array)
@@ -55,11 +59,12 @@ class HostCuda(Backend):
 
     @staticmethod
     def _transformed(transform, a, overwrite):
-        found = transform(a._values)
-        if not overwrite:
-            return DeviceArray(found)
-        a._values[...] = found
-        return a
+        out = a._values if overwrite else np.empty_like(a._values)
+        Tape.told(lambda: np.copyto(out, transform(a._values)), (out,))
+        return a if overwrite else DeviceArray(out)
+
+    def record(self, work):
+        return Tape().record(work)
 
     def compile_cuda(self, source, names, *, fused_multiply_add=False):
         stem = hashlib.sha256(source.encode()).hexdigest()[:16]
@@ -82,7 +87,12 @@ class HostCuda(Backend):
             assert all(0 < n <= most for n, most in zip(grid, MOST_BLOCKS, strict=True))
             held = [argument_for(kind, int(size), a) for (kind, size), a in zip(parameters, arguments, strict=True)]
             pointers = (ctypes.c_void_p * len(held))(*[a.ctypes.data for a in held])
-            run((ctypes.c_uint * 2)(*grid), ctypes.c_uint(block[0]), pointers)
+            arrays = [a._values for a in arguments if isinstance(a, DeviceArray)]
+
+            def step(kept=held):
+                run((ctypes.c_uint * 2)(*grid), ctypes.c_uint(block[0]), pointers)
+
+            Tape.told(step, arrays)
 
         return kernel
 

@@ -22,6 +22,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     waits = 0
+    tape: Tape | None = None
 
     def __init__(self, values):
         self._values = values
@@ -41,19 +42,18 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return call(getattr(ufunc, method), inputs, options)
 
     def __getitem__(self, index):
-        index = unwrapped(index)
         index = index if isinstance(index, tuple) else (index,)
         # a view of no axis in the place of NumPy's scalar
-        return DeviceArray(self._values[index if any(i is Ellipsis for i in index) else (*index, ...)])
+        return call(self._values.__getitem__, (index if any(i is Ellipsis for i in index) else (*index, ...),), {})
 
     def __setitem__(self, index, values):
-        refuse_host(values)
-        self._values[unwrapped(index)] = unwrapped(values)
+        call(self._values.__setitem__, (index, values), {}, changed=(self._values,))
 
     def __len__(self):
         return len(self._values)
 
     def _asked(self):
+        Tape.refuse("brings a number to the host")
         DeviceArray.waits += 1
         return self._values
 
@@ -95,11 +95,67 @@ class DeviceModule:
         return DeviceArray(array)
 
 
-def call(function, arguments, options, *, host_is_welcome=False):
+class Tape:
+    """What a device is told while a graph is captured, which it does not do then: all that it changes is put back.
+
+    Done again, it reads and writes the arrays that were there, whatever Python names them by then.
+    """
+
+    def __init__(self):
+        self._steps, self._before = [], {}
+
+    @classmethod
+    def refuse(cls, what):
+        """Raise RuntimeError while a graph is captured."""
+        if DeviceArray.tape is not None:
+            raise RuntimeError(f"operation not permitted when the stream is capturing: it {what}")
+
+    @classmethod
+    def told(cls, step, changed):
+        """Do `step`, which changes arrays of NumPy, and note it while a graph is captured."""
+        tape = DeviceArray.tape
+        if tape is not None:
+            for array in changed:
+                tape._before.setdefault((array.ctypes.data, array.nbytes), (array, array.copy()))
+            tape._steps.append(step)
+        step()
+
+    def record(self, work):
+        """Return what does again all that a device is told in `work`."""
+        DeviceArray.tape = self
+        try:
+            work()
+        finally:
+            DeviceArray.tape = None
+            for array, values in reversed(self._before.values()):
+                array[...] = values
+        return self.replay
+
+    def replay(self):
+        for step in self._steps:
+            step()
+
+
+def call(function, arguments, options, *, host_is_welcome=False, changed=()):
     """Call NumPy's `function` with the arrays behind `arguments`; what it returns lies on the device."""
-    if not host_is_welcome:
+    if host_is_welcome:
+        if any(isinstance(each, np.ndarray) for each in arguments):
+            Tape.refuse("uploads")
+    else:
         refuse_host((*arguments, *options.values()))
-    return on_device(function(*unwrapped(arguments), **unwrapped(options)))
+    arguments, options = unwrapped(arguments), unwrapped(options)
+    found = []
+
+    def step():
+        again = function(*arguments, **options)
+        if not found:
+            found.append(on_device(again))
+        elif isinstance(found[0], DeviceArray):
+            np.copyto(found[0]._values, again)
+
+    out = options.get("out") or ()
+    Tape.told(step, (*changed, *(out if isinstance(out, tuple) else (out,))))
+    return found[0]
 
 
 def refuse_host(value):

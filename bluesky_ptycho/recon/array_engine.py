@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend import Backend
 from . import reference
-from .engine import Directions, Slots, Visit
+from .engine import Directions, PassForm, Slots, Visit
 from .propagation import shift_back
 from .reference import Coefficients
 from .state import ReconState
@@ -79,9 +79,22 @@ class ArrayEngine:
         """Keep `values` ``(n, k)`` of `slots` for the frame store's array `name`."""
         self._notes.append((state.frames, name, slots, values))
 
+    def form_of(self, state: ReconState) -> PassForm | None:
+        """Return None: what it asks of a device depends on more than is known here."""
+        return None
+
+    def take_notes(self) -> list[Any]:
+        """Return what visits have noted and was not read, and forget it."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def give_notes(self, notes: list[Any]) -> None:
+        """Have noted what :meth:`take_notes` returned."""
+        self._notes.extend(notes)
+
     def read_notes(self, state: ReconState) -> None:
         """Bring all of a kind at once; what was noted of other stores is dropped."""
-        notes, self._notes = [note for note in self._notes if note[0] is state.frames], []
+        notes = [note for note in self.take_notes() if note[0] is state.frames]
         for name in sorted({note[1] for note in notes}):
             slots, values = zip(*(note[2:] for note in notes if note[1] == name), strict=True)
             found = self.backend.xp.concat(values, axis=0)

@@ -24,7 +24,7 @@ from .device_kernels import (
     record,
     strips_of,
 )
-from .engine import Directions, Slots, Visit
+from .engine import Directions, PassForm, Slots, Visit
 from .object_sums import Asked, ObjectSums
 from .reference import Coefficients
 from .state import ReconState
@@ -51,6 +51,7 @@ class DeviceEngine(ArrayEngine):
         self.object_sums = ObjectSums(backend, kernels, tiled)
         self._frames = DeviceFrames(backend)
         self._chunk: tuple[Slots, Any] = (np.zeros(0, np.int64), None)
+        self._order: tuple[Slots, Any] = self._chunk
         self._added = False
         self._one = backend.xp.ones(1, dtype="float32")
         self._no_weights, self._no_background = (backend.xp.zeros(1, dtype=t) for t in ("uint16", "float32"))
@@ -74,7 +75,7 @@ class DeviceEngine(ArrayEngine):
         """
         self._prepare(state)
         self.total = 0.0
-        on_device = self.backend.to_device(slots.astype(np.int32))
+        on_device = self._on_device(slots)
         start, most = 0, self._most_frames(state)
         while start < len(slots):
             part = slots[start : start + most]
@@ -90,6 +91,34 @@ class DeviceEngine(ArrayEngine):
                 continue
             start += len(part)
         return self.total
+
+    def form_of(self, state: ReconState) -> PassForm | None:
+        """Return what the kernels are given; None where more is uploaded in a pass than the order of the frames."""
+        detection, frames = state.detection, state.frames
+        uploads = state.variation is not None or state.excess is not None or detection.transfer is not None
+        if uploads or not self.backend.records:
+            return None
+        self._prepare(state)
+        here = self._frames
+        flags = here.any_fractional, detection.poisson, detection.fits_gain, state.tracks_shifts, self.chunk_bytes
+        placed = here.corners, here.taps, here.fractional, here.unit, here.brightness
+        return PassForm(
+            (state.object.shape, state.probe.shape, *flags),
+            (frames.counts, frames.weights, detection.background, *placed),
+        )
+
+    def follow(self, slots: Slots) -> tuple[Slots, Any]:
+        """Upload `slots` once for all batches."""
+        self._order = np.array(slots), self.backend.to_device(slots.astype(np.int32))
+        return self._order
+
+    def _on_device(self, slots: Slots) -> Any:
+        """Return `slots` on the device, where a slice of what is followed lies already."""
+        order, there = self._order
+        if (slots is order or slots.base is order) and slots.flags.c_contiguous:
+            first = (slots.ctypes.data - order.ctypes.data) // order.itemsize
+            return there[first : first + len(slots)]
+        return self.backend.to_device(slots.astype(np.int32))
 
     def _prepare(self, state: ReconState) -> None:
         """Have all arrays as kernels take them."""
@@ -133,7 +162,7 @@ class DeviceEngine(ArrayEngine):
         return self._shifted(state, slots, state.probe[None, ...])
 
     def _shifted(self, state: ReconState, slots: Slots, each: Any, *, adjoint: bool = False) -> Any:
-        if adjoint or not state.frames.fractional[slots].any():
+        if adjoint or not self._frames.any_fractional:
             return super()._shifted(state, slots, each, adjoint=adjoint)
         out, here = self._new_waves(state, slots), self._frames
         self._launch(

@@ -108,25 +108,40 @@ class DeviceFrames:
         Amplitude of one count under a common beam.
     brightness : (capacity,) float32
         One over the square of the gain.
+    any_fractional : bool
+        Whether any frame lies between pixels.
     """
+
+    corners: Any
+    taps: Any
+    fractional: Any
+    unit: Any
+    brightness: Any
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._of: tuple[Any, int] = (None, -1)
         self._gain = np.zeros(0, np.float32)
+        self.any_fractional = False
 
     def update(self, frames: FrameStore) -> None:
         """Make sure that all is that of `frames`."""
         placed = self._of == (frames, frames.version)
         if not placed:
             self._of = frames, frames.version
-            self.corners = self._upload(frames.corners, np.int32)
-            self.taps = self._upload(frames.taps.reshape(-1, 2 * N_TAPS), np.float32)
-            self.fractional = self._upload(frames.fractional, np.bool_)
+            self._upload("corners", frames.corners, np.int32)
+            self._upload("taps", frames.taps.reshape(-1, 2 * N_TAPS), np.float32)
+            self._upload("fractional", frames.fractional, np.bool_)
+            self.any_fractional = bool(frames.fractional.any())
         if not placed or not np.array_equal(self._gain, frames.gain):  # a refinement steps the gains in place
             self._gain = frames.gain.copy()
-            self.unit = self._upload(frames.unit / self._gain, np.float32)
-            self.brightness = self._upload(1 / self._gain**2, np.float32)
+            self._upload("unit", frames.unit / self._gain, np.float32)
+            self._upload("brightness", 1 / self._gain**2, np.float32)
 
-    def _upload(self, array: Any, dtype: Any) -> Any:
-        return self._backend.to_device(np.ascontiguousarray(array, dtype=dtype))
+    def _upload(self, name: str, array: Any, dtype: Any) -> None:
+        """Put `array` where what is known under this name lies, if it fits: what was recorded reads it there."""
+        new, old = self._backend.to_device(np.ascontiguousarray(array, dtype=dtype)), getattr(self, name, None)
+        if old is None or old.shape != new.shape:
+            setattr(self, name, new)
+        else:
+            old[...] = new

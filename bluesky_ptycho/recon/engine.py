@@ -92,6 +92,30 @@ class Lane(Protocol):
 Visit = Callable[[Lane, Slots], None]
 
 
+@dataclass(frozen=True)
+class PassForm:
+    """What the orders that a pass gives to a device depend on, but for the order of the frames.
+
+    Attributes
+    ----------
+    values : tuple
+        Compared by what they are.
+    arrays : tuple
+        Compared by where they lie.
+    """
+
+    values: tuple[Any, ...]
+    arrays: tuple[Any, ...] = ()
+
+    def is_same(self, other: PassForm) -> bool:
+        """Tell whether a pass of the one form gives the same orders as one of the other."""
+        return (
+            self.values == other.values
+            and len(self.arrays) == len(other.arrays)
+            and all(a is b for a, b in zip(self.arrays, other.arrays, strict=True))
+        )
+
+
 class Engine(Protocol):
     """Runs visits, then steps object and probe by what the lanes have summed."""
 
@@ -124,6 +148,9 @@ class Engine(Protocol):
     def read_notes(self, state: ReconState) -> None:
         """Bring to the frame store what the visits since last time have noted of its frames; a device waits for it."""
 
+    def form_of(self, state: ReconState) -> PassForm | None:
+        """Return the form of a pass over `state`; None where passes cannot be recorded, see :mod:`replays`."""
+
     def clear(self) -> None:
         """Forget the sums."""
 
@@ -131,8 +158,22 @@ class Engine(Protocol):
         """End its threads."""
 
 
-Algorithm = Callable[[ReconState, Engine, Slots, Any], float]
-"""What the registry of algorithms holds; see :mod:`bluesky_ptycho.recon.algorithms`."""
+class RecordingEngine(Engine, Protocol):
+    """An engine whose passes can be recorded."""
+
+    def follow(self, slots: Slots) -> tuple[Slots, Any]:
+        """Return copies of `slots` on the host and on the device: batches that are slices of it are there already."""
+
+    def take_notes(self) -> list[Any]:
+        """Return what visits have noted and was not read, and forget it."""
+
+    def give_notes(self, notes: list[Any]) -> None:
+        """Have noted what :meth:`take_notes` returned."""
+
+
+Algorithm = Callable[[ReconState, Engine, Slots, Any], Any]
+"""What the registry of algorithms holds; see :mod:`bluesky_ptycho.recon.algorithms`. It returns the pass's error, a
+float or a scalar on the device."""
 
 
 def make_engine(backend: Backend, between: Any = None) -> Engine:

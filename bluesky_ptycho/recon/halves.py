@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..registry import algorithms
 from .constraints import Constraints
 from .engine import Engine
 from .guard import Guard
@@ -15,6 +14,7 @@ from .metrics import frc, half_difference
 from .optical_axis import stay_on_axis
 from .passes import PassOptions
 from .probe import orthogonalise
+from .replays import make_pass
 from .schedule import Schedule
 from .settings import SolverSettings
 from .state import ReconState, move_to
@@ -61,7 +61,6 @@ class Halves:
     def step(self, whole: ReconState) -> None:
         """Make one pass over each half by their own schedule; detection and the probe's variation are the whole's."""
         stage = self.schedule.at(0, self._passes, complete=True, tail=False)
-        algorithm = algorithms[stage.name]
         slots = whole.frames.slots(lit=True)
         even = whole.frames.numbers[slots] % 2 == 0
         free = self._passes >= self.settings.probe_start
@@ -78,7 +77,7 @@ class Halves:
                     guard.clear_others(state)
                 guard.before_pass(state)
                 options = PassOptions.of(stage, self.settings, free, guard.caution)
-                error = algorithm(state, self.engine, self._rng.permutation(mine), options)
+                error = make_pass(stage.name, state, self.engine, self._rng.permutation(mine), options)
                 guard.after_pass(state, error / float(whole.frames.photons[mine].sum()), mine)
                 self.constraints.impose(state)
                 if free:

@@ -146,6 +146,9 @@ class HostEngine:
         )
         return min(share * float(object_step), most), None if held else min(share * float(probe_step), most)
 
+    def form_of(self, state: ReconState) -> None:
+        """Return None: there is no device to record for."""
+
     def read_notes(self, state: ReconState) -> None:
         """Do nothing: lanes write into the store."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,22 @@ from .state import ReconState
 
 
 def error_of(state: ReconState, engine: Engine, slots: NDArray[np.int64]) -> float:
-    """Return R = sum (amplitude - |wave|)**2 / sum of photons of `slots` over valid pixels, NaN without photons.
+    """Return R = sum (amplitude - |wave|)**2 / sum of photons of `slots` over valid pixels, NaN without photons."""
+    photons = float(state.frames.photons[slots].sum())
+    return float(misfit_of(state, engine, slots)) / photons if photons > 0 else float("nan")
 
-    The misfit's pixels are weighed where pixels are, see ``SolverSettings.pixel_weights``.
+
+def misfit_of(state: ReconState, engine: Engine, slots: Slots) -> Any:
+    """Return sum (amplitude - |wave|)**2 of `slots` over valid pixels, on a device a scalar there.
+
+    Pixels are weighed where they are, see ``SolverSettings.pixel_weights``.
     """
 
     def visit(lane: Lane, chunk: Slots) -> None:
         probes = lane.probes(state, chunk)
         lane.measure(state, chunk, lane.exit_waves(state, chunk, probes))
 
-    photons = float(state.frames.photons[slots].sum())
-    return float(engine.run(state, slots, visit)) / photons if photons > 0 else float("nan")
+    return engine.run(state, slots, visit)
 
 
 def coverage(state: ReconState, slots: NDArray[np.int64]) -> NDArray[np.float32]:

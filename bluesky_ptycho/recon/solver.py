@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..backend import Backend, get_backend
 from ..frames import Batch, Snapshot
 from ..geometry import Canvas, Geometry
-from ..registry import algorithms
 from ..scan_plan import ScanPlan
 from . import algorithms as _registered  # noqa: F401  (fills the registry)
 from .changing import adapt, refuse_fixed, require_room, start_again
@@ -30,6 +29,7 @@ from .probe import orthogonalise
 from .probe_start import ProbeStart
 from .propagation import angular_spectrum
 from .refinements import refinements
+from .replays import make_pass
 from .saved import Saved, canvas_of, put_arrays, rng_of, rng_to_array, to_arrays
 from .schedule import Schedule, Stage
 from .settings import SolverSettings
@@ -237,7 +237,7 @@ class IncrementalSolver:
             refinement.begin(state, slots, active=refining)
         stage = self._stage(tail=tail)
         options = PassOptions.of(stage, self.settings, free, guard.caution, tail=tail)
-        error = algorithms[stage.name](state, self._engine, self._rng.permutation(slots), options)
+        error = make_pass(stage.name, state, self._engine, self._rng.permutation(slots), options)
         self._engine.read_notes(state)
         residual = error / float(state.frames.photons[slots].sum())
         # A pass that went wrong has nothing to say.

@@ -36,3 +36,6 @@ def test_the_figures_of_a_tiny_run_on_the_host(monkeypatch, tmp_path):
             assert len(figure["object_sums_ms"]["16"]) == 2
             assert figure["ms_per_frame_median"] >= figure["ms_per_frame"] > 0
             assert figure["ratio_to_fft"] == pytest.approx(figure["ms_per_frame"] / size["fft_ms"])
+    mpie, raar = (size["algorithms"][name] for name in ("mpie", "raar"))
+    assert mpie["plain_ms"] > 0 < mpie["recorded_ms"]
+    assert raar["plain_ms"] is raar["recorded_ms"] is None

@@ -31,6 +31,8 @@ LEAST_S = 10.0
 class Device(cuda_on_host.HostCuda):
     """A simulated card, of whose memory somebody else takes more and more: `most` bytes are left for an array."""
 
+    records = False  # passes that are recorded ask for no more memory
+
     def __init__(self, directory):
         super().__init__(directory)
         self.most, self.refused_at = float("inf"), None

@@ -75,7 +75,7 @@ def called(monkeypatch):
         return run
 
     monkeypatch.setattr(
-        "bluesky_ptycho.recon.solver.algorithms", {name: watched(name) for name in ("mpie", "lsqml", "raar")}
+        "bluesky_ptycho.recon.replays.algorithms", {name: watched(name) for name in ("mpie", "lsqml", "raar")}
     )
     return calls
 

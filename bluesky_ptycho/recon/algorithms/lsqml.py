@@ -26,7 +26,7 @@ STEP = 1.0
 
 
 @algorithms.register("lsqml")
-def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass; large batches make it a tail that averages noise, small ones a start."""
     chosen, total = options.settings, 0.0
     momentum = options.choose("momentum", MOMENTUM)
@@ -38,7 +38,7 @@ def lsqml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: 
         found = engine.directions(state, chosen.object_regularisation, chosen.probe_regularisation)
         coupling = _coupling(state, engine, batch, found) if options.probe_free else None
         engine.advance(state, found, *engine.best_steps(found, coupling, share, most), momentum)
-    return float(total)
+    return total
 
 
 def _coupling(state: ReconState, engine: Engine, batch: NDArray[np.int64], found: Directions) -> Any:

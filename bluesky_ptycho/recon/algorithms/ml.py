@@ -30,7 +30,7 @@ class _Pass:
 
 
 @algorithms.register("ml")
-def ml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def ml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass over all frames: gradient, conjugate direction, Newton step along it.
 
     All numbers on the way are scalars where the arrays are: nothing waits for a device before the pass is over.
@@ -54,7 +54,7 @@ def ml(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: Pas
     step = options.caution * options.choose("step", 1.0) * newton
     state.memory["ml"] = _Pass(arrivals, gradients, slope, (along[0] + 0, along[1] + 0))
     engine.advance(state, found, step, step if options.probe_free else None)
-    return float(error)
+    return error
 
 
 def _conjugate(

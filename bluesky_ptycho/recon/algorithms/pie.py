@@ -6,6 +6,8 @@ of that and of the light at the pixel itself, and mPIE adds momentum to rPIE.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,19 +24,19 @@ MANY = 25
 
 
 @algorithms.register("epie")
-def epie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def epie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass of ePIE: steps weighed by the brightest pixel of a batch (eq. 4, summed over the batch)."""
     return pie_pass(state, engine, slots, options, regularisation=1.0)
 
 
 @algorithms.register("rpie")
-def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def rpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass of rPIE: steps weighed by each pixel's light, regularised (eq. 9, summed over a batch)."""
     return pie_pass(state, engine, slots, options)
 
 
 @algorithms.register("mpie")
-def mpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def mpie(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass of mPIE: rPIE's steps carry momentum over the batches and passes.
 
     That halves the passes needed and averages the noise of single batches. The momentum is Nesterov's, applied
@@ -53,9 +55,9 @@ def pie_pass(
     momentum: float = 0.0,
     most: int = MANY,
     step: float = 1.0,
-) -> float:
+) -> Any:
     """Make one pass; object and probe step after each batch by the weighted mean of its frames' wishes."""
-    chosen, total = options.settings, 0.0
+    chosen, total = options.settings, 0.0  # a scalar on the device, once it has been there
     cut = options.batches(state.frames, slots, most)
     size = options.caution * safe_step(options.choose("step", step), momentum, len(cut))
     alphas = (chosen.object_regularisation, chosen.probe_regularisation)
@@ -64,7 +66,7 @@ def pie_pass(
         total += engine.run(state, batch, visit)
         found = engine.directions(state, *(alphas if regularisation is None else (regularisation, regularisation)))
         engine.advance(state, found, size, size if options.probe_free else None, momentum)
-    return float(total)
+    return total
 
 
 def pie_visit(state: ReconState) -> Visit:

@@ -16,13 +16,14 @@ other mixtures of s, P_F u and P_Q x. They differ in nine numbers:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...registry import algorithms
 from ..engine import Engine, Lane, Slots
-from ..measure import error_of
+from ..measure import misfit_of
 from ..newcomers import Newcomers
 from ..passes import PassOptions
 from ..reference import Coefficients
@@ -65,7 +66,7 @@ class Mixture:
 
 
 @algorithms.register("raar")
-def raar(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def raar(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass of relaxed averaged alternating reflections; `relaxation` is beta."""
     beta = options.choose("relaxation", 0.75)
     mixture = Mixture((beta, 1.0), (beta, 1 - 2 * beta, beta**2), (-1.0, 2.0, -beta), 1 - beta)
@@ -73,7 +74,7 @@ def raar(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: P
 
 
 @algorithms.register("dm")
-def dm(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def dm(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass of the difference map; `relaxation` is the share of the step that is taken."""
     share = options.choose("relaxation", 0.75)
     change = (1.0, share, -share)
@@ -81,7 +82,7 @@ def dm(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: Pas
 
 
 @algorithms.register("admm")
-def admm(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> float:
+def admm(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions) -> Any:
     """Make one pass of the alternating direction method of multipliers; `relaxation` is the prox's share of the way.
 
     A share of 1 / (1 + r) is the proximal map of the amplitudes' misfit for the penalty r.
@@ -93,7 +94,7 @@ def admm(state: ReconState, engine: Engine, slots: NDArray[np.int64], options: P
 
 def projection_pass(
     state: ReconState, engine: Engine, slots: NDArray[np.int64], options: PassOptions, mixture: Mixture
-) -> float:
+) -> Any:
     """Make one pass; what each frame keeps lies in ``state.memory``, 8 bytes a pixel and mode.
 
     The error is that of object and probe after the pass, estimated from some of the frames.
@@ -120,7 +121,7 @@ def projection_pass(
     share = options.caution
     engine.advance(state, found, share, share * PROBE_STEP if options.probe_free else None)
     some = slots[: max(RESIDUAL_FRAMES, len(slots) // RESIDUAL_SHARE)]  # their order is random
-    return error_of(state, engine, some) * float(frames.photons[slots].sum())
+    return misfit_of(state, engine, some) * (float(frames.photons[slots].sum()) / float(frames.photons[some].sum()))
 
 
 class _Kept:

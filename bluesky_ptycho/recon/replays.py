@@ -1,0 +1,183 @@
+"""Passes that a device has learnt: one call does again what took Python dozens (a CUDA graph).
+
+A pass over few frames in many batches keeps a fast card waiting for its next order. As no pass waits for the device
+before its end, all that it orders can be recorded, with the frames in an order that lies in a buffer. Whether that
+helps is measured: a pass is recorded once it has come twice in the same form, and what was recorded is used if it gives
+what the plain pass gives, and sooner.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from ..backend import Backend
+from ..registry import algorithms
+from .engine import Engine, PassForm, RecordingEngine, Slots
+from .passes import PassOptions
+from .state import ReconState
+
+logger = logging.getLogger("bluesky_ptycho")
+
+REPLAYABLE = ("epie", "rpie", "mpie", "lsqml")
+"""Algorithms that change nothing but object, probe and their velocities, in place. The others make one batch a pass."""
+
+IMAGES = ("object", "probe", "object_velocity", "probe_velocity")
+
+PLAIN_FIRST = 2
+"""Passes of a form before it is recorded: kernels are compiled, transforms planned and times known by then."""
+
+TRIES = 2
+"""Recorded passes after which it is decided whether they help."""
+
+SAME = 1e-3
+"""Relative difference of images that the order of atomic additions may make in a pass."""
+
+
+def make_pass(name: str, state: ReconState, engine: Engine, slots: Slots, options: PassOptions) -> float:
+    """Make a pass of the algorithm `name` and wait for its error."""
+    form = engine.form_of(state) if name in REPLAYABLE else None
+    if form is None:
+        return float(algorithms[name](state, engine, slots, options))
+    replays: Replays = state.memory.setdefault("replays", Replays())
+    work = _Pass(name, state, cast(RecordingEngine, engine), options)
+    return replays.make(work, PassForm((name, options, len(slots), *form.values), form.arrays), slots)
+
+
+@dataclass
+class _Recorded:
+    """What was recorded, for images and an order of frames that lie where they lay then."""
+
+    replay: Callable[[], None]
+    images: list[Any]
+    order: Slots
+    order_there: Any
+    error: Any
+    notes: list[Any]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What a pass is made with."""
+
+    name: str
+    state: ReconState
+    engine: RecordingEngine
+    options: PassOptions
+
+    def plain(self, slots: Slots) -> Any:
+        """Order all that the algorithm wants; return its error, a scalar on the device."""
+        return algorithms[self.name](self.state, self.engine, slots, self.options)
+
+    def images(self) -> list[Any]:
+        """Return copies of what the pass changes."""
+        return [getattr(self.state, name) * 1 for name in IMAGES]
+
+    def record(self, order: Slots, there: Any) -> _Recorded:
+        """Record the pass over `order`, which lies on the device at `there`."""
+        images, found = [getattr(self.state, name) for name in IMAGES], []
+        self.engine.clear()  # sums that are there already would not be set to 0 again
+        replay = self.state.backend.record(lambda: found.append(self.plain(order)))
+        return _Recorded(replay, images, order, there, found[0], self.engine.take_notes())
+
+    def put_back(self, images: list[Any]) -> None:
+        """Set what the pass changes, in the arrays that are there."""
+        for name, image in zip(IMAGES, images, strict=True):
+            getattr(self.state, name)[...] = image
+
+
+class Replays:
+    """What is known of the passes of one state in their latest form.
+
+    Attributes
+    ----------
+    plain_s, replayed_s : list of float
+        How long passes have taken either way.
+    given_up : bool
+        Whether recording has failed.
+    """
+
+    def __init__(self) -> None:
+        self.given_up = False
+        self._form: PassForm | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.plain_s: list[float] = []
+        self.replayed_s: list[float] = []
+        self._recorded: _Recorded | None = None
+
+    @property
+    def helps(self) -> bool:
+        """Whether what is recorded takes less time than plain passes, as far as is known."""
+        return len(self.replayed_s) < TRIES or min(self.replayed_s) < min(self.plain_s)
+
+    def make(self, work: _Pass, form: PassForm, slots: Slots) -> float:
+        """Make a pass over `slots`, plain or recorded; return its error."""
+        if self._form is None or not form.is_same(self._form):
+            self._form = form
+            self._forget()
+        if self._recorded is None and len(self.plain_s) == PLAIN_FIRST and not self.given_up:
+            return self._record(work, slots)
+        again = self._recorded is not None and self.helps
+        began = time.perf_counter()
+        error = self._again(work, slots) if again else float(work.plain(work.engine.follow(slots)[0]))
+        (self.replayed_s if again else self.plain_s).append(time.perf_counter() - began)
+        if not self.helps:
+            self._recorded = None
+        return error
+
+    def _record(self, work: _Pass, slots: Slots) -> float:
+        """Record the pass, try it, and make it the plain way."""
+        engine = work.engine
+        order, there = engine.follow(slots)
+        noted, before, recorded = engine.take_notes(), work.images(), None
+        try:
+            recorded = work.record(order, there)
+            for _ in range(2):  # the second meets what the first has left
+                work.put_back(before)
+                recorded.replay()
+            tried, error_tried = work.images(), float(recorded.error)
+        except Exception as error:  # a driver has kinds of errors of its own; the plain way is open
+            recorded, self.given_up = None, True
+            logger.info("passes cannot be recorded on this device: %s: %s", type(error).__name__, error)
+            engine.clear()
+            engine.take_notes()
+        work.put_back(before)
+        engine.give_notes(noted)
+        error_plain = float(work.plain(order))
+        self.plain_s.append(min(self.plain_s))
+        if recorded is None:
+            return error_plain
+        if np.isclose(error_tried, error_plain, rtol=SAME) and _alike(work.state.backend, tried, recorded.images):
+            self._recorded = recorded
+        else:
+            self.given_up = True
+            logger.warning("a recorded pass differs from the plain one on this device; passes are made the plain way")
+        return error_plain
+
+    def _again(self, work: _Pass, slots: Slots) -> float:
+        recorded, state = self._recorded, work.state
+        assert recorded is not None
+        for name, image in zip(IMAGES, recorded.images, strict=True):
+            if getattr(state, name) is not image:
+                image[...] = getattr(state, name)
+                setattr(state, name, image)
+        recorded.order[:] = slots
+        recorded.order_there[...] = state.backend.to_device(slots.astype(np.int32))
+        recorded.replay()
+        work.engine.give_notes(recorded.notes)
+        return float(recorded.error)
+
+
+def _alike(backend: Backend, ours: list[Any], theirs: list[Any]) -> bool:
+    """Tell whether images are the same but for the order of additions."""
+    xp = backend.xp
+    sizes = [(xp.max(xp.abs(a - b)), xp.max(xp.abs(b))) for a, b in zip(ours, theirs, strict=True)]
+    numbers = backend.floats([number for pair in sizes for number in pair])
+    return all(difference <= SAME * size for difference, size in zip(numbers[::2], numbers[1::2], strict=True))
