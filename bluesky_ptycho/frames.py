@@ -109,9 +109,9 @@ class Snapshot:
     Parameters
     ----------
     object : ndarray (rows, cols) complex64
-        Object transmission on `canvas`.
+        Object transmission on `canvas`, 1 in the mean over the light of the brightest frames.
     probe : ndarray (modes, ny, nx) complex64
-        Probe modes, strongest first; Σ|probe|² is in photons.
+        Probe modes, strongest first; Σ|probe|² is in photons, those of the brightest frames (see :mod:`recon.level`).
     canvas, geometry : Canvas, Geometry
         Grid of the object; far-field geometry.
     coverage : ndarray (rows, cols) float32

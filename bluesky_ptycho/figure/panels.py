@@ -194,7 +194,7 @@ def facts(snapshot: Snapshot) -> list[tuple[str, str]]:
         ("object pixel", pixels),
         ("scanned region", " × ".join(sizes)),
         ("photon energy", f"{energy / 1e3:.4g} keV" if energy >= 2000 else f"{energy:.4g} eV"),
-        ("open-beam frame", f"{float(f'{photons:.3g}'):,.0f} photons"),
+        ("brightest frames", f"{float(f'{photons:.3g}'):,.0f} photons"),
     ]
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .constraints import Constraints
 from .engine import Engine
 from .guard import Guard
+from .level import level_of
 from .metrics import frc, half_difference
 from .optical_axis import stay_on_axis
 from .passes import PassOptions
@@ -116,8 +117,11 @@ class Halves:
         return image
 
     def _images(self, whole: ReconState, box: tuple[slice, slice]) -> tuple[NDArray[Any], NDArray[Any]]:
-        first, second = (whole.backend.to_host(s.transmission)[box] for s in self.states)
-        return first, second
+        host, slots, images = whole.backend.to_host, whole.frames.slots(lit=True), []
+        for state in self.states:  # each at the level of the same frames, as the snapshot is
+            image = host(state.transmission)
+            images.append(image[box] / np.float32(level_of(image, host(state.probe), whole.frames, slots)))
+        return images[0], images[1]
 
     def _box(self, whole: ReconState) -> tuple[slice, slice] | None:
         if any(state.canvas != whole.canvas for state in self.states):  # it has grown since the last pass of the halves

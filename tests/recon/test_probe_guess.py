@@ -134,10 +134,10 @@ def test_guess_follows_the_frames_until_the_probe_is_released():
     solver = IncrementalSolver(plain_plan(illumination=LIGHT), GEOMETRY, SolverSettings(probe_start=2))
     solver.add(dim)
     solver.step()
-    assert (np.abs(solver.snapshot().probe) ** 2).sum() == pytest.approx(1e4, rel=1e-3)
+    assert (np.abs(solver._state.probe) ** 2).sum() == pytest.approx(1e4, rel=1e-3)
     solver.add(bright)
     solver.step()
-    assert (np.abs(solver.snapshot().probe) ** 2).sum() == pytest.approx(4e4, rel=1e-3)
+    assert (np.abs(solver._state.probe) ** 2).sum() == pytest.approx(4e4, rel=1e-3)
 
 
 def test_pixels_that_are_never_valid_are_left_to_the_model():
