@@ -22,6 +22,7 @@ _LAZY = {
     "open_catalog": "bluesky_ptycho.catalog",
     "write_profile": "bluesky_ptycho.catalog",
     "make_beamline": "bluesky_ptycho.sim",
+    "ReconControl": "bluesky_ptycho.devices",
     "ptycho_scan": "bluesky_ptycho.plans",
     "ptycho_fly_scan": "bluesky_ptycho.plans",
     "IncrementalSolver": "bluesky_ptycho.recon",

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, v
 from typing import Any, Generic, TypeVar
 
 from .errors import NotFoundError, PtychoError, SettingsError
+from .keywords import did_you_mean
 
 T = TypeVar("T")
 
@@ -152,8 +153,11 @@ class Registry(Mapping[str, T], Generic[T]):
                     f"{self.kind} {name!r} is offered by {_owner(off[0])}, which is not enabled; "
                     f"enable_plugins({_distribution(off[0])!r}), or --plugin {_distribution(off[0])}, would let it run"
                 )
-            known = ", ".join(sorted({*self._entries, *(point.name for point in offered)})) or "none"
-            raise NotFoundError(f"{self.kind} {name!r} is not known; known: {known}")
+            known = sorted({*self._entries, *(point.name for point in offered)})
+            meant = did_you_mean(name, known)
+            raise NotFoundError(
+                f"{self.kind} {name!r} is not known{meant and f'; {meant}'}; known: {', '.join(known) or 'none'}"
+            )
         owners = " and ".join(sorted(_owner(point) for point in found.values()))
         if len(found) > 1:
             raise PtychoError(f"{self.kind} {name!r} is offered by {owners}; expected one of them to be installed")

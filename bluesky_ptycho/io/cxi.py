@@ -50,6 +50,7 @@ class CxiData:
     geometry : Geometry
     probe_guess : ndarray (modes, ny, nx) complex64 or None
     title : str
+        The sample's name in the file, else the file's own.
     weight : ndarray (n, ny, nx) float32 or None
         As :class:`~bluesky_ptycho.frames.Batch` takes it.
     """
@@ -110,7 +111,7 @@ def read_cxi(
             positions_m=read_positions(file, n),
             geometry=read_geometry(file, (shape[0], shape[1]), propagation, focus_to_sample_m),
             probe_guess=_read_probe(file, (shape[0], shape[1])),
-            title=Path(path).stem,
+            title=_read_sample_name(file) or Path(path).stem,
             weight=_read_weight(file, (n, shape[0], shape[1])) if weights else None,
         )
 
@@ -225,6 +226,18 @@ def _read_mask(file: h5py.File, shape: tuple[int, int, int]) -> NDArray[np.bool_
     if not mask.any():
         raise MetadataError(f"{file.filename}: {found.name} marks every pixel as bad; expected 0 for good ones")
     return np.asarray(mask)
+
+
+def _read_sample_name(file: h5py.File) -> str:
+    """Return what the file calls its sample, as far as it is one line of text; empty where it does not."""
+    try:
+        found = hdf5.find_dataset(file, "entry_1/sample_1/name")
+    except MetadataError:
+        return ""
+    if found is None or found.size != 1 or found.dtype.kind != "S":
+        return ""
+    name: bytes = np.asarray(found[()]).item()
+    return name.decode(errors="replace").strip().split("\n")[0]
 
 
 def _read_weight(file: h5py.File, shape: tuple[int, int, int]) -> NDArray[np.float32] | None:

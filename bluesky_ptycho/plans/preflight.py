@@ -20,6 +20,8 @@ OVERLAP_REFUSED = 0.20
 OVERLAP_WARNED = 0.60
 """Linear overlap of neighbouring illuminations below which ptychography gets unreliable."""
 SAMPLED_POINTS = 2000
+LEAST_STEP = 0.1
+"""Pixels of the object from one point to the next below which it is no scan, but a length in the wrong unit."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,15 @@ def _objections(report: Preflight, plan: ScanPlan, geometry: Geometry) -> tuple[
         refusals.append(_overlap(report, OVERLAP_REFUSED))
     elif report.overlap < OVERLAP_WARNED:
         warnings.append(_overlap(report, OVERLAP_WARNED))
+    if report.step_m < LEAST_STEP * min(geometry.object_pixel_m):
+        where = warnings if plan.trajectory == LISTED else refusals
+        where.append(
+            f"step is {report.step_m * 1e9:.3g} nm; expected more than a tenth of the object pixel, "
+            f"{min(geometry.object_pixel_m) * 1e9:.3g} nm: lengths are in the unit of the motors"
+        )
+    keys = [plan.axes[name].key for name in ("y", "x") if name in plan.axes]
+    if len(keys) == 2 and keys[0].lower().endswith("x") and keys[1].lower().endswith("y"):
+        warnings.append(f"y is {keys[0]} and x is {keys[1]}; expected the vertical axis first, then the horizontal one")
     window = min(n * p for n, p in zip(geometry.shape, geometry.object_pixel_m, strict=True))
     if report.probe_m > window:
         refusals.append(

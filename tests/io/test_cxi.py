@@ -249,3 +249,20 @@ def test_measured_files_are_read(real_file):
     data = read_cxi(real_file("petra3_p25_nearfield.cxi"))
     assert (data.photons.shape, data.probe_guess) == ((200, 100, 100), None)
     assert data.geometry.magnification == pytest.approx(307.85, rel=1e-4)
+
+
+NAMES = [
+    (None, "small"),
+    (np.bytes_("gold balls"), "gold balls"),
+    (np.bytes_("Gold λ\nsecond line".encode()), "Gold λ"),
+    (np.bytes_(b"\xff\xfe"), "��"),
+    (np.float64(3.0), "small"),
+    (np.array([b"a", b"b"]), "small"),
+    (h5py.ExternalLink("elsewhere.h5", "/name"), "small"),
+]
+
+
+@pytest.mark.parametrize(("stored", "title"), NAMES)
+def test_the_sample_is_called_as_in_the_file(cxi, stored, title):
+    replace(cxi.path, "entry_1/sample_1/name", stored)
+    assert read_cxi(cxi.path).title == title

@@ -13,12 +13,15 @@ from bluesky_ptycho.errors import PreflightError, SettingsError
 from bluesky_ptycho.geometry import Geometry
 from bluesky_ptycho.plans.preflight import Resources, check, probe_diameter_m
 from bluesky_ptycho.plans.trajectories import offsets
-from bluesky_ptycho.scan_plan import DetectorInfo, Illumination, ScanPlan
+from bluesky_ptycho.scan_plan import Axis, DetectorInfo, Illumination, ScanPlan
 
 DETECTOR = DetectorInfo("fccd", "fccd_image", "fccd_frame_index", (1040, 1152), (30e-6, 30e-6), "fccd-assembled", 0.004)
 LIGHT = Illumination(diameter_m=240e-6, outer_zone_m=60e-9, defocus_m=20e-6)
 GEOMETRY = Geometry(800.0, 0.121, (120e-6, 120e-6), (240, 240))
 RESOURCES = Resources(2 * 1040 * 1152, 0.1, disk_free=10**12, memory_free=10**12, directory="/data")
+
+
+SWAPPED = {name: Axis(f"stage_{key}", "um") for name, key in (("y", "x"), ("x", "y"))}
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +89,11 @@ def test_text_fits_a_terminal():
         (plan(step_um=0.5), RESOURCES, r"overlap is 7% \(step 500 nm, probe 537 nm\); expected at least 20%"),
         (plan(), replace(RESOURCES, disk_free=10**8), r"disk space is short: 0.98 GB \(0.1 GB free\) in /data"),
         (plan(illumination=replace(LIGHT, defocus_m=80e-6)), RESOURCES, r"probe is .* µm wide; expected less than"),
+        (
+            plan(step_um=1e-7),
+            RESOURCES,
+            r"step is 0\.0001 nm; expected more than a tenth of the object pixel, 6\.51 nm",
+        ),
     ],
 )
 def test_refusals(the_plan, resources, refusal):
@@ -101,6 +109,8 @@ def test_refusals(the_plan, resources, refusal):
     [
         (plan(step_um=0.3), RESOURCES, "overlap is 44%"),
         (plan(n_darks=0), RESOURCES, "darks are 0"),
+        (plan(step_um=1e-7, trajectory="list"), RESOURCES, "step is 0.0001 nm"),
+        (plan(axes=SWAPPED), RESOURCES, "y is stage_x and x is stage_y; expected the vertical axis first"),
         (plan(illumination=replace(LIGHT, defocus_m=40e-6)), RESOURCES, "half the window"),
         (plan(), replace(RESOURCES, disk_free=1_100_000_000), "disk will be nearly full"),
         (plan(), replace(RESOURCES, memory_free=2 * 10**8), "memory may not do"),
