@@ -47,7 +47,7 @@ def reconstruction_figure(
     if figure is None:
         figure = new_figure()
     canvas, box, inner = snapshot.canvas, display.shown_box(snapshot), display.scanned_box(snapshot)
-    large = figure.add_gridspec(1, 2, left=0.038, right=0.628, top=0.9, bottom=0.385, wspace=0.24)
+    large = figure.add_gridspec(1, 2, left=0.038, right=0.628, top=0.9, bottom=0.385, wspace=0.29)
     small = figure.add_gridspec(2, 2, left=0.712, right=0.97, top=0.9, bottom=0.385, wspace=0.6, hspace=0.36)
     below = figure.add_gridspec(1, 3, left=0.038, right=0.966, top=0.285, bottom=0.065, wspace=0.17)
     words = printable(title) or "Ptychographic reconstruction"
