@@ -13,13 +13,13 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .device_recording import Plans, Recorder
 from .errors import SettingsError
 
 BACKENDS = ("auto", "numpy", "cupy")
@@ -115,46 +115,26 @@ class Backend:
     def record(self, work: Callable[[], Any]) -> Callable[[], None]:
         """Return what does again all that `work` has the device do, at one call; `work` is called, but not done.
 
-        It reads and writes the very arrays that `work` does. `work` may not bring anything to the device or back, and
-        has been done before: kernels are compiled and transforms planned.
+        Parameters
+        ----------
+        work : callable
+            It may not bring anything to the device or back, nor ask for a number, and has been done before: kernels
+            are compiled and transforms planned.
+
+        Returns
+        -------
+        callable
+            It reads and writes the very arrays that `work` did when it was called.
 
         Raises
         ------
         NotImplementedError
-            Unless :attr:`records` is True.
+            Unless :attr:`records` is True. Else errors of the device, where it cannot be recorded.
         """
         raise NotImplementedError(f"backend {self.name!r} records nothing")
 
-
-MOST_PLANS = 16
-
-
-class _Plans(threading.local):
-    """A thread's plans of transforms, those used last; a plan has memory that no other thread may use meanwhile."""
-
-    def __init__(self) -> None:
-        self._plans: dict[tuple[int, ...], Any] = {}
-        self._used: list[Any] | None = None
-
-    def watch(self) -> list[Any]:
-        """Return a list to which all plans used from now on are added; new ones are refused."""
-        self._used = []
-        return self._used
-
-    def watch_no_more(self) -> None:
-        """End what `watch` began."""
-        self._used = None
-
-    def get(self, shape: tuple[int, ...], make: Callable[[], Any]) -> Any:
-        """Return the plan for arrays of `shape`."""
-        if shape not in self._plans and self._used is not None:
-            raise RuntimeError(f"no transform of shape {shape} was planned before it was to be recorded")
-        plan = self._plans[shape] = self._plans.pop(shape, None) or make()
-        if len(self._plans) > MOST_PLANS:
-            del self._plans[next(iter(self._plans))]
-        if self._used is not None:
-            self._used.append(plan)
-        return plan
+    def give_back(self) -> None:
+        """Free the memory that recordings worked in which are gone."""
 
 
 class CupyBackend(Backend):
@@ -173,7 +153,8 @@ class CupyBackend(Backend):
         super().__init__(cupy)
         self._scatter_add: Callable[..., None] = cupyx.scatter_add
         self._fft: Any = cupyx.scipy.fft
-        self._plans = _Plans()
+        self._plans = Plans()
+        self._recorder = Recorder(cupy.cuda, self._plans)
 
     def to_host(self, array: Any) -> NDArray[Any]:
         """Return `array` as a NumPy array."""
@@ -196,23 +177,12 @@ class CupyBackend(Backend):
         return self._plans.get(a.shape, lambda: self._fft.get_fft_plan(a, axes=(-2, -1)))
 
     def record(self, work: Callable[[], Any]) -> Callable[[], None]:
-        """Capture a CUDA graph; its arrays and plans are its own for as long as it lives."""
-        cuda, used = self.xp.cuda, self._plans.watch()
-        pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
-        try:
-            with cuda.using_allocator(pool.malloc), stream:
-                stream.begin_capture()
-                try:
-                    work()
-                finally:
-                    graph = stream.end_capture()
-        finally:
-            self._plans.watch_no_more()
+        """Capture a CUDA graph, see :mod:`bluesky_ptycho.device_recording`."""
+        return self._recorder.record(work)
 
-        def replay(kept: Any = (pool, used)) -> None:
-            graph.launch()
-
-        return replay
+    def give_back(self) -> None:
+        """Free the memory of graphs that are gone."""
+        self._recorder.give_back()
 
     def _indices(self, corners: NDArray[np.int64], shape: tuple[int, int]) -> tuple[Any, Any]:
         where = self.xp.asarray(corners)

@@ -33,9 +33,7 @@ def test_the_decorator_returns_what_it_registers(shapes):
 def test_an_unknown_name_is_answered_with_the_known_ones(shapes):
     with pytest.raises(NotFoundError, match=r"^shape 'oval' is not known; known: angular, round$"):
         shapes["oval"]
-    with pytest.raises(
-        NotFoundError, match=r"^shape 'ruond' is not known; did you mean round\?; known: angular"
-    ):
+    with pytest.raises(NotFoundError, match=r"^shape 'ruond' is not known; did you mean round\?; known: angular"):
         shapes["ruond"]
     assert shapes.get("oval") is None
     assert "oval" not in shapes

@@ -75,6 +75,10 @@ class ArrayEngine:
             visit(self, slots[start : start + chunk])
         return self.total
 
+    def _add(self, amount: Any) -> None:
+        """Add a scalar to the total, in double precision: there may be many batches."""
+        self.total = self.total + self.backend.xp.asarray(amount, dtype=self.backend.xp.float64)
+
     def _note(self, state: ReconState, name: str, slots: Slots, values: Any) -> None:
         """Keep `values` ``(n, k)`` of `slots` for the frame store's array `name`."""
         self._notes.append((state.frames, name, slots, values))
@@ -156,7 +160,7 @@ class ArrayEngine:
             xp, far, amplitude, scale=scale, back=back, poisson=detection.poisson, strength=strength,
             weights=frames.weights_of(slots), background=background,
         )  # fmt: skip
-        self.total = self.total + error
+        self._add(error)
         if not detection.plain:
             self._note(state, "brightness", slots, xp.stack([overlap, power], axis=1))
         if state.excess is not None:
@@ -228,18 +232,19 @@ class ArrayEngine:
         """Add the product of the two directions' effects."""
         xp = self.backend.xp
         a, b = self._along_object(state, slots, probes, found), self._along_probe(state, slots, found)
-        self.total = self.total + xp.sum(xp.real(a) * xp.real(b) + xp.imag(a) * xp.imag(b))
+        self._add(xp.sum(xp.real(a) * xp.real(b) + xp.imag(a) * xp.imag(b)))
 
     def bend(self, state: ReconState, slots: Slots, probes: Any, found: Directions) -> None:
         """Add the curvature along both directions."""
         detection, waves = state.detection, self.exit_waves(state, slots, probes)
         change = self._along_object(state, slots, probes, found) + self._along_probe(state, slots, found)
         far, far_change = (self._to_detector(state, slots, w) for w in (waves, change))
-        self.total = self.total + reference.curvature(
+        bent = reference.curvature(
             self.backend.xp, far, far_change, state.frames.amplitude_of(slots),
             scale=detection.scales(far.shape[-1] * far.shape[-2])[0], poisson=detection.poisson,
             weights=state.frames.weights_of(slots), background=self._background(state, slots),
         )  # fmt: skip
+        self._add(bent)
 
     def directions(self, state: ReconState, object_regularisation: float, probe_regularisation: float) -> Directions:
         """Precondition the sums."""

@@ -102,7 +102,7 @@ class DeviceEngine(ArrayEngine):
         here = self._frames
         flags = here.any_fractional, detection.poisson, detection.fits_gain, state.tracks_shifts, self.chunk_bytes
         placed = here.corners, here.taps, here.fractional, here.unit, here.brightness
-        return PassForm(
+        return PassForm.of(
             (state.object.shape, state.probe.shape, *flags),
             (frames.counts, frames.weights, detection.background, *placed),
         )

@@ -8,7 +8,8 @@ takes a whole batch as one chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,20 +101,28 @@ class PassForm:
     ----------
     values : tuple
         Compared by what they are.
-    arrays : tuple
-        Compared by where they lie.
+    arrays : tuple of weak references to arrays, or None
+        Compared by where they lie. A form keeps no array: one that is gone is never the same again.
     """
 
     values: tuple[Any, ...]
-    arrays: tuple[Any, ...] = ()
+    arrays: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, values: tuple[Any, ...], arrays: Sequence[Any]) -> PassForm:
+        """Return the form of these values and arrays; None stands for an array that there is none of."""
+        return cls(values, tuple(None if array is None else weakref.ref(array) for array in arrays))
+
+    def with_values(self, *more: Any) -> PassForm:
+        """Return a form that depends on `more`, too."""
+        return PassForm((*self.values, *more), self.arrays)
 
     def is_same(self, other: PassForm) -> bool:
         """Tell whether a pass of the one form gives the same orders as one of the other."""
-        return (
-            self.values == other.values
-            and len(self.arrays) == len(other.arrays)
-            and all(a is b for a, b in zip(self.arrays, other.arrays, strict=True))
-        )
+        if self.values != other.values or len(self.arrays) != len(other.arrays):
+            return False
+        pairs = zip(self.arrays, other.arrays, strict=True)
+        return all(a is b if a is None or b is None else a() is not None and a() is b() for a, b in pairs)
 
 
 class Engine(Protocol):
@@ -162,10 +171,16 @@ class RecordingEngine(Engine, Protocol):
     """An engine whose passes can be recorded."""
 
     def follow(self, slots: Slots) -> tuple[Slots, Any]:
-        """Return copies of `slots` on the host and on the device: batches that are slices of it are there already."""
+        """Return copies of `slots`, ``(n,) int64`` on the host and ``(n,) int32`` on the device.
+
+        Batches that are slices of the first need no upload.
+        """
 
     def take_notes(self) -> list[Any]:
-        """Return what visits have noted and was not read, and forget it."""
+        """Return what visits have noted of frames and was not read, and forget it.
+
+        Each is a frame store, the name of its array, the slots ``(n,)`` and values ``(n, k)`` on the device.
+        """
 
     def give_notes(self, notes: list[Any]) -> None:
         """Have noted what :meth:`take_notes` returned."""

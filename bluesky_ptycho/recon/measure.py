@@ -15,7 +15,9 @@ from .state import ReconState
 def error_of(state: ReconState, engine: Engine, slots: NDArray[np.int64]) -> float:
     """Return R = sum (amplitude - |wave|)**2 / sum of photons of `slots` over valid pixels, NaN without photons."""
     photons = float(state.frames.photons[slots].sum())
-    return float(misfit_of(state, engine, slots)) / photons if photons > 0 else float("nan")
+    misfit = float(misfit_of(state, engine, slots))
+    engine.read_notes(state)
+    return misfit / photons if photons > 0 else float("nan")
 
 
 def misfit_of(state: ReconState, engine: Engine, slots: Slots) -> Any:

@@ -32,6 +32,10 @@ IMAGES = ("object", "probe", "object_velocity", "probe_velocity")
 PLAIN_FIRST = 2
 """Passes of a form before it is recorded: kernels are compiled, transforms planned and times known by then."""
 
+ORDERING_SHARE = 0.7
+"""Of a plain pass's time, that Python takes to give its orders, from which on it is recorded: where the device has more
+to do than that, there is nothing to gain, and the memory of a recorded pass would be much."""
+
 TRIES = 2
 """Recorded passes after which it is decided whether they help."""
 
@@ -40,18 +44,50 @@ SAME = 1e-3
 
 
 def make_pass(name: str, state: ReconState, engine: Engine, slots: Slots, options: PassOptions) -> float:
-    """Make a pass of the algorithm `name` and wait for its error."""
-    form = engine.form_of(state) if name in REPLAYABLE else None
+    """Make a pass of the algorithm `name`, wait for its error, and read what its visits have noted.
+
+    Parameters
+    ----------
+    name : str
+        Of a registered algorithm.
+    state : ReconState
+    engine : Engine
+    slots : (n,) int64
+        Frames in the order of their visits.
+    options : PassOptions
+
+    Returns
+    -------
+    float
+        Sum of (amplitude - |wave|)² over valid pixels, in photons, as the frames were met.
+    """
+    # Batches of neighbours are other frames, in other numbers, each time.
+    form = engine.form_of(state) if name in REPLAYABLE and not options.settings.compact_batches else None
     if form is None:
-        return float(algorithms[name](state, engine, slots, options))
-    replays: Replays = state.memory.setdefault("replays", Replays())
-    work = _Pass(name, state, cast(RecordingEngine, engine), options)
-    return replays.make(work, PassForm((name, options, len(slots), *form.values), form.arrays), slots)
+        error = float(algorithms[name](state, engine, slots, options))
+    else:
+        replays: Replays = state.memory.setdefault("replays", Replays())
+        work = _Pass(name, state, cast(RecordingEngine, engine), options)
+        error = replays.make(work, form.with_values(name, options, len(slots)), slots)
+    engine.read_notes(state)
+    return error
 
 
 @dataclass
 class _Recorded:
-    """What was recorded, for images and an order of frames that lie where they lay then."""
+    """What was recorded, for images and an order of frames that lie where they lay then.
+
+    Attributes
+    ----------
+    replay : callable
+    images : list of complex64
+        Those of :data:`IMAGES` that it works on.
+    order, order_there : (n,) int64, (n,) int32 on the device
+        Frames in the order that it visits them.
+    error : scalar on the device
+    notes : list
+        As :meth:`RecordingEngine.take_notes` returns them, whose slots are slices of `order`.
+    """
 
     replay: Callable[[], None]
     images: list[Any]
@@ -82,7 +118,10 @@ class _Pass:
         """Record the pass over `order`, which lies on the device at `there`."""
         images, found = [getattr(self.state, name) for name in IMAGES], []
         self.engine.clear()  # sums that are there already would not be set to 0 again
-        replay = self.state.backend.record(lambda: found.append(self.plain(order)))
+        try:
+            replay = self.state.backend.record(lambda: found.append(self.plain(order)))
+        finally:
+            self.engine.clear()  # sums that were recorded only were never set to 0
         return _Recorded(replay, images, order, there, found[0], self.engine.take_notes())
 
     def put_back(self, images: list[Any]) -> None:
@@ -103,13 +142,14 @@ class Replays:
     """
 
     def __init__(self) -> None:
-        self.given_up = False
         self._form: PassForm | None = None
         self._forget()
 
     def _forget(self) -> None:
+        self.given_up = False
         self.plain_s: list[float] = []
         self.replayed_s: list[float] = []
+        self._ordering_s = 0.0
         self._recorded: _Recorded | None = None
 
     @property
@@ -117,19 +157,28 @@ class Replays:
         """Whether what is recorded takes less time than plain passes, as far as is known."""
         return len(self.replayed_s) < TRIES or min(self.replayed_s) < min(self.plain_s)
 
+    @property
+    def _worth_recording(self) -> bool:
+        """Whether a plain pass has come often enough, and left the device idle."""
+        waiting = len(self.plain_s) == PLAIN_FIRST and not self.given_up
+        return waiting and self._ordering_s > ORDERING_SHARE * self.plain_s[-1]
+
     def make(self, work: _Pass, form: PassForm, slots: Slots) -> float:
         """Make a pass over `slots`, plain or recorded; return its error."""
         if self._form is None or not form.is_same(self._form):
             self._form = form
             self._forget()
-        if self._recorded is None and len(self.plain_s) == PLAIN_FIRST and not self.given_up:
-            return self._record(work, slots)
-        again = self._recorded is not None and self.helps
+            work.state.backend.give_back()
+        if self._recorded is not None:
+            return self._again(work, slots)
+        return self._record(work, slots) if self._worth_recording else self._plain(work, slots)
+
+    def _plain(self, work: _Pass, slots: Slots) -> float:
         began = time.perf_counter()
-        error = self._again(work, slots) if again else float(work.plain(work.engine.follow(slots)[0]))
-        (self.replayed_s if again else self.plain_s).append(time.perf_counter() - began)
-        if not self.helps:
-            self._recorded = None
+        error = work.plain(work.engine.follow(slots)[0])
+        self._ordering_s = time.perf_counter() - began
+        error = float(error)
+        self.plain_s.append(time.perf_counter() - began)
         return error
 
     def _record(self, work: _Pass, slots: Slots) -> float:
@@ -145,24 +194,24 @@ class Replays:
             tried, error_tried = work.images(), float(recorded.error)
         except Exception as error:  # a driver has kinds of errors of its own; the plain way is open
             recorded, self.given_up = None, True
-            logger.info("passes cannot be recorded on this device: %s: %s", type(error).__name__, error)
-            engine.clear()
+            logger.info("a pass cannot be recorded: %s: %s", type(error).__name__, error)
             engine.take_notes()
         work.put_back(before)
         engine.give_notes(noted)
         error_plain = float(work.plain(order))
-        self.plain_s.append(min(self.plain_s))
-        if recorded is None:
-            return error_plain
-        if np.isclose(error_tried, error_plain, rtol=SAME) and _alike(work.state.backend, tried, recorded.images):
+        self.plain_s.append(min(self.plain_s))  # it has been recorded: that is not tried again
+        if recorded is None or not np.isfinite(error_plain):
+            recorded = None
+        elif np.isclose(error_tried, error_plain, rtol=SAME) and _alike(work.state.backend, tried, recorded.images):
             self._recorded = recorded
         else:
-            self.given_up = True
+            recorded, self.given_up = None, True
             logger.warning("a recorded pass differs from the plain one on this device; passes are made the plain way")
+        work.state.backend.give_back()
         return error_plain
 
     def _again(self, work: _Pass, slots: Slots) -> float:
-        recorded, state = self._recorded, work.state
+        recorded, state, began = self._recorded, work.state, time.perf_counter()
         assert recorded is not None
         for name, image in zip(IMAGES, recorded.images, strict=True):
             if getattr(state, name) is not image:
@@ -172,7 +221,13 @@ class Replays:
         recorded.order_there[...] = state.backend.to_device(slots.astype(np.int32))
         recorded.replay()
         work.engine.give_notes(recorded.notes)
-        return float(recorded.error)
+        error = float(recorded.error)
+        self.replayed_s.append(time.perf_counter() - began)
+        if not self.helps:
+            work.engine.read_notes(state)  # before what they lie in is gone
+            self._recorded = recorded = None
+            state.backend.give_back()
+        return error
 
 
 def _alike(backend: Backend, ours: list[Any], theirs: list[Any]) -> bool:

@@ -238,7 +238,6 @@ class IncrementalSolver:
         stage = self._stage(tail=tail)
         options = PassOptions.of(stage, self.settings, free, guard.caution, tail=tail)
         error = make_pass(stage.name, state, self._engine, self._rng.permutation(slots), options)
-        self._engine.read_notes(state)
         residual = error / float(state.frames.photons[slots].sum())
         # A pass that went wrong has nothing to say.
         went_wrong = guard.after_pass(state, residual, slots)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bluesky_ptycho.recon import replays
+from bluesky_ptycho.recon.engine import PassForm
 
 from ..cuda_on_host import HostCuda
 from ..device_arrays import DeviceArray
@@ -122,7 +123,7 @@ def test_a_frame_that_is_replaced_is_seen(host_cuda, helpful):
 
 
 def test_what_takes_longer_is_not_used(host_cuda, monkeypatch):
-    """Two plain passes of one second, one that is recorded, two replays of two seconds, and no more."""
+    """Two plain passes of two seconds, one that is recorded, two replays of three seconds, and no more."""
     problem, clock = make_problem(n_side=4), itertools.count()
     recorded = []
 
@@ -133,17 +134,42 @@ def test_what_takes_longer_is_not_used(host_cuda, monkeypatch):
             recorded.append(1)
             replay()
             next(clock)
+            next(clock)
 
         return again
 
     monkeypatch.setattr(host_cuda, "record", slow, raising=False)
     monkeypatch.setattr(replays.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(replays, "ORDERING_SHARE", 0.4)
     with problem.solver(backend=host_cuda, algorithm="rpie", probe_start=0) as solver:
         solver.add(problem.batch())
         solver.step(10)
         assert len(recorded) == 2 + replays.TRIES
         assert replays_of(solver)._recorded is None
         assert not replays_of(solver).given_up
+
+
+def test_a_device_that_is_busy_is_left_alone(host_cuda, monkeypatch):
+    """Half of a pass is waiting: there is nothing to gain."""
+    clock = itertools.count()
+    monkeypatch.setattr(replays.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(host_cuda, "record", None, raising=False)
+    problem = make_problem(n_side=4)
+    with problem.solver(backend=host_cuda, algorithm="rpie", probe_start=0) as solver:
+        solver.add(problem.batch())
+        solver.step(6)
+        assert len(replays_of(solver).plain_s) == 5
+        assert not replays_of(solver).given_up
+
+
+def test_a_form_keeps_no_array():
+    one, other = np.zeros(3), np.zeros(3)
+    form = PassForm.of((1,), (one, None))
+    assert form.is_same(PassForm.of((1,), (one, None)))
+    for changed in (PassForm.of((2,), (one, None)), PassForm.of((1,), (other, None)), PassForm.of((1,), (one, other))):
+        assert not form.is_same(changed) and not changed.is_same(form)
+    del one
+    assert form.arrays[0]() is None and not form.is_same(form)
 
 
 def test_a_device_that_cannot_record_is_told_of_once(host_cuda, monkeypatch, caplog):
@@ -160,7 +186,7 @@ def test_a_device_that_cannot_record_is_told_of_once(host_cuda, monkeypatch, cap
         found = solve(problem, host_cuda, algorithm="lsqml")
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
     assert [r.message for r in caplog.records if "cannot be recorded" in r.message] == [
-        "passes cannot be recorded on this device: RuntimeError: cudaErrorStreamCaptureUnsupported"
+        "a pass cannot be recorded: RuntimeError: cudaErrorStreamCaptureUnsupported"
     ]
 
 
@@ -184,6 +210,6 @@ def test_what_differs_from_a_plain_pass_is_not_used(host_cuda, helpful, monkeypa
     assert sum("differs from the plain one" in r.message for r in caplog.records) == 1
 
 
-@pytest.mark.parametrize("settings", [{"probe_variations": 2}, {"fit_background": True}])
+@pytest.mark.parametrize("settings", [{"probe_variations": 2}, {"fit_background": True}, {"compact_batches": True}])
 def test_what_is_uploaded_in_a_pass_is_not_recorded(host_cuda, helpful, settings):
     assert solve(make_problem(n_side=4), host_cuda, algorithm="rpie", refine_start=0, **settings)[-1] == 0
