@@ -18,7 +18,15 @@ SHIM = Path(__file__).with_name("cuda_on_host.h")
 COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wl,-Bsymbolic")
 """Kernels win over functions of the C library that have the same name."""
-TYPES = {"t": np.uint16, "i": np.int32, "f": np.float32, "d": np.float64, "b": np.bool_, "7Complex": np.complex64}
+TYPES = {
+    "h": np.uint8,
+    "t": np.uint16,
+    "i": np.int32,
+    "f": np.float32,
+    "d": np.float64,
+    "b": np.bool_,
+    "7Complex": np.complex64,
+}
 """Of the Itanium C++ ABI's names of types."""
 
 MOST_BLOCKS = (2**31 - 1, 65535)

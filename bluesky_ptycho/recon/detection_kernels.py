@@ -8,7 +8,7 @@ import numpy as np
 
 from ..compiled import kernel
 
-WEIGHT_UNIT = np.float32(1 / 65535)
+ROOT_UNIT = np.float32(1 / 255)
 """Weight of one count."""
 
 _jit = kernel(fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
@@ -66,7 +66,7 @@ def expect(
         weight[x] = one if counts[y, x] != 65535 else zero
     if weights.shape[0]:
         for x in range(nx):
-            weight[x] *= np.float32(weights[y, x]) * WEIGHT_UNIT
+            weight[x] *= (np.float32(weights[y, x]) * ROOT_UNIT) ** 2
     if background.shape[0]:
         for x in range(nx):
             intensity[x] += background[y, x] * dim
@@ -116,9 +116,10 @@ def project_model(
 ) -> float:
     """Do as `reference.project_modulus` with all that it offers; return the error.
 
-    `weights` (ny, nx) uint16 and `background` (ny, nx) float32 may be empty, (0, 0). The photons of `background` are
-    those of a frame of gain 1, `brightness` is one over the gain squared. `reference.excess` is added to `excess`
-    (2, ny, nx) unless that is empty; `found` (2,) becomes overlap and power; `row` (2 nx,) float32 is scratch.
+    `weights` (ny, nx) uint8, which are their roots, and `background` (ny, nx) float32 may be empty, (0, 0). The photons
+    of `background` are those of a frame of gain 1, `brightness` is one over the gain squared. `reference.excess` is
+    added to `excess` (2, ny, nx) unless that is empty; `found` (2,) becomes overlap and power; `row` (2 nx,) float32 is
+    scratch.
     """
     modes, ny, nx = far.shape
     zero, one = np.float32(0), np.float32(1)
@@ -175,7 +176,7 @@ def curvature(
             if background.shape[0]:
                 intensity += background[y, x] * dim
             if counts[y, x] != 65535:
-                weight = np.float32(weights[y, x]) * WEIGHT_UNIT if weights.shape[0] else one
+                weight = (np.float32(weights[y, x]) * ROOT_UNIT) ** 2 if weights.shape[0] else one
                 if poisson:
                     wanted = np.float32(counts[y, x]) * size
                     weight *= half * (one + wanted * wanted / (intensity + floor))

@@ -54,7 +54,7 @@ class DeviceEngine(ArrayEngine):
         self._order: tuple[Slots, Any] = self._chunk
         self._added = False
         self._one = backend.xp.ones(1, dtype="float32")
-        self._no_weights, self._no_background = (backend.xp.zeros(1, dtype=t) for t in ("uint16", "float32"))
+        self._no_weights, self._no_background = (backend.xp.zeros(1, dtype=t) for t in ("uint8", "float32"))
 
     def warm_up(self, state: ReconState) -> None:
         """Allocate the sums and find out how to add the gradients of as many frames as `state` has room for."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .host_engine import HostEngine
 
 NOTHING = np.zeros((0, 0), np.float32)
-NO_WEIGHTS = np.zeros((0, 0), np.uint16)
+NO_WEIGHTS = np.zeros((0, 0), np.uint8)
 NO_EXCESS = np.zeros((0, 0, 0), np.float32)
 
 

@@ -32,8 +32,8 @@ BYTES_PER_PIXEL_OF_A_SNAPSHOT = 8 + 4 + 4 + 4
 """Object (complex64), coverage, transmission map and uncertainty (float32)."""
 
 
-BYTES_PER_FRAME_PIXEL_OF_WEIGHTS = 2
-"""Weight of each pixel (uint16), where they are asked for."""
+BYTES_PER_FRAME_PIXEL_OF_WEIGHTS = 1
+"""Weight of each pixel (uint8), where they are asked for."""
 
 BYTES_PER_PIXEL_OF_CONJUGACY = 2 * 8
 """Gradient and direction of the last pass (complex64), which maximum likelihood keeps."""

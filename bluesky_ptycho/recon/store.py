@@ -24,7 +24,8 @@ from ..geometry import Canvas
 from .subpixel import N_TAPS, shift_taps, split_corners
 
 INVALID = 65535
-WHOLE_WEIGHT = 65535
+WHOLE_WEIGHT = 255
+"""Weights are stored as squares of bytes: a weight of a hundredth to a twelfth of itself, larger ones finer."""
 MOST_COUNTS = 65534
 """Sixteen bits hold an amplitude to a hundredth of the photons' own noise of one half, up to a million
 photons in the brightest pixel, and are half the memory of a float."""
@@ -43,7 +44,7 @@ PLACED_AT_ONCE = 4096
 """Frames whose filters are made together: a filter asks for hundreds of numbers on the way."""
 
 
-def zeros_on_disk(shape: tuple[int, ...]) -> NDArray[np.uint16]:
+def zeros_on_disk(shape: tuple[int, ...], dtype: str = "uint16") -> NDArray[Any]:
     """Return an array in a temporary file without a name, whose space is taken at once.
 
     Where it could run out later, writing into the map would end the process (SIGBUS).
@@ -54,8 +55,8 @@ def zeros_on_disk(shape: tuple[int, ...]) -> NDArray[np.uint16]:
         If there is not enough.
     """
     with tempfile.TemporaryFile(dir=SCRATCH if SCRATCH.is_dir() else None) as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, 2 * math.prod(shape)))
-        return np.asarray(np.memmap(file, np.uint16, "r+", shape=shape))
+        os.posix_fallocate(file.fileno(), 0, max(1, np.dtype(dtype).itemsize * math.prod(shape)))
+        return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
 
 
 class FrameStore:
@@ -92,8 +93,8 @@ class FrameStore:
         Amplitude of one count: the brightest pixel's over MOST_COUNTS.
     gain : (capacity,) float32
         Factor that the amplitudes are divided by: how bright the beam was in this frame.
-    stored_weights : (capacity, ny, nx) uint16 where `counts` are, or None
-        Weight of each pixel, in units of 1 / WHOLE_WEIGHT; None while no frame brought any.
+    stored_weights : (capacity, ny, nx) uint8 where `counts` are, or None
+        Root of the weight of each pixel, in units of 1 / WHOLE_WEIGHT; None while no frame brought any.
     weighing : bool
         Whether they count.
     positions_m : (capacity, 2) float64
@@ -160,9 +161,11 @@ class FrameStore:
         self.shift_speed = np.zeros((capacity, 2))
         self.arrivals = np.zeros(capacity, np.int64)
 
-    def _room_for(self, n: int) -> Any:
-        shape = (n, *self.window)
-        return zeros_on_disk(shape) if self.on_disk else self.backend.zeros_of_frames(shape, self.backend.xp.uint16)
+    def _room_for(self, n: int, name: str = "counts") -> Any:
+        shape, dtype = (n, *self.window), "uint16" if name == "counts" else "uint8"
+        if self.on_disk:
+            return zeros_on_disk(shape, dtype)
+        return self.backend.zeros_of_frames(shape, getattr(self.backend.xp, dtype))
 
     @property
     def weights(self) -> Any:
@@ -213,7 +216,7 @@ class FrameStore:
         if batch.weight is not None:
             mask = mask & (np.asarray(batch.weight) > 0)
             if self.keeps_weights and self.stored_weights is None:
-                self.stored_weights = self._room_for(len(self.photons))
+                self.stored_weights = self._room_for(len(self.photons), "stored_weights")
                 for slot in self._slot_of.values():
                     self.stored_weights[slot, ...] = WHOLE_WEIGHT
         slots = np.zeros(batch.n, np.int64)
@@ -222,8 +225,8 @@ class FrameStore:
             self.counts[slot, ...] = self.backend.to_device(self._coded(slot, batch.amplitude[i], mask[i]))
             if self.stored_weights is not None:
                 given = 1.0 if batch.weight is None else np.broadcast_to(batch.weight, mask.shape)[i]
-                weight = np.clip(np.rint(np.broadcast_to(given, window) * WHOLE_WEIGHT), 1, WHOLE_WEIGHT)
-                self.stored_weights[slot, ...] = self.backend.to_device(self._ordered(weight.astype(np.uint16)))
+                root = np.clip(np.rint(np.sqrt(np.broadcast_to(given, window)) * WHOLE_WEIGHT), 1, WHOLE_WEIGHT)
+                self.stored_weights[slot, ...] = self.backend.to_device(self._ordered(root.astype(np.uint8)))
             self.positions_m[slot], self.numbers[slot], self.gain[slot] = positions[i], seq, 1.0
             self.shift_px[slot] = self.shift_speed[slot] = 0.0
             self.arrived += 1
@@ -257,7 +260,7 @@ class FrameStore:
         for name in ("counts", "stored_weights"):
             array = getattr(self, name)
             if array is not None:
-                grown[name] = self._room_for(new)
+                grown[name] = self._room_for(new, name)
                 grown[name][:old, ...] = array
         for name, array in grown.items():
             setattr(self, name, array)
@@ -309,4 +312,4 @@ class FrameStore:
             return None
         xp = self.backend.xp
         stored = xp.take(self.weights, self.backend.to_device(slots), axis=0)
-        return xp.astype(stored, xp.float32) * np.float32(1 / WHOLE_WEIGHT)
+        return (xp.astype(stored, xp.float32) * np.float32(1 / WHOLE_WEIGHT)) ** 2

@@ -95,7 +95,7 @@ def test_project_modulus(rng, modes, row, pattern):
 
 
 EMPTY = np.zeros((0, 0), np.float32)
-NO_WEIGHTS = np.zeros((0, 0), np.uint16)
+NO_WEIGHTS = np.zeros((0, 0), np.uint8)
 
 
 @pytest.mark.parametrize("poisson", [False, True])
@@ -103,8 +103,8 @@ NO_WEIGHTS = np.zeros((0, 0), np.uint16)
 def test_project_model(rng, modes, row, pattern, poisson, extras):
     far = complex_noise(rng, modes, NY, NX)
     far[:, 6, 6], far[:, 7, 7] = 0, 0
-    stored = rng.integers(1, 65536, (NY, NX)).astype(np.uint16) if extras else NO_WEIGHTS
-    weights, background = stored / np.float32(65535), rng.random((NY, NX)).astype(np.float32) if extras else EMPTY
+    stored = rng.integers(1, 256, (NY, NX)).astype(np.uint8) if extras else NO_WEIGHTS
+    weights, background = (stored / np.float32(255)) ** 2, rng.random((NY, NX)).astype(np.float32) if extras else EMPTY
     excess = np.zeros((2, NY, NX) if extras else (0, 0, 0), np.float32)
     gain, found, amplitude = 1.3, np.zeros(2), amplitude_of(*pattern)
     options = {"weights": weights[None], "background": background[None] / gain**2} if extras else {}

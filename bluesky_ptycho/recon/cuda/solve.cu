@@ -14,7 +14,7 @@
    (slot, 2). Grids extend along x alone, where CUDA allows 2^31 blocks. */
 
 #define INVALID 65535       /* counts of a pixel that is not valid; store.py */
-#define WEIGHT_UNIT (1.0f / 65535.0f) /* weight of one count; store.py */
+#define ROOT_UNIT (1.0f / 255.0f) /* of weights, which are stored by their roots; store.py */
 #define TINY 1e-9f          /* reference.py */
 #define POISSON_FLOOR 0.02f /* reference.py */
 #define RIDGE 1e-3          /* reference.py */
@@ -254,11 +254,13 @@ extern "C" __global__ void project_modulus(
     errors[(size_t)place.frame * work.parts + place.item] = error;
 }
 
+__device__ float weight_of(unsigned char root) { return ROOT_UNIT * root * (ROOT_UNIT * root); }
+
 /* The same with noise model, strength, weights (slot, y, x) and background (y, x), which is that of a frame of brightness
    (slot) 1; the last two where Model says so. sums: (error, overlap, power; frame, part). */
 extern "C" __global__ void project_model(
     Work work, Model model, const int *slots, const unsigned short *counts, const float *unit,
-    const float *brightness, const unsigned short *weights, const float *background, Complex *far, float *sums)
+    const float *brightness, const unsigned char *weights, const float *background, Complex *far, float *sums)
 {
     int pixels = work.ny * work.nx;
     Place place = place_of(work.parts);
@@ -274,7 +276,7 @@ extern "C" __global__ void project_model(
         if (model.has_background)
             intensity += background[i] * dim;
         float modulus = sqrtf(intensity), wanted = (float)counts[i] * size, ratio = wanted / (modulus + TINY);
-        float weight = counts[i] == INVALID ? 0.0f : model.has_weights ? WEIGHT_UNIT * weights[i] : 1.0f;
+        float weight = counts[i] == INVALID ? 0.0f : model.has_weights ? weight_of(weights[i]) : 1.0f;
         if (model.poisson) {
             float wish = 1.0f + (wanted * wanted - intensity) / (2.0f * intensity + POISSON_FLOOR);
             ratio = min(wish, max(1.0f, 2.0f * ratio));
@@ -295,7 +297,7 @@ extern "C" __global__ void project_model(
 /* The misfit's curvature as waves at the detector move by change; arguments as above. sums: (frame, part). */
 extern "C" __global__ void curvature(
     Work work, Model model, const int *slots, const unsigned short *counts, const float *unit,
-    const float *brightness, const unsigned short *weights, const float *background, const Complex *far,
+    const float *brightness, const unsigned char *weights, const float *background, const Complex *far,
     const Complex *change, float *sums)
 {
     int pixels = work.ny * work.nx;
@@ -315,7 +317,7 @@ extern "C" __global__ void curvature(
         along *= model.scale * model.scale;
         if (model.has_background)
             intensity += background[i] * dim;
-        float weight = counts[i] == INVALID ? 0.0f : model.has_weights ? WEIGHT_UNIT * weights[i] : 1.0f;
+        float weight = counts[i] == INVALID ? 0.0f : model.has_weights ? weight_of(weights[i]) : 1.0f;
         float wanted = (float)counts[i] * size;
         if (model.poisson)
             weight *= 0.5f * (1.0f + wanted * wanted / (intensity + 0.5f * POISSON_FLOOR));
