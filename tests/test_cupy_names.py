@@ -8,7 +8,6 @@ import pytest
 import bluesky_ptycho.recon
 
 CALLED = re.compile(r"\bxp\.([a-z]\w*)")
-OF_CUPY_ALONE = ("cuda", "asnumpy")
 
 
 def test_all_array_functions_are_cupys():

@@ -120,8 +120,9 @@ def reconstruction_bytes(
     # A lane has a probe gradient, a shifted probe, one with a rim and the buffers of two transforms of every mode; the
     # lanes share the probe and its direction with a rim around them.
     probes = modes * (STATES * kept + 3 * 8 + lanes * 5 * 8)
-    # Of each variation there are two copies and one of each state in the past; a lane sums its gradient and weight.
-    probes += settings.probe_variations * (5 * 8 + lanes * (8 + 4))
+    # Of each variation there are two copies, conjugate and power, and one of each state in the past; a lane sums its
+    # gradient and weight.
+    probes += settings.probe_variations * (5 * 8 + (8 + 4) + lanes * (8 + 4))
     frame = BYTES_PER_FRAME_PIXEL + (BYTES_PER_FRAME_PIXEL_OF_WEIGHTS if settings.pixel_weights else 0)
     frame += STATES * modes * BYTES_PER_PIXEL_OF_A_WAVE if names & set(REFLECTING) else 0
     return rows * cols * each + ny * nx * (n_frames * frame + probes)
